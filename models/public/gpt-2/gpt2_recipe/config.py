@@ -1,0 +1,121 @@
+"""config.json of a Hugging Face GPT-2 as checked plain values; it knows no weights.
+
+A field that changes the mathematics and is not implemented is refused, never ignored.
+Field names and defaults: transformers' GPT2Config.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .problem import Problem
+
+ACTIVATIONS = {"gelu_new": "TANH", "gelu_pytorch_tanh": "TANH", "gelu": "ERF"}
+"""activation_function -> approximation_mode of OpenVINO's Gelu."""
+
+ONLY_IMPLEMENTED = {
+    "model_type": "gpt2",
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
+    "pruned_heads": {},
+    "quantization_config": None,
+}
+"""Fields with the one value that is implemented, which is also the value of an absent field."""
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """What of config.json decides the graph."""
+
+    vocab_size: int
+    n_positions: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_inner: int
+    layer_norm_epsilon: float
+    activation_function: str
+    tie_word_embeddings: bool
+    eos_token_id: int | None
+
+
+def read_config(path: Path) -> GPT2Config:
+    """Read and check a config.json.
+
+    Raises Problem when it is missing, broken, or asks for what is not implemented.
+    """
+    fields = _read_object(path)
+    for name, expected in ONLY_IMPLEMENTED.items():
+        if fields.get(name, expected) != expected:
+            raise Problem(
+                f'{path}: "{name}": expected {json.dumps(expected)}, got {json.dumps(fields[name])}; '
+                "the gpt2 recipe does not implement anything else"
+            )
+    n_embd = _positive_int(path, fields, "n_embd", 768)
+    n_head = _positive_int(path, fields, "n_head", 12)
+    if n_embd % n_head:
+        raise Problem(f'{path}: "n_head": expected a divisor of n_embd {n_embd}, got {n_head}')
+    vocab_size = _positive_int(path, fields, "vocab_size", 50257)
+    return GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=_positive_int(path, fields, "n_positions", 1024),
+        n_embd=n_embd,
+        n_layer=_positive_int(path, fields, "n_layer", 12),
+        n_head=n_head,
+        n_inner=4 * n_embd if fields.get("n_inner") is None else _positive_int(path, fields, "n_inner", 0),
+        layer_norm_epsilon=_epsilon(path, fields),
+        activation_function=_activation(path, fields),
+        tie_word_embeddings=_boolean(path, fields, "tie_word_embeddings", True),
+        eos_token_id=_eos_token_id(path, fields, vocab_size),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_bytes())
+    except OSError as error:
+        raise Problem(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise Problem(f"{path}: is not JSON: {error}; fetch it again") from None
+    if not isinstance(fields, dict):
+        raise Problem(f"{path}: expected a JSON object, got {type(fields).__name__}")
+    return fields
+
+
+def _positive_int(path: Path, fields: dict[str, Any], name: str, default: int) -> int:
+    value = fields.get(name, default)
+    if type(value) is not int or value < 1:
+        raise Problem(f'{path}: "{name}": expected a positive integer, got {value!r}')
+    return value
+
+
+def _boolean(path: Path, fields: dict[str, Any], name: str, default: bool) -> bool:
+    value = fields.get(name, default)
+    if not isinstance(value, bool):
+        raise Problem(f'{path}: "{name}": expected true or false, got {value!r}')
+    return value
+
+
+def _epsilon(path: Path, fields: dict[str, Any]) -> float:
+    value = fields.get("layer_norm_epsilon", 1e-5)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise Problem(f'{path}: "layer_norm_epsilon": expected a positive number, got {value!r}')
+    return float(value)
+
+
+def _activation(path: Path, fields: dict[str, Any]) -> str:
+    value = fields.get("activation_function", "gelu_new")
+    if value not in ACTIVATIONS:
+        raise Problem(f'{path}: "activation_function": expected one of {", ".join(ACTIVATIONS)}, got {value!r}')
+    return str(value)
+
+
+def _eos_token_id(path: Path, fields: dict[str, Any], vocab_size: int) -> int | None:
+    value = fields.get("eos_token_id", 50256 if vocab_size == 50257 else None)
+    if value is not None and (type(value) is not int or not 0 <= value < vocab_size):
+        raise Problem(f'{path}: "eos_token_id": expected a token id below {vocab_size} or null, got {value!r}')
+    return value

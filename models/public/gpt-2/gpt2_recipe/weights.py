@@ -1,0 +1,94 @@
+"""The weights of one GPT-2 under their published names, every one matched; it knows no graph.
+
+Names and shapes: the checkpoints of openai-community/gpt2 and what transformers saves (facts in the README of
+models/public/gpt-2).
+"""
+
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from .checkpoint import STORED_AS, StoredTensor, read_tensors
+from .config import GPT2Config
+from .problem import Problem
+
+Weights: TypeAlias = dict[str, StoredTensor]
+
+MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+"""Constants of the original implementation, not weights (not to be confused with attn.c_attn.bias)."""
+LISTED = 6
+"""How many names of one kind an error lists."""
+
+
+def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
+    """Return every weight's name and shape; Conv1D weights are (in, out), embeddings (rows, n_embd)."""
+    width, inner = config.n_embd, config.n_inner
+    block: dict[str, tuple[int, ...]] = {
+        "ln_1.weight": (width,),
+        "ln_1.bias": (width,),
+        "attn.c_attn.weight": (width, 3 * width),
+        "attn.c_attn.bias": (3 * width,),
+        "attn.c_proj.weight": (width, width),
+        "attn.c_proj.bias": (width,),
+        "ln_2.weight": (width,),
+        "ln_2.bias": (width,),
+        "mlp.c_fc.weight": (width, inner),
+        "mlp.c_fc.bias": (inner,),
+        "mlp.c_proj.weight": (inner, width),
+        "mlp.c_proj.bias": (width,),
+    }
+    embeddings = {"wte.weight": (config.vocab_size, width), "wpe.weight": (config.n_positions, width)}
+    blocks = {f"h.{i}.{name}": shape for i in range(config.n_layer) for name, shape in block.items()}
+    return {**embeddings, **blocks, "ln_f.weight": (width,), "ln_f.bias": (width,)}
+
+
+def load_weights(path: Path, config: GPT2Config) -> Weights:
+    """Return the weights of a model.safetensors; `lm_head.weight` is among them only where it is not tied.
+
+    Raises Problem, with the list of what is missing, extra, misshapen or of another dtype, unless every name and
+    shape is the one config.json asks for.
+    """
+    found = {_published_name(name): tensor for name, tensor in read_tensors(path).items()}
+    found = {name: tensor for name, tensor in found.items() if not MASK_BUFFER.fullmatch(name)}
+    shapes = expected_shapes(config)
+    if "lm_head.weight" in found or not config.tie_word_embeddings:
+        shapes["lm_head.weight"] = shapes["wte.weight"]
+    _match_or_stop(path, found, shapes)
+    if "lm_head.weight" in found and _equal(found["lm_head.weight"], found["wte.weight"]):
+        del found["lm_head.weight"]
+    return found
+
+
+def _published_name(name: str) -> str:
+    return name.removeprefix("transformer.")
+
+
+def _match_or_stop(path: Path, found: Weights, shapes: dict[str, tuple[int, ...]]) -> None:
+    complaints = {
+        "missing": sorted(shapes.keys() - found.keys()),
+        "extra": sorted(found.keys() - shapes.keys()),
+        "misshapen": [
+            f"{name} (expected {list(shape)}, got {list(found[name].shape)})"
+            for name, shape in shapes.items()
+            if name in found and found[name].shape != shape
+        ],
+        f"neither {', '.join(STORED_AS)}": [
+            f"{name} ({tensor.dtype})" for name, tensor in found.items() if tensor.dtype not in STORED_AS
+        ],
+    }
+    if any(complaints.values()):
+        listed = "; ".join(f"{kind}: {_shortened(names)}" for kind, names in complaints.items() if names)
+        raise Problem(f"{path}: does not hold the weights its config.json describes; {listed}")
+
+
+def _shortened(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _equal(one: StoredTensor, other: StoredTensor) -> bool:
+    if one.dtype == other.dtype:
+        return np.array_equal(one.data, other.data)
+    return np.array_equal(one.as_f32(), other.as_f32())

@@ -1,0 +1,152 @@
+"""The engine: token ids in, logits out. It knows no text and draws no token.
+
+Its one primitive is `step`: any rows, each a cache with new tokens behind it. What a back end cannot find in its
+memory it computes again from the tokens, so that every order of rows gives the same logits.
+Letters: V vocabulary, W positions whose logits are wanted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from .ir import IR, last_line, read_ir
+from .kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from .problem import Problem
+from .recompute import Recompute
+from .stateful import Stateful
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class Cache:
+    """The tokens of one row so far; `lease` is the back end's note of where their keys and values lie."""
+
+    tokens: list[int] = field(default_factory=list)
+    lease: Any = None
+
+    def fork(self) -> "Cache":
+        """Return a second cache that continues from the same tokens; their keys and values are shared."""
+        return Cache(list(self.tokens), self.lease)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a step: `tokens`, at least one, behind the first `past` tokens of `cache`.
+
+    past None keeps all; a smaller number drops the tokens behind it. `wanted` are the places among the new
+    tokens, negative ones from their end, whose logits are returned.
+    """
+
+    cache: Cache
+    tokens: Sequence[int]
+    past: int | None = None
+    wanted: Sequence[int] = (-1,)
+
+    def kept(self) -> int:
+        """Return how many tokens of the cache count."""
+        return len(self.cache.tokens) if self.past is None else self.past
+
+
+class BackEnd(Protocol):
+    """What runs a checked step; it sets each row's lease and leaves the cache's tokens to the engine."""
+
+    name: str
+
+    def step(self, rows: Sequence[Row]) -> list[Logits]:
+        """Return each row's wanted logits."""
+
+
+class Engine:
+    """A compiled model and the one thing to do with it."""
+
+    def __init__(self, ir: IR, back_end: BackEnd, compiled: ov.CompiledModel, n_positions: int) -> None:
+        self.vocab_size = ir.vocab_size
+        self.eos_token_id = ir.eos_token_id
+        self.n_positions = n_positions
+        self.back_end = back_end
+        self.compiled = compiled
+
+    def step(self, rows: Sequence[Row]) -> list[Logits]:  # -> for each row [W, V]
+        """Append each row's tokens to its cache and return the logits at its wanted positions.
+
+        Raises ValueError for a row that no model could run: the caller's mistake, not the user's.
+        """
+        if not rows:
+            return []
+        for row in rows:
+            self._check(row)
+        if len({id(row.cache) for row in rows}) != len(rows):
+            raise ValueError("two rows of one step share a cache: fork it")
+        logits = self.back_end.step(rows)
+        for row in rows:
+            row.cache.tokens[row.kept() :] = row.tokens
+        return logits
+
+    def property_of_device(self, name: str) -> str | None:
+        """Return a property as the device reports it after compilation, or None where it has none of the name."""
+        try:
+            value = self.compiled.get_property(name)
+        except RuntimeError:
+            return None
+        return value.get_type_name() if isinstance(value, ov.Type) else str(value)
+
+    def _check(self, row: Row) -> None:
+        tokens, past = np.asarray(row.tokens), row.kept()
+        if tokens.ndim != 1 or tokens.size == 0 or not np.issubdtype(tokens.dtype, np.integer):
+            raise ValueError(f"expected at least one token id, got {row.tokens!r}")
+        # The graph's Gather does not check: an id or a position out of range would give an answer all the same.
+        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
+            raise ValueError(f"expected token ids below {self.vocab_size}, got {tokens.min()} .. {tokens.max()}")
+        if not 0 <= past <= len(row.cache.tokens):
+            raise ValueError(f"expected past of 0 .. {len(row.cache.tokens)} tokens, got {past}")
+        if past + tokens.size > self.n_positions:
+            raise ValueError(f"expected at most {self.n_positions} positions, got {past} + {tokens.size}")
+        if not all(-tokens.size <= place < tokens.size for place in row.wanted):
+            raise ValueError(f"expected wanted places within {tokens.size} new tokens, got {list(row.wanted)}")
+
+
+def load_engine(
+    path: Path, device: str = "CPU", config: dict[str, Any] | None = None, max_seq_len: int | None = None
+) -> Engine:
+    """Read, prepare and compile a model.
+
+    max_seq_len lowers the model's own number of positions, and stands for it where the model does not tell.
+    Raises Problem for files, a device, a configuration or a length that cannot be used.
+    """
+    core = ov.Core()
+    ir = read_ir(core, path)
+    n_positions = _positions(ir, max_seq_len)
+    try:
+        stateful = with_kv_cache(ir.model)
+        with_wanted_positions(stateful)
+    except NoCachePossible:
+        model = read_ir(core, path).model
+        compiled = _compile(core, model, path, device, config or {})
+        return Engine(ir, Recompute(compiled), compiled, n_positions)
+    compiled = _compile(core, stateful, path, device, config or {})
+    return Engine(ir, Stateful(compiled, n_positions), compiled, n_positions)
+
+
+def _positions(ir: IR, max_seq_len: int | None) -> int:
+    most = ir.n_positions or max_seq_len
+    if most is None:
+        raise Problem(f"{ir.path}: does not tell its number of positions: give it as --max_seq_len")
+    if max_seq_len is not None and not 2 <= max_seq_len <= most:
+        raise Problem(f"--max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")
+    return max_seq_len or most
+
+
+def _compile(core: ov.Core, model: ov.Model, path: Path, device: str, config: dict[str, Any]) -> ov.CompiledModel:
+    try:
+        return core.compile_model(model, device, config)
+    except RuntimeError as error:
+        available = core.available_devices
+        if device.partition(":")[0].partition(".")[0] not in {*available, "AUTO", "BATCH", "HETERO", "MULTI"}:
+            raise Problem(f"-d {device}: there is no such device; available: {', '.join(available)}") from None
+        raise Problem(f"{path}: cannot be compiled for {device}: {last_line(error)}") from None

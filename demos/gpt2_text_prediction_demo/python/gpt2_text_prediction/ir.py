@@ -1,0 +1,95 @@
+"""An IR as it lies on disk, read and checked, with its facts; it compiles nothing."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from .problem import Problem
+
+FACTS = "omz_gpt2"
+"""The section of rt_info in which our converter writes facts."""
+
+
+@dataclass(frozen=True)
+class IR:
+    """A language model of one input, token ids [B, L], and one output, logits [B, L, vocab_size]."""
+
+    path: Path
+    model: ov.Model
+    n_positions: int | None  # None: neither rt_info nor the input's shape bounds L
+    vocab_size: int
+    eos_token_id: int | None  # None: to be looked up in the vocabulary
+
+
+def read_ir(core: ov.Core, path: Path) -> IR:
+    """Read a model and check that it is a language model.
+
+    Raises Problem when a file is missing or damaged, or the model is of another kind.
+    """
+    _check_files(path)
+    try:
+        model = core.read_model(path)
+    except RuntimeError as error:
+        raise Problem(f"{path}: OpenVINO cannot read it as a model: {last_line(error)}") from None
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise Problem(
+            f"{path}: expected a model with one input and one output, got {len(model.inputs)} and "
+            f"{len(model.outputs)}; convert a text prediction model with omz_converter"
+        )
+    ids, logits = model.input(0), model.output(0)
+    if not _is_language_model(ids, logits):
+        raise Problem(
+            f"{path}: expected token ids [B, L] in and logits [B, L, vocabulary] out, got "
+            f"{ids.element_type.get_type_name()} {ids.partial_shape} and "
+            f"{logits.element_type.get_type_name()} {logits.partial_shape}"
+        )
+    bound = ids.partial_shape[1].get_max_length()  # -1: none
+    return IR(
+        path=path,
+        model=model,
+        n_positions=_fact(model, "n_positions") or (bound if bound > 0 else None),
+        vocab_size=logits.partial_shape[2].get_length(),
+        eos_token_id=_fact(model, "eos_token_id"),
+    )
+
+
+def last_line(error: Exception) -> str:
+    """Return what an OpenVINO exception says, without the lines of C++ source it passed through."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _check_files(path: Path) -> None:
+    if not path.is_file():
+        raise Problem(
+            f"{path}: there is no such model file; expected an .xml of omz_converter, such as "
+            "public/gpt-2-mini/FP16/gpt-2-mini.xml"
+        )
+    if path.suffix != ".xml":
+        return
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise Problem(f"{weights}: there is no such file; the weights must lie beside {path.name}: convert again")
+    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d+)" size="(\d+)"', path.read_bytes())]
+    expected, found = max(ends, default=0), weights.stat().st_size
+    if found != expected:
+        raise Problem(f"{weights}: expected {expected} bytes as {path.name} says, got {found}: convert again")
+
+
+def _is_language_model(ids: Any, logits: Any) -> bool:
+    return (
+        ids.element_type in (ov.Type.i64, ov.Type.i32)
+        and logits.element_type.is_real()
+        and ids.partial_shape.rank == ov.Dimension(2)
+        and logits.partial_shape.rank == ov.Dimension(3)
+        and logits.partial_shape[2].is_static
+    )
+
+
+def _fact(model: ov.Model, name: str) -> int | None:
+    """Return a whole number of our section of rt_info; a foreign model has none."""
+    text = str(model.get_rt_info([FACTS, name]).value) if model.has_rt_info([FACTS, name]) else ""
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,46 @@
+"""The back end of a model without a cache: every step runs every row from its first token.
+
+Rows are padded on the right, which the causal mask hides; a model of a fixed shape is given just that shape.
+Letters: B rows, L the longest row, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino as ov
+
+if TYPE_CHECKING:
+    from .engine import Logits, Row
+
+
+class Recompute:
+    """One infer request without a state."""
+
+    name = "recompute"
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        batch, length = compiled.input(0).partial_shape
+        self._dtype = compiled.input(0).element_type.to_dtype()
+        self._rows_at_once = batch.get_length() if batch.is_static else None
+        self._length = length.get_length() if length.is_static else None
+
+    def step(self, rows: Sequence["Row"]) -> list["Logits"]:
+        """Run one step; see Engine.step."""
+        at_once = self._rows_at_once or len(rows)
+        starts = range(0, len(rows), at_once)
+        return [logits for start in starts for logits in self._infer(rows[start : start + at_once])]
+
+    def _infer(self, rows: Sequence["Row"]) -> list["Logits"]:
+        whole = [[*row.cache.tokens[: row.kept()], *row.tokens] for row in rows]
+        ids = np.zeros((self._rows_at_once or len(rows), self._length or max(map(len, whole))), self._dtype)
+        for i, tokens in enumerate(whole):
+            ids[i, : len(tokens)] = tokens
+        logits = self._request.infer([ids], share_inputs=True, share_outputs=True)[0]  # [B, L, V]
+        picked = []
+        for i, (row, tokens) in enumerate(zip(rows, whole, strict=True)):
+            first = len(tokens) - len(row.tokens)
+            places = [first + place % len(row.tokens) for place in row.wanted]
+            picked.append(logits[i, places].astype(np.float32))
+        return picked

@@ -1,0 +1,102 @@
+"""GPT-2's byte-level BPE: text in, token ids out, and back as a stream. It knows no model."""
+
+import codecs
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+from .problem import Problem
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+class GPT2Tokenizer:
+    """A vocabulary and its merges. `<|endoftext|>` in a text is text, not the token that ends one."""
+
+    def __init__(self, vocab: Path, merges: Path) -> None:
+        """Read vocab.json and merges.txt.
+
+        Raises Problem when one cannot be read, is broken, or they do not fit each other.
+        """
+        self._tokenizer = Tokenizer(_read_bpe(vocab, merges))
+        self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._tokenizer.decoder = decoders.ByteLevel()
+        self.vocab_size: int = self._tokenizer.get_vocab_size()
+        self.end_of_text_id: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text.
+
+        Raises Problem for a text that has no UTF-8 form (lone surrogates).
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
+        return list(self._tokenizer.encode(text).ids)
+
+    def decode(self, tokens: list[int]) -> str:
+        """Return the text of token ids; what is not UTF-8 becomes U+FFFD."""
+        return b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes a token stands for, which may be part of a character.
+
+        Raises Problem for an id that the vocabulary does not have.
+        """
+        symbols = self._tokenizer.id_to_token(token)
+        if symbols is None:
+            raise Problem(f"the vocabulary has no token of the id {token}; its ids end at {self.vocab_size - 1}")
+        try:
+            return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
+        except KeyError:  # a token added as plain text
+            return str(symbols).encode()
+
+
+class TextStream:
+    """Token ids in, text out as soon as it is certain: a character cut between tokens waits for its rest."""
+
+    def __init__(self, tokenizer: GPT2Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        """Return the text that this token completes, possibly none."""
+        return self._utf8.decode(self._tokenizer.token_bytes(token))
+
+    def close(self) -> str:
+        """Return what a character that was never completed leaves."""
+        return self._utf8.decode(b"", final=True)
+
+
+def _read_bpe(vocab: Path, merges: Path) -> BPE:
+    try:
+        ids = json.loads(vocab.read_bytes())
+        if not isinstance(ids, dict) or not all(type(i) is int for i in ids.values()):
+            raise Problem(f"{vocab}: expected a JSON object of tokens and their ids; fetch it again")
+        if sorted(ids.values()) != list(range(len(ids))):
+            raise Problem(f"{vocab}: expected the ids 0 .. {len(ids) - 1}, each once; fetch it again")
+    except OSError as error:
+        raise Problem(f"{vocab}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise Problem(f"{vocab}: is not JSON: {error}; fetch it again") from None
+    try:
+        return BPE.from_file(str(vocab), str(merges))
+    except Exception as error:  # tokenizers raises no narrower class
+        raise Problem(f"{merges}: does not fit {vocab.name}: {error}; fetch both again") from None
+
+
+def _symbols() -> dict[str, int]:
+    """Return the byte of each of the 256 symbols in which GPT-2's vocabulary is written.
+
+    Bytes that print stand for themselves, the others for the characters from U+0100 on, in order
+    (openai/gpt-2: encoder.py, bytes_to_unicode).
+    """
+    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printing]
+    return {chr(byte): byte for byte in printing} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+BYTE_OF_SYMBOL = _symbols()

@@ -1,0 +1,41 @@
+"""Descriptors written on the fly: a tree that contains public/NAME/model.yml, for tests of the model tools."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def file_entry(name: str, content: bytes, source: Any, **changed: Any) -> dict[str, Any]:
+    """An element of `files:` that is true for `content`, but for what is changed; None removes a key."""
+    entry = {
+        "name": name,
+        "size": len(content),
+        "checksum": {"$type": "sha256", "value": hashlib.sha256(content).hexdigest()},
+        "source": source,
+        **changed,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def descriptor(*files: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """A whole valid descriptor with these files, but for what is changed; None removes a key."""
+    value = {
+        "description": "A toy.",
+        "task_type": "text_prediction",
+        "files": list(files) or [file_entry("weights.bin", b"", "https://example.invalid/weights.bin")],
+        "framework": "pytorch",
+        "recipe": "toy",
+        "license": "https://example.invalid/LICENSE",
+        **changed,
+    }
+    return {key: content for key, content in value.items() if content is not None}
+
+
+def write_model(root: Path, name: str, value: dict[str, Any]) -> Path:
+    """root/public/NAME/model.yml; returns its path."""
+    path = root / "public" / name / "model.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    return path

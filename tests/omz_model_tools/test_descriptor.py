@@ -1,0 +1,43 @@
+"""descriptor: the values that check themselves when made."""
+
+from pathlib import PurePosixPath
+
+import pytest
+from omz_model_tools.descriptor import Checksum, HttpSource, relative_name
+
+
+@pytest.mark.parametrize("name", ["a", "gpt2/model.safetensors", "..a/b..", "a b", "ä/日本", ".hidden", "FP16/x:y"])
+def test_names_inside_a_folder(name: str) -> None:
+    assert relative_name(name) == PurePosixPath(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "/", "/etc/passwd", "../a", "a/../b", "a/..", "a//b", "a/", "./a", "a/./b",
+     "a\\b", "..\\a", "C:", "C:a", "c:/a", "a\0b", "a\nb", "a\x7f", "a\u2028b"],
+)  # fmt: skip
+def test_names_that_leave_it_somewhere(name: str) -> None:
+    with pytest.raises(ValueError, match=r"\Aa (name|relative path) with"):
+        relative_name(name)
+
+
+def test_a_checksum_has_the_digits_of_its_algorithm() -> None:
+    assert Checksum("sha256", "0" * 64).digest == "0" * 64
+    for algorithm, digest in [("sha256", "0" * 96), ("sha384", "0" * 64), ("sha256", "g" * 64), ("sha384", "")]:
+        with pytest.raises(ValueError, match=f"hexadecimal digits .{algorithm}."):
+            Checksum(algorithm, digest)
+
+
+@pytest.mark.parametrize("url", ["http://a", "https://a.b:8/c?d=e#f", "HTTPS://A/b", "http://[::1]/x"])
+def test_urls(url: str) -> None:
+    assert str(HttpSource(url)) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "a", "ftp://a/b", "file:///etc/passwd", "http://", "http:///b", "http:a", "//a/b", "http://a b/c",
+     "http://a/\n", "http://a:x/", "http://a:99999/", "http://[::1", "http://ä/", "javascript:alert(1)"],
+)  # fmt: skip
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(ValueError, match="an http or https URL"):
+        HttpSource(url)

@@ -1,0 +1,117 @@
+"""lock: one at a time across processes, and none the wiser after a kill."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from omz_model_tools.lock import exclusive
+
+# Adds 1 to a number in a file in two steps, with a pause between: two at once would lose counts.
+COUNTING = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from omz_model_tools.lock import exclusive
+
+    number, lock = Path(sys.argv[1]), Path(sys.argv[2])
+    for _ in range(20):
+        with exclusive(lock, lambda: None):
+            count = int(number.read_text())
+            time.sleep(0.002)
+            number.write_text(str(count + 1))
+    """
+)
+HOLDING = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from omz_model_tools.lock import exclusive
+
+    with exclusive(Path(sys.argv[1]), lambda: None):
+        print("held", flush=True)
+        sys.stdin.read()
+    """
+)
+
+
+def test_no_count_is_lost(tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    argv = [sys.executable, "-c", COUNTING, str(number), str(tmp_path / "lock")]
+    running = [subprocess.Popen(argv) for _ in range(4)]
+    assert [process.wait(30) for process in running] == [0] * 4
+    assert number.read_text() == "80"
+    assert [path.name for path in tmp_path.iterdir()] == ["number"]
+
+
+def holder(lock: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", HOLDING, str(lock)]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+# The holder unlinks its file between our opening and our locking it.
+OVERTAKEN = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from omz_model_tools.lock import exclusive
+
+    lock, unlinked = Path(sys.argv[1]), []
+
+    def unlink_before_the_first_flock(event, arguments):
+        if event == "fcntl.flock" and not unlinked:
+            unlinked.append(lock.stat().st_ino)
+            lock.unlink()
+
+    sys.addaudithook(unlink_before_the_first_flock)
+    with exclusive(lock, lambda: None):
+        print(len(unlinked), lock.exists())
+    """
+)
+
+
+def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", OVERTAKEN, str(tmp_path / "lock")]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "1 True\n"
+
+
+def test_who_waits_says_so_once_and_waits_to_the_end(tmp_path: Path) -> None:
+    told: list[float] = []
+    with holder(tmp_path / "lock") as process:
+
+        def waiting() -> None:
+            told.append(time.monotonic())
+            threading.Timer(0.3, process.stdin.close).start()  # type: ignore[union-attr]
+
+        with exclusive(tmp_path / "lock", waiting):
+            assert len(told) == 1
+            assert time.monotonic() - told[0] >= 0.3
+        assert process.wait(10) == 0
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    with holder(tmp_path / "lock") as process:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert (tmp_path / "lock").exists()
+    with exclusive(tmp_path / "lock", lambda: pytest.fail("there is nobody to wait for")):
+        pass
+    assert not (tmp_path / "lock").exists()
+
+
+def test_an_error_inside_lets_go(tmp_path: Path) -> None:
+    for _ in range(2):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            exclusive(tmp_path / "lock", lambda: pytest.fail("the lock was kept")),
+        ):
+            raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

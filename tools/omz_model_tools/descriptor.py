@@ -1,0 +1,127 @@
+"""What a model descriptor says, as values; it knows neither YAML nor where descriptors lie.
+
+The meaning of every field is Open Model Zoo's; `recipe`, sha256, and sources beside the descriptor are ours.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+HEX_DIGITS = {"sha256": 64, "sha384": 96}
+PRECISIONS = ("FP16", "FP16-INT1", "FP16-INT8", "FP32", "FP32-INT1", "FP32-INT8")
+
+
+def relative_name(name: str) -> PurePosixPath:
+    """A path that stays inside its folder on every system, or ValueError with what was expected."""
+    if not name.isprintable():
+        raise ValueError("a name without control characters")
+    if "\\" in name or re.match("[A-Za-z]:", name):
+        raise ValueError("a relative path with forward slashes")
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise ValueError('a relative path without empty, "." and ".." parts')
+    return PurePosixPath(name)
+
+
+@dataclass(frozen=True)
+class Checksum:
+    algorithm: str  # a key of HEX_DIGITS
+    digest: str  # hexadecimal, lower case
+
+    def __post_init__(self) -> None:
+        digits = HEX_DIGITS[self.algorithm]
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", self.digest):
+            raise ValueError(f"{digits} hexadecimal digits ({self.algorithm})")
+
+
+@dataclass(frozen=True)
+class HttpSource:
+    url: str
+
+    def __post_init__(self) -> None:
+        wanted = "an http or https URL"
+        if not re.fullmatch(r"[\x21-\x7e]+", self.url):
+            raise ValueError(f"{wanted} of printable ASCII characters")
+        try:
+            parts = urlsplit(self.url)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError(wanted)
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True)
+class FileSource:
+    path: Path  # beside the descriptor
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+Source = HttpSource | FileSource
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    name: PurePosixPath
+    size: int | None  # None only where a sha256 is given
+    checksum: Checksum
+    sources: tuple[Source, ...]  # tried in order
+    original_source: Source | None = None  # where a mirrored file came from; never fetched
+
+
+@dataclass(frozen=True)
+class UnpackArchive:
+    file: PurePosixPath
+    format: str
+
+
+@dataclass(frozen=True)
+class RegexReplace:
+    file: PurePosixPath
+    pattern: re.Pattern[str]
+    replacement: str
+    count: int  # 0: every occurrence
+
+
+Postprocessing = UnpackArchive | RegexReplace
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    name: str
+    shape: tuple[int, ...] | None
+    layout: str | None
+
+
+ModelInfoValue = str | float | tuple[str, ...] | tuple[float, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    subdirectory: PurePosixPath  # "public/gpt-2": where it lies below every download and output folder
+    descriptor: Path
+    description: str
+    task_type: str
+    framework: str
+    license: str
+    files: tuple[ModelFile, ...]
+    precisions: tuple[str, ...]  # those this model can be had in
+    recipe: str | None = None  # an entry point of the group omz_model_tools.recipes
+    input_info: tuple[InputInfo, ...] = ()
+    postprocessing: tuple[Postprocessing, ...] = ()
+    conversion_to_onnx_args: tuple[str, ...] = ()
+    model_optimizer_args: tuple[str, ...] | None = None  # None: no Model Optimizer conversion is defined
+    model_info: tuple[tuple[str, ModelInfoValue], ...] = ()  # written into the IR's rt_info
+    quantizable: bool = False
+    quantized: str | None = None
+
+    @property
+    def is_converted(self) -> bool:
+        """False for a model whose files are the IR."""
+        return self.recipe is not None or self.model_optimizer_args is not None

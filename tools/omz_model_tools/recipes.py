@@ -1,0 +1,42 @@
+"""Recipes by name: who turns a folder of downloaded files into a model; what they do inside is theirs."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from omz_model_tools.interrupt import ends_at_once
+from omz_model_tools.problem import Problem
+
+GROUP = "omz_model_tools.recipes"
+
+
+class Conversion(Protocol):
+    @property
+    def model(self) -> Any: ...  # openvino.Model
+
+    @property
+    def companions(self) -> Sequence[Path]: ...  # files that belong beside the IR
+
+    @property
+    def facts(self) -> Mapping[str, Mapping[str, str | int]]: ...  # for the IR's rt_info
+
+
+class Recipe(Protocol):
+    """A module, as its entry point names it."""
+
+    Problem: type[Exception]  # what it raises for what the user can mend
+
+    def convert(self, folder: Path) -> Conversion: ...
+
+
+def load_recipe(name: str) -> Recipe:
+    """The installed recipe of that name."""
+    installed = importlib.metadata.entry_points(group=GROUP)
+    for entry in installed:
+        if entry.name == name:
+            with ends_at_once():  # it imports OpenVINO
+                recipe: Recipe = entry.load()
+            return recipe
+    known = ", ".join(sorted({entry.name for entry in installed})) or "none"
+    raise Problem(f'"recipe": expected one that is installed ({known}), got {name!r}')

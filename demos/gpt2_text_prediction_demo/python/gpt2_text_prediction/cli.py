@@ -6,10 +6,11 @@ OpenVINO is imported only where it is needed, so that --help, a missing -m and C
 import argparse
 import os
 import re
-import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .arguments import build_argparser
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from .generator import Stream, TextGenerator
     from .sampling import Sampling
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
     "omz_downloader --name gpt-2-mini && omz_converter --name gpt-2-mini"
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # who reads our text has seen enough
         _silence_stdout()
-        return 0
+        return PIPE_CLOSED
 
 
 def say(level: str, line: str) -> None:
@@ -56,8 +58,10 @@ def _run(args: argparse.Namespace) -> int:
         if (count := getattr(args, flag)) is not None and count < 1:
             raise Problem(f"--{flag}: expected a whole number from 1, got {count}")
     _set_up_stdout()
-    sampling = _sampling(args)
-    with _load(args) as generator:
+    with _ctrl_c_ends_at_once():
+        sampling = _sampling(args)
+        generator = _load(args)
+    with generator:
         talk = Conversation(generator, sampling, args.max_sample_token_num)
         try:
             talk.answer_all(_prompts(args))
@@ -66,6 +70,20 @@ def _run(args: argparse.Namespace) -> int:
             raise
         talk.report()
     return 1 if talk.failed else 0
+
+
+@contextmanager
+def _ctrl_c_ends_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process while OpenVINO is loaded: a C extension's initialisation loses the exception."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Conversation:
@@ -153,9 +171,8 @@ def _text(raw: bytes) -> str:
 def _sampling(args: argparse.Namespace) -> "Sampling":
     from .sampling import Sampling  # noqa: PLC0415
 
-    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
-    if sampling.seed is None:
-        sampling = replace(sampling, seed=secrets.randbits(32))
+    seed = int.from_bytes(os.urandom(4), "little") if args.seed is None else args.seed
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, seed)
     say("INFO", f"Seed: {sampling.seed}")
     return sampling
 

@@ -1,0 +1,236 @@
+"""gpt2_benchmark: what the converter and the demo cost, as whole processes and inside. It asserts no time.
+
+Prints a table for people, then one line of JSON for machines.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpt2_text_prediction import Problem as DemoProblem
+
+from gpt2_tools.measure import Figure, run_process
+from gpt2_tools.problem import Problem
+from gpt2_tools.random_checkpoint import SIZES, make_checkpoint
+
+Say = Callable[[str], None]
+Figures = dict[str, Figure]
+
+DEMO_TOKENS = 40
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = build_argparser().parse_args(argv)
+    try:
+        if args.make_checkpoint is not None:
+            make_checkpoint(args.make_checkpoint, args.size)
+            print(f"{args.make_checkpoint}: a {args.size} with random weights", file=sys.stderr)
+        else:
+            _benchmark(args, lambda line: print(line, file=sys.stderr, flush=True))
+    except (Problem, DemoProblem) as problem:
+        print(f"gpt2_benchmark: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def build_argparser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="gpt2_benchmark",
+        description="Measure the converter and the demo on one model: medians, with the least and the most.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-m", "--model", type=Path, metavar="FILE", help="measure this IR")
+    what.add_argument(
+        "--make_checkpoint", type=Path, metavar="DIR", help="only write a checkpoint with random weights into DIR"
+    )
+    parser.add_argument("--size", choices=SIZES, default="gpt-2", help="of --make_checkpoint (default: %(default)s)")
+    parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
+    parser.add_argument("-p", "--prompt_tokens", type=_count, default=128, metavar="N", help="default: %(default)s")
+    parser.add_argument("-M", "--max_new_tokens", type=_count, default=128, metavar="N", help="default: %(default)s")
+    parser.add_argument("-n", "--num_iter", type=_count, default=5, metavar="N", help="runs (default: %(default)s)")
+    parser.add_argument(
+        "-N", "--num_warmup", type=int, default=1, metavar="N", help="runs that do not count (default: %(default)s)"
+    )
+    parser.add_argument("-nthreads", "--num_threads", type=_count, metavar="N", help="threads (default: the device's)")
+    parser.add_argument(
+        "--precision_hint", choices=("f32", "bf16", "f16", "device"), help="arithmetic (default: the demo's)"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="what the IR was made of (default: ../gpt2 seen from the IR)"
+    )
+    parser.add_argument(
+        "--with-transformers", "--with_transformers", action="store_true", help="run transformers beside it"
+    )
+    parser.add_argument("--engine_only", action="store_true", help="measure no whole processes")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _benchmark(args: argparse.Namespace, say: Say) -> None:
+    from gpt2_text_prediction.generator import default_config  # noqa: PLC0415  # --help need not wait for OpenVINO
+
+    from gpt2_tools.engine_benchmark import EngineBenchmark  # noqa: PLC0415
+
+    config = default_config(args.device)
+    if args.precision_hint is not None:
+        config = {} if args.precision_hint == "device" else {"INFERENCE_PRECISION_HINT": args.precision_hint}
+    if args.num_threads is not None:
+        config["INFERENCE_NUM_THREADS"] = args.num_threads
+    say("loading ...")
+    bench = EngineBenchmark(args.model, args.device, config)
+    total = args.prompt_tokens + args.max_new_tokens
+    if total > bench.engine.n_positions:
+        raise Problem(f"-p and -M: expected at most {bench.engine.n_positions} tokens together, got {total}")
+    figures: Figures = {"load": bench.load}
+    say("generating ...")
+    with _peer(args, bench.settings()["threads"] or "1") as peer:
+        ours, theirs = _rounds(args, bench.generate, peer)
+    figures |= bench.generation(ours, args.prompt_tokens)
+    if theirs:
+        figures |= _against(figures, bench.generation(theirs, args.prompt_tokens))
+    say("sampling, growth ...")
+    figures |= bench.sampling() | bench.growth() | bench.memory()
+    draw = max(figures[f"sampling, {kind} logits"].median for kind in ("flat", "peaked"))
+    figures["sampling, share of a token"] = Figure("%", (100 * draw / figures["time per token"].median,))
+    if not args.engine_only:
+        say("whole processes ...")
+        figures |= _processes(args, say)
+    _print_table(figures)
+    print(json.dumps({"model": str(args.model), "device": args.device} | bench.settings() | _workload(args) | {
+        "back_end": bench.engine.back_end.name,
+        "versions": _versions(),
+        "machine": {"system": platform.platform(), "processor": _processor()},
+        "figures": {name: figure.as_json() for name, figure in figures.items()},
+    }))  # fmt: skip
+
+
+def _rounds(
+    args: argparse.Namespace, *runners: Callable[[int, int], list[float]] | None
+) -> tuple[list[list[float]], ...]:
+    """Run the workload in turns, so that all see the same machine; the rounds of the warm-up are left out."""
+    rounds = [
+        [runner(args.prompt_tokens, args.max_new_tokens) if runner else [] for runner in runners]
+        for _ in range(args.num_warmup + args.num_iter)
+    ][args.num_warmup :]
+    return tuple([times for times in column if times] for column in zip(*rounds, strict=True))
+
+
+@contextmanager
+def _peer(args: argparse.Namespace, threads: str) -> Iterator[Callable[[int, int], list[float]] | None]:
+    """Give a function that has transformers generate in a process of its own, or None where it is not asked for."""
+    if not args.with_transformers:
+        yield None
+        return
+    missing = [name for name in ("torch", "transformers") if not _installed(name)]
+    if missing:
+        raise Problem(f"--with-transformers: {' and '.join(missing)} missing: pip install 'omz-gpt2[evaluate]'")
+    command = [sys.executable, "-m", "gpt2_tools.transformers_peer", str(_checkpoint(args)), threads]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def generate(prompt_tokens: int, new_tokens: int) -> list[float]:
+            print(prompt_tokens, new_tokens, file=stdin, flush=True)
+            answer = stdout.readline()
+            if not answer:
+                raise Problem(f"transformers could not run {_checkpoint(args)}; its own words stand above")
+            times: list[float] = json.loads(answer)
+            return times
+
+        try:
+            yield generate
+        finally:
+            process.kill()
+
+
+def _against(ours: Figures, theirs: Figures) -> Figures:
+    """Return transformers' figures and how many times ours is as fast."""
+    figures = {f"transformers, {name}": figure for name, figure in theirs.items()}
+    ratios = {name: theirs[name].median / ours[name].median for name in theirs if name != "throughput"}
+    return figures | {f"{name}, times faster": Figure("x", (ratio,)) for name, ratio in ratios.items()}
+
+
+def _processes(args: argparse.Namespace, say: Say) -> Figures:
+    """Measure the demo, and where the IR lies in Open Model Zoo's folders the converter, as whole processes."""
+    demo = [_command("gpt2_text_prediction_demo"), "-m", str(args.model), "-d", args.device, "--seed", "0"]
+    demo += ["-i", "The poem was written by", "--max_sample_token_num", str(DEMO_TOKENS)]
+    figures = _process_figures(f"demo, {DEMO_TOKENS} tokens, whole process", demo, args)
+    name, root = args.model.stem, args.model.resolve().parents[3:4]
+    if not root or args.model.resolve().parts[-4:-2] != ("public", name):
+        say(f"omz_converter is not measured: {args.model} lies not in public/{name}/FP16")
+        return figures
+    with tempfile.TemporaryDirectory(dir=root[0]) as out:
+        convert = [_command("omz_converter"), "--name", name, "--precisions", "FP16"]
+        convert += ["-d", str(root[0]), "-o", out]
+        return figures | _process_figures("omz_converter FP16, whole process", convert, args)
+
+
+def _command(name: str) -> str:
+    """Return the path of a command of ours, as it is installed with this module."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _process_figures(name: str, command: list[str], args: argparse.Namespace) -> Figures:
+    runs = [run_process(command) for _ in range(args.num_warmup + args.num_iter)][args.num_warmup :]
+    figures = {name: Figure("s", tuple(run.seconds for run in runs))}
+    peaks = tuple(run.peak_mb for run in runs if run.peak_mb is not None)
+    return figures | ({f"{name}, peak memory": Figure("MB", peaks)} if peaks else {})
+
+
+def _checkpoint(args: argparse.Namespace) -> Path:
+    folder: Path = args.checkpoint or args.model.parent.parent / "gpt2"
+    if not (folder / "model.safetensors").is_file():
+        raise Problem(f"{folder}: expected model.safetensors, what the IR was made of: give the folder as --checkpoint")
+    return folder
+
+
+def _workload(args: argparse.Namespace) -> dict[str, int]:
+    names = ("prompt_tokens", "max_new_tokens", "num_iter", "num_warmup")
+    return {name: getattr(args, name) for name in names}
+
+
+def _print_table(figures: Figures) -> None:
+    width = max(map(len, figures))
+    for name, figure in figures.items():
+        print(f"{name:<{width}}  {figure.text()}")
+
+
+def _versions() -> dict[str, str]:
+    names = ("omz-gpt2", "openvino", "tokenizers", "numpy", "transformers", "torch")
+    versions = {name: importlib.metadata.version(name) for name in names if _installed(name)}
+    return versions | {"python": platform.python_version()}
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor()
+    lines = cpuinfo.read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,102 @@
+"""What the demo's engine takes on one model: load, first token, each token, sampling, growth, memory.
+
+It measures the engine and the sampling that the demo runs, in the process it is called in.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gpt2_text_prediction.engine import Cache, Engine, Row, load_engine
+from gpt2_text_prediction.sampling import Sampling, choose
+
+from gpt2_tools.measure import Figure, own_memory
+
+Clock = Callable[[], float]
+GROWTH_WINDOW = 32
+"""How many tokens are timed at each length."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How many tokens go in and come out, how often, and how often before it counts."""
+
+    prompt_tokens: int
+    new_tokens: int
+    num_iter: int
+    num_warmup: int
+
+
+class EngineBenchmark:
+    """A loaded engine; each method measures one thing."""
+
+    def __init__(self, model: Path, device: str, config: dict[str, Any], clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+        start = clock()
+        self.engine: Engine = load_engine(model, device, config)
+        self.load = Figure("s", (clock() - start,))
+        self._tokens = np.random.default_rng(0).integers(0, self.engine.vocab_size, self.engine.n_positions).tolist()
+
+    def generate(self, prompt_tokens: int, new_tokens: int) -> list[float]:
+        """Return the seconds of the first token, which the whole prompt costs, and of each one behind it."""
+        cache, new, times = Cache(), self._tokens[:prompt_tokens], [self._clock()]
+        for _ in range(new_tokens):
+            (logits,) = self.engine.step([Row(cache, new)])
+            new = [int(logits[0].argmax())]
+            times.append(self._clock())
+        return [after - before for before, after in pairwise(times)]
+
+    def generation(self, rounds: Sequence[list[float]], prompt_tokens: int) -> dict[str, Figure]:
+        """Return the figures of several rounds of `generate`."""
+        later = [float(np.median(times[1:])) for times in rounds]
+        return {
+            f"first token after {prompt_tokens}": Figure("ms", tuple(times[0] * 1e3 for times in rounds)),
+            "time per token": Figure("ms", tuple(seconds * 1e3 for seconds in later)),
+            "throughput": Figure("tokens/s", tuple(1 / seconds for seconds in later)),
+        }
+
+    def growth(self) -> dict[str, Figure]:
+        """Return the time per token early and late in the model's positions, and their ratio."""
+        late = min(900, self.engine.n_positions - GROWTH_WINDOW)
+        early = min(100, late // 2)
+        figures = {
+            f"time per token at {length}": Figure("ms", tuple(s * 1e3 for s in self._steps_at(length)))
+            for length in (early, late)
+        }
+        first, last = figures.values()
+        return figures | {f"growth from {early} to {late}": Figure("x", (last.median / first.median,))}
+
+    def sampling(self, runs: int = 200) -> dict[str, Figure]:
+        """Return what one draw costs at top_p 0.9, temperature 1, on flat and on peaked logits."""
+        rng = np.random.default_rng(0)
+        noise = rng.standard_normal(self.engine.vocab_size).astype(np.float32)
+        figures = {}
+        for name, logits in {"flat": noise * np.float32(0.01), "peaked": noise * np.float32(6)}.items():
+            times = []
+            for _ in range(runs):
+                start = self._clock()
+                choose(logits, Sampling(temperature=1.0, top_p=0.9), rng)
+                times.append((self._clock() - start) * 1e3)
+            figures[f"sampling, {name} logits"] = Figure("ms", tuple(times))
+        return figures
+
+    def memory(self) -> dict[str, Figure]:
+        """Return what this process holds now, the engine with its cache in it."""
+        return {f"{kind} memory": Figure("MB", (megabytes,)) for kind, megabytes in own_memory().items()}
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the threads and the precisions as the device reports them."""
+        names = {
+            "threads": "INFERENCE_NUM_THREADS",
+            "inference_precision": "INFERENCE_PRECISION_HINT",
+            "kv_cache_precision": "KV_CACHE_PRECISION",
+            "dynamic_quantization_group_size": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
+        }
+        return {ours: self.engine.property_of_device(theirs) for ours, theirs in names.items()}
+
+    def _steps_at(self, length: int) -> list[float]:
+        return self.generate(length - GROWTH_WINDOW // 2, GROWTH_WINDOW + 1)[1:]

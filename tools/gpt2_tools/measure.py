@@ -1,0 +1,79 @@
+"""Figures: repeated values with their median and spread, whole processes, this process's memory. It knows no model."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2_tools.problem import Problem
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured quantity: its unit and every value it had."""
+
+    unit: str
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The value to quote."""
+        return statistics.median(self.values)
+
+    def text(self) -> str:
+        """Return it for a table: the median, with the least and the most where there is a spread."""
+        if len(self.values) == 1:
+            return f"{self.median:.4g} {self.unit}"
+        return f"{self.median:.4g} {self.unit} ({min(self.values):.4g} .. {max(self.values):.4g})"
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for the JSON line."""
+        return {
+            "median": round(self.median, 4),
+            "min": round(min(self.values), 4),
+            "max": round(max(self.values), 4),
+            "runs": len(self.values),
+            "unit": self.unit,
+        }
+
+
+@dataclass(frozen=True)
+class ProcessRun:
+    """What one whole process took; peak_mb is None where the system does not tell (Windows)."""
+
+    seconds: float
+    peak_mb: float | None
+
+
+def run_process(command: Sequence[str]) -> ProcessRun:
+    """Run a command to its end, its output thrown away.
+
+    Raises Problem, with the last line it said, when it fails.
+    """
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+        peak_mb = None
+        if sys.platform != "win32":
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            peak_mb = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise Problem(f"{' '.join(command)}: exit code {process.returncode}: {said[-1] if said else 'no word'}")
+    return ProcessRun(seconds, peak_mb)
+
+
+def own_memory() -> dict[str, float]:
+    """Return the megabytes that this process holds, resident and private; empty where the system does not tell."""
+    rollup = Path("/proc/self/smaps_rollup")
+    if not rollup.exists():
+        return {}
+    kilobytes = dict(line.split()[:2] for line in rollup.read_text().splitlines()[1:])
+    private = int(kilobytes["Private_Clean:"]) + int(kilobytes["Private_Dirty:"])
+    return {"resident": int(kilobytes["Rss:"]) / 1024, "private": private / 1024}

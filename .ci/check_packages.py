@@ -1,0 +1,52 @@
+"""Build the wheel and the sdist, and run the commands from each in an environment and a folder of its own."""
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Return 0, or stop with the command that failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        run(sys.executable, "-m", "build", "--outdir", work / "dist", ROOT)  # the sdist, and the wheel from it
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", work / "direct", ROOT)
+        (from_sdist,), (direct,) = (sorted((work / name).glob("*.whl")) for name in ("dist", "direct"))
+        if contents(from_sdist) != contents(direct):
+            raise SystemExit(f"the sdist loses or adds files: {contents(from_sdist) ^ contents(direct)}")
+        try_out(direct, work / "environment", work / "elsewhere")
+    print("wheel and sdist: the commands work")
+    return 0
+
+
+def try_out(wheel: Path, environment: Path, elsewhere: Path) -> None:
+    """Install a wheel into an empty environment and run the three commands from a folder that is not the checkout."""
+    run(sys.executable, "-m", "venv", environment)
+    run(environment / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    elsewhere.mkdir()
+    commands = environment / "bin"
+    run(commands / "omz_downloader", "--print_all", cwd=elsewhere)
+    run(commands / "omz_downloader", "--name", "gpt-2-mini", cwd=elsewhere)
+    run(commands / "omz_converter", "--name", "gpt-2-mini", cwd=elsewhere)
+    ir = "public/gpt-2-mini/FP16/gpt-2-mini.xml"
+    run(commands / "gpt2_text_prediction_demo", "-m", ir, "-i", "The poem was written by", cwd=elsewhere)
+
+
+def contents(wheel: Path) -> set[str]:
+    """Return the names in a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def run(*command: object, cwd: Path = ROOT) -> None:
+    """Run a command, its output shown; stop where it fails."""
+    print("$", *command, flush=True)
+    subprocess.run([str(word) for word in command], cwd=cwd, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both are quick the second time.
+#   make demo MODEL=gpt-2 PROMPT="Once upon a time"     the same with another model and prompt
+
+PYTHON ?= python3
+VENV   ?= .venv
+MODEL  ?= gpt-2-mini
+PROMPT ?= The poem was written by
+
+# The prompt goes through the environment, as it is: neither make nor the shell reads it.
+export DEMO_PROMPT := $(value PROMPT)
+unexport PROMPT
+
+BIN  = $(VENV)/bin
+DEMO = demos/gpt2_text_prediction_demo/python/gpt2_text_prediction_demo.py
+IR   = public/$(MODEL)/FP16/$(MODEL).xml
+
+.PHONY: demo test clean
+
+demo: $(VENV)/installed
+	@printf '\n$$ omz_downloader --name %s\n' '$(MODEL)'
+	@$(BIN)/omz_downloader --name '$(MODEL)'
+	@printf '\n$$ omz_converter --name %s --precisions FP16\n' '$(MODEL)'
+	@$(BIN)/omz_converter --name '$(MODEL)' --precisions FP16
+	@printf '\n$$ python $(DEMO) -m %s -i "%s"\n' '$(IR)' "$$DEMO_PROMPT"
+	@$(BIN)/python $(DEMO) -m '$(IR)' -i "$$DEMO_PROMPT"
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+$(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing this checkout into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing this checkout and its [test] extra into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is not found: install Python 3.10 or newer' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "expected Python 3.10 or newer, got `$(PYTHON) -V`: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments: install python3-venv (apt install python3-venv)' >&2; exit 1; }
+	@echo 'Making the virtual environment $(VENV) ...'
+	@$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) public build dist *.egg-info

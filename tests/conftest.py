@@ -1,0 +1,40 @@
+"""What several test files share: gpt-2-mini, downloaded and converted by the real commands, once a session."""
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+COMMANDS = Path(sysconfig.get_path("scripts"))
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Return a function that runs a command of ours to its end and returns its exit code, stdout and stderr."""
+
+    def run_command(name: str, *arguments: object, stdin: bytes = b"", **options) -> subprocess.CompletedProcess:
+        command = [str(COMMANDS / name), *map(str, arguments)]
+        environment = {**os.environ, "COLUMNS": "80", "PYTHONWARNINGS": "error", **options.pop("env", {})}
+        return subprocess.run(
+            command, input=stdin, capture_output=True, timeout=120, env=environment, check=False, **options
+        )
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def mini(run, tmp_path_factory) -> Path:
+    """Return the folder public/gpt-2-mini, with what was downloaded and both precisions."""
+    folder = tmp_path_factory.mktemp("mini")
+    for command in ("omz_downloader", "omz_converter"):
+        done = run(command, "--name", "gpt-2-mini", cwd=folder)
+        assert done.returncode == 0, done.stderr.decode()
+    return folder / "public/gpt-2-mini"
+
+
+@pytest.fixture(scope="session")
+def mini_ir(mini) -> Path:
+    """Return the FP16 IR of gpt-2-mini."""
+    return mini / "FP16/gpt-2-mini.xml"

@@ -1,0 +1,81 @@
+"""What the documentation shows against what is there: usage, files, numbers, links."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from gpt2_text_prediction.arguments import build_argparser
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"
+PAGES = sorted(
+    path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+
+
+def words(text: str) -> str:
+    """Return a text without its layout, which argparse changes from one Python to the next."""
+    text = re.sub(r"(-\w+) ([A-Z]+), (--\w+) \2", r"\1, \3 \2", text)  # before Python 3.13
+    return " ".join(re.sub(r"[\[\]|]", " ", text).split())
+
+
+def test_the_demos_readme_shows_the_usage_that_help_prints():
+    shown = (DEMO / "README.md").read_text(encoding="utf-8")
+    block = next(part for part in shown.split("```") if part.strip().startswith("usage:"))
+    options = block[block.index("Options:") :]
+    printed = build_argparser().format_help()
+    assert words(options) == words(printed[printed.index("Options:") :])
+
+
+def test_every_flag_says_whether_it_is_required_and_what_its_default_is():
+    for action in build_argparser()._actions[1:]:
+        assert action.help.startswith("Required. ") or "Default: " in action.help or action.nargs == 0, action.help
+
+
+def test_the_demos_requirements_are_those_of_the_package():
+    packaged = (ROOT / "setup.cfg").read_text(encoding="utf-8").split()
+    for line in (DEMO / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        assert line.startswith("#") or line in packaged
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "gpt-2-mini"])
+def test_a_models_readme_gives_the_numbers_of_its_configuration(name):
+    page = (ROOT / f"models/public/{name}/README.md").read_text(encoding="utf-8")
+    config = {
+        "gpt-2": {"n_layer": 12, "n_embd": 768, "n_positions": 1024, "vocab_size": 50257},
+        "gpt-2-mini": json.loads((ROOT / "models/public/gpt-2-mini/config.json").read_bytes()),
+    }[name]
+    layers, width, vocabulary = config["n_layer"], config["n_embd"], config["vocab_size"]
+    length = config["n_positions"]
+    blocks = layers * (12 * width**2 + 13 * width)
+    parameters = blocks + (vocabulary + length) * width + 2 * width
+    products = 2 * length * (12 * layers * width**2 + vocabulary * width) + 4 * layers * length**2 * width
+    assert re.search(rf"\| MParams +\| {parameters / 1e6:.4f} ", page)
+    assert re.search(rf"\| GFlops +\| {products / 1e9:.4f} ", page)
+    (formula,) = re.findall(r"`(2 \* \d+ \* \(12 .+?)`", page)
+    assert arithmetic(formula) == products
+
+
+def arithmetic(formula: str) -> int:
+    tree = ast.parse(formula, mode="eval")
+    assert all(isinstance(node, ast.Constant | ast.BinOp | ast.operator | ast.Expression) for node in ast.walk(tree))
+    return eval(compile(tree, "README", "eval"))  # numbers and operators only
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_of_ours_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), target
+        headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.M) if anchor else []
+        assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], target
+
+
+def test_the_models_list_names_models_that_there_are():
+    for line in (DEMO / "models.lst").read_text(encoding="utf-8").splitlines():
+        assert line.startswith("#") or (ROOT / "models/public" / line / "model.yml").is_file(), line

@@ -1,0 +1,74 @@
+"""The import rule of the house: who may import whom. A row here is a row of CONTRIBUTING.md."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+OURS = {"omz_models", "gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", "gpt2_tools"}
+ANYWHERE = {
+    "gpt2_recipe": {"numpy", "openvino", "safetensors"},
+    "gpt2_text_prediction": {"numpy", "openvino", "tokenizers"},
+    "omz_model_tools": {"yaml", "requests", "tqdm"},
+    "gpt2_tools": {"gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", "numpy", "openvino", "safetensors"},
+    "omz_models": set(),
+}
+INSIDE_FUNCTIONS = {"omz_model_tools": {"openvino", "nncf"}}
+ANYTHING_INSIDE_FUNCTIONS = {"gpt2_tools"}
+
+
+def imports(tree: ast.AST, inside: bool = False) -> Iterator[tuple[str, bool, int]]:
+    """Yield (module, whether inside a function, line); what only a type checker reads does not count."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module), inside, node.lineno
+        yield from imports(node, inside or isinstance(node, ast.FunctionDef | ast.Lambda))
+
+
+def modules_of(package: str) -> list[Path]:
+    folders = find_spec(package).submodule_search_locations
+    files = [path for folder in folders for path in Path(folder).rglob("*.py")]
+    return [path for path in files if package != "omz_models" or path.parent.name == "models"]
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_a_package_imports_only_what_its_row_allows(package):
+    modules = modules_of(package)
+    assert modules
+    breaches = []
+    for path in modules:
+        for module, inside, line in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            name = module.partition(".")[0]
+            allowed = ANYWHERE[package] | {package} | (INSIDE_FUNCTIONS.get(package, set()) if inside else set())
+            anything = inside and package in ANYTHING_INSIDE_FUNCTIONS
+            if name not in sys.stdlib_module_names and name not in allowed and not anything:
+                breaches.append(f"{path}:{line}: {module}")
+    assert not breaches
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_nobody_touches_sys_path(package):
+    for path in modules_of(package):
+        assert "sys.path" not in path.read_text(encoding="utf-8"), path
+
+
+def test_the_rule_sees_a_breach():
+    source = "import torch\ndef f():\n    from openvino import Core\nif TYPE_CHECKING:\n    import jax\n"
+    assert list(imports(ast.parse(source))) == [("torch", False, 1), ("openvino", True, 3)]
+
+
+def test_contributing_shows_the_same_table():
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = {
+        line.split("|")[1].split("`")[1]: line.split("|")[2] for line in text.splitlines() if line.startswith("| `")
+    }
+    for package in ("gpt2_recipe", "gpt2_text_prediction", "omz_model_tools"):
+        for name in ANYWHERE[package] | INSIDE_FUNCTIONS.get(package, set()) - {"nncf"}:
+            assert name in rows[package], (package, name)

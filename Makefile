@@ -21,8 +21,8 @@ demo: $(VENV)/installed
 	@$(BIN)/omz_downloader --name '$(MODEL)'
 	@printf '\n$$ omz_converter --name %s --precisions FP16\n' '$(MODEL)'
 	@$(BIN)/omz_converter --name '$(MODEL)' --precisions FP16
-	@printf '\n$$ python $(DEMO) -m %s -i "%s"\n' '$(IR)' "$$DEMO_PROMPT"
-	@$(BIN)/python $(DEMO) -m '$(IR)' -i "$$DEMO_PROMPT"
+	@printf '\n$$ python $(DEMO) -m %s -i "%s" --top_k 20\n' '$(IR)' "$$DEMO_PROMPT"
+	@$(BIN)/python $(DEMO) -m '$(IR)' -i "$$DEMO_PROMPT" --top_k 20
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from gpt2_text_prediction.arguments import build_argparser
 
 ROOT = Path(__file__).parent.parent

@@ -53,7 +53,9 @@ def test_the_embedded_model_from_its_name_to_its_text(run, tmp_path):
         "--temperature", "0", "--max_sample_token_num", "4",
     )  # fmt: skip
     assert demo.returncode == 0
-    assert demo.stdout.decode() == "The President of the" + greedy_by_the_oracle(folder, "The President of the", 4) + "\n"
+    assert (
+        demo.stdout.decode() == "The President of the" + greedy_by_the_oracle(folder, "The President of the", 4) + "\n"
+    )
 
 
 def greedy_by_the_oracle(folder: Path, prompt: str, count: int) -> str:

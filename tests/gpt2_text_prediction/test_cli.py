@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import pytest
 from conftest import COMMANDS
+
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.arguments import build_argparser
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from model_tree import descriptor, write_model
+from unprivileged import without_power, world_readable_folder
+
 from omz_model_tools import catalogue
 from omz_model_tools.descriptor import FileSource
 from omz_model_tools.problem import Problem
-from unprivileged import without_power, world_readable_folder
 
 
 def complaint(*roots: Path) -> str:

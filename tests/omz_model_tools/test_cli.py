@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hub import Answer, Hub
 from model_tree import descriptor, file_entry, write_model
+
 from omz_model_tools.cli import converter, downloader
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))

@@ -16,12 +16,13 @@ import openvino
 import pytest
 import toy_recipe
 from model_tree import descriptor, file_entry, write_model
+from unprivileged import without_power, world_readable_folder
+
 from omz_model_tools.catalogue import load_models
 from omz_model_tools.convert import LOCK, Converter
 from omz_model_tools.descriptor import Model
 from omz_model_tools.lock import exclusive
 from omz_model_tools.report import Report
-from unprivileged import without_power, world_readable_folder
 
 WEIGHTS = np.array([1.5, -2.0, 1 / 3], np.float32)
 VOCAB = b'{"a": 0}'

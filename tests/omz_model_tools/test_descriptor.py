@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 import pytest
+
 from omz_model_tools.descriptor import Checksum, HttpSource, relative_name
 
 

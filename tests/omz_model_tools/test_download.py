@@ -17,13 +17,14 @@ from hub import Answer, Hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_tree import descriptor, file_entry, write_model
+from unprivileged import without_power, world_readable_folder
+
 from omz_model_tools.catalogue import load_models
 from omz_model_tools.descriptor import Source
 from omz_model_tools.download import Downloader
 from omz_model_tools.progress import silent
 from omz_model_tools.report import Report
 from omz_model_tools.sources import Sources, Unavailable
-from unprivileged import without_power, world_readable_folder
 
 TRUE = b"The poem was written by the sea." * 1000
 HEADING = "################|| Downloading toy ||################\n\n"

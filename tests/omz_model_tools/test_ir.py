@@ -9,6 +9,7 @@ import numpy as np
 import openvino
 import pytest
 import toy_recipe
+
 from omz_model_tools.ir import check_ir, save_ir
 from omz_model_tools.problem import Problem
 

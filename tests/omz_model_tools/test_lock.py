@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from omz_model_tools.lock import exclusive
 
 # Adds 1 to a number in a file in two steps, with a pause between: two at once would lose counts.

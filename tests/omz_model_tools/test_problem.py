@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+
 from omz_model_tools.problem import Problem, disk_problems, one_line
 
 WHERE = Path("/there/x")

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from omz_model_tools.problem import Problem
 from omz_model_tools.publish import FolderPlace, publish_file
 

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from model_tree import descriptor, file_entry
+
 from omz_model_tools.catalogue import packaged_root
 from omz_model_tools.descriptor import (
     Checksum,

@@ -1,6 +1,7 @@
 """recipes: found by their entry point's name, or refused with the names there are."""
 
 import pytest
+
 from omz_model_tools.problem import Problem
 from omz_model_tools.recipes import load_recipe
 

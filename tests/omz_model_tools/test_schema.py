@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from omz_model_tools import schema
 from omz_model_tools.problem import Problem
 from omz_model_tools.strict_yaml import Mapping

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hub import Answer, Hub
+
 from omz_model_tools.descriptor import FileSource, HttpSource, Source
 from omz_model_tools.sources import Sources, Unavailable
 

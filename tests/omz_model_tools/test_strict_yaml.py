@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from omz_model_tools import strict_yaml
 from omz_model_tools.problem import Problem
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from omz_model_tools import verify
 from omz_model_tools.descriptor import Checksum, HttpSource, ModelFile
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpt2_text_prediction import Problem as DemoProblem
-
 from gpt2_tools.measure import Figure, run_process
 from gpt2_tools.problem import Problem
 from gpt2_tools.random_checkpoint import SIZES, make_checkpoint
@@ -86,7 +85,6 @@ def _count(text: str) -> int:
 
 def _benchmark(args: argparse.Namespace, say: Say) -> None:
     from gpt2_text_prediction.generator import default_config  # noqa: PLC0415  # --help need not wait for OpenVINO
-
     from gpt2_tools.engine_benchmark import EngineBenchmark  # noqa: PLC0415
 
     config = default_config(args.device)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from gpt2_recipe.config import GPT2Config, read_config
-from gpt2_recipe.weights import expected_shapes
 from safetensors.numpy import save_file
 
+from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.weights import expected_shapes
 from gpt2_tools.problem import Problem
 
 SIZES = {

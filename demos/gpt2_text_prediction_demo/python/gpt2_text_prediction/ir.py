@@ -46,13 +46,15 @@ def read_ir(core: ov.Core, path: Path) -> IR:
             f"{ids.element_type.get_type_name()} {ids.partial_shape} and "
             f"{logits.element_type.get_type_name()} {logits.partial_shape}"
         )
-    bound = ids.partial_shape[1].get_max_length()  # -1: none
+    vocab_size = logits.partial_shape[2].get_length()
+    eos_token_id = _fact(model, "eos_token_id")
+    bounds = [ids.partial_shape[1].get_max_length(), _fact(model, "n_positions")]  # -1: the shape has none
     return IR(
         path=path,
         model=model,
-        n_positions=_fact(model, "n_positions") or (bound if bound > 0 else None),
-        vocab_size=logits.partial_shape[2].get_length(),
-        eos_token_id=_fact(model, "eos_token_id"),
+        n_positions=min((bound for bound in bounds if bound and bound > 0), default=None),
+        vocab_size=vocab_size,
+        eos_token_id=None if eos_token_id is None or eos_token_id >= vocab_size else eos_token_id,
     )
 
 
@@ -90,6 +92,9 @@ def _is_language_model(ids: Any, logits: Any) -> bool:
 
 
 def _fact(model: ov.Model, name: str) -> int | None:
-    """Return a whole number of our section of rt_info; a foreign model has none."""
-    text = str(model.get_rt_info([FACTS, name]).value) if model.has_rt_info([FACTS, name]) else ""
-    return int(text) if text.isdecimal() else None
+    """Return a whole number of our section of rt_info; a foreign model has none, or nonsense of its own."""
+    try:
+        text = str(model.get_rt_info([FACTS, name]).value)
+    except RuntimeError:
+        return None
+    return int(text) if text.isdecimal() and len(text) < 10 else None

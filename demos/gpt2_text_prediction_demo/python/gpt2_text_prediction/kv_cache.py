@@ -71,16 +71,24 @@ def _find_anchors(model: ov.Model) -> tuple[list[Node], Node]:
     """Return the attention ops in the order of their blocks and the Range that counts positions."""
     if len(model.get_parameters()) != 1 or len(model.get_results()) != 1 or model.get_variables():
         raise NoCachePossible("expected a stateless graph with one input and one output")
+    if not all(dimension.is_dynamic for dimension in model.input(0).partial_shape):
+        raise NoCachePossible("expected an input whose numbers of rows and tokens are free")
     ordered = model.get_ordered_ops()
     attentions = [op for op in ordered if op.get_type_name() == "ScaledDotProductAttention"]
     ranges = [op for op in ordered if op.get_type_name() == "Range"]
     if not attentions or len(ranges) != 1:
         raise NoCachePossible(f"found {len(attentions)} ScaledDotProductAttention and {len(ranges)} Range ops")
+    if not all(_is_lookup(target) for target in ranges[0].output(0).get_target_inputs()):
+        raise NoCachePossible("found positions that are used for more than to look their embedding up")
     if not all(op.get_attributes()["causal"] and op.get_input_size() == 3 for op in attentions):
         raise NoCachePossible("found attention that is not plainly causal")
     if not all(_head_shape(op, 1) and _head_shape(op, 2) for op in attentions):
         raise NoCachePossible("found attention whose keys are not [B, H, L, D] with H and D known")
     return attentions, ranges[0]
+
+
+def _is_lookup(target: Node) -> bool:
+    return bool(target.get_node().get_type_name() == "Gather" and target.get_index() == 1)
 
 
 def _head_shape(attention: Node, port: int) -> tuple[int, int] | None:

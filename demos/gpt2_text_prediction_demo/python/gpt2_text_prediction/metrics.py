@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+TICK = 1e-9
+"""Seconds that a step takes at least, where the clock is too coarse to tell."""
+
 
 class Metrics:
     """Collects each answer's times: seconds at its start and after each of its tokens."""
@@ -13,7 +16,7 @@ class Metrics:
 
     def add(self, times: Sequence[float]) -> None:
         """Take in one answer, whole or interrupted."""
-        steps = [after - before for before, after in pairwise(times)]
+        steps = [max(after - before, TICK) for before, after in pairwise(times)]
         self._first += steps[:1]
         self._later += steps[1:]
 

@@ -13,6 +13,7 @@ from .problem import Problem
 
 BLOCK = 256
 """How many weights are summed before the draw looks at single ones."""
+F32 = np.finfo(np.float32)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def choose(logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.random.G
     best = int(logits.argmax())  # of a NaN, if there is one
     if not math.isfinite(logits[best]):
         raise Problem("the model's logits hold NaN or infinity: its weights are damaged, or overflow at this precision")
-    if sampling.temperature == 0 or sampling.top_p == 0:
+    if sampling.temperature < F32.tiny or sampling.top_p == 0:
         return best
     if not 0 < sampling.top_k < logits.size:
         return _draw(_weights(logits, sampling.temperature), sampling.top_p, rng)
@@ -67,7 +68,7 @@ def _weights(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray
     weights = np.zeros(-(-logits.size // BLOCK) * BLOCK, np.float32)
     used = weights[: logits.size]
     with np.errstate(over="ignore"):  # a tiny temperature: all but the largest become 0
-        np.divide(logits - logits.max(), np.float32(temperature), out=used)
+        np.divide(logits - logits.max(), np.float32(min(temperature, F32.max)), out=used)
     np.exp(used, out=used)
     return weights.reshape(-1, BLOCK)
 

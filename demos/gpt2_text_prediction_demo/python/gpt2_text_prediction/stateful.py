@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 class Lease(NamedTuple):
-    """Where a cache lies: its row after the step of that number."""
+    """Where a cache lies: its row after the step of that number of that back end."""
 
+    owner: "Stateful"
     step: int
     row: int
 
@@ -55,14 +56,15 @@ class Stateful:
         if not any(map(self._holds, rows)) or columns > self._most_columns:
             self.reset()
         parts = [self._part(row) for row in rows]
+        self._steps += 1  # from here on no earlier lease holds, whatever interrupts us
         logits = self._infer(rows, parts)
-        self._steps += 1
         for i, row in enumerate(rows):
-            row.cache.lease = Lease(self._steps, i)
+            row.cache.lease = Lease(self, self._steps, i)
         return logits
 
     def _holds(self, row: "Row") -> bool:
-        return row.kept() > 0 and row.cache.lease is not None and row.cache.lease.step == self._steps
+        lease = row.cache.lease
+        return row.kept() > 0 and lease is not None and lease.owner is self and lease.step == self._steps
 
     def _part(self, row: "Row") -> Part:
         if not self._holds(row):

@@ -46,13 +46,13 @@ class GPT2Tokenizer:
 
         Raises Problem for an id that the vocabulary does not have.
         """
-        symbols = self._tokenizer.id_to_token(token)
-        if symbols is None:
+        if not 0 <= token < self.vocab_size:
             raise Problem(f"the vocabulary has no token of the id {token}; its ids end at {self.vocab_size - 1}")
+        symbols = str(self._tokenizer.id_to_token(token))
         try:
             return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
         except KeyError:  # a token added as plain text
-            return str(symbols).encode()
+            return symbols.encode()
 
 
 class TextStream:
@@ -76,6 +76,8 @@ def _read_bpe(vocab: Path, merges: Path) -> BPE:
         ids = json.loads(vocab.read_bytes())
         if not isinstance(ids, dict) or not all(type(i) is int for i in ids.values()):
             raise Problem(f"{vocab}: expected a JSON object of tokens and their ids; fetch it again")
+        if not BYTE_OF_SYMBOL.keys() <= ids.keys():
+            raise Problem(f"{vocab}: expected a byte-level vocabulary with a token for each of the 256 bytes")
         if sorted(ids.values()) != list(range(len(ids))):
             raise Problem(f"{vocab}: expected the ids 0 .. {len(ids) - 1}, each once; fetch it again")
     except OSError as error:

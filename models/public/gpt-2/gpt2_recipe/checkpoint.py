@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from .problem import Problem
+from .problem import Problem, one_line
 
 STORED_AS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 """dtype of the file -> what its bytes are mapped as."""
@@ -57,7 +57,7 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
     except OSError as error:
         raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
-        raise Problem(f"{path}: is no whole .safetensors file: {error}; fetch it again") from None
+        raise Problem(f"{path}: is no whole .safetensors file: {one_line(error)}; fetch it again") from None
     return _lay_out(path, mapped, layout)
 
 

@@ -5,7 +5,6 @@ Field names and defaults: transformers' GPT2Config.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ ONLY_IMPLEMENTED = {
     "quantization_config": None,
 }
 """Fields with the one value that is implemented, which is also the value of an absent field."""
+
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def read_config(path: Path) -> GPT2Config:
         vocab_size=vocab_size,
         n_positions=_positive_int(path, fields, "n_positions", 1024),
         n_embd=n_embd,
-        n_layer=_positive_int(path, fields, "n_layer", 12),
+        n_layer=_n_layer(path, fields),
         n_head=n_head,
         n_inner=4 * n_embd if fields.get("n_inner") is None else _positive_int(path, fields, "n_inner", 0),
         layer_norm_epsilon=_epsilon(path, fields),
@@ -93,6 +94,13 @@ def _positive_int(path: Path, fields: dict[str, Any], name: str, default: int) -
     return value
 
 
+def _n_layer(path: Path, fields: dict[str, Any]) -> int:
+    value = _positive_int(path, fields, "n_layer", 12)
+    if value > MOST_LAYERS:  # the names of a billion layers' weights fill the memory
+        raise Problem(f'{path}: "n_layer": expected at most {MOST_LAYERS}, got {value}')
+    return value
+
+
 def _boolean(path: Path, fields: dict[str, Any], name: str, default: bool) -> bool:
     value = fields.get(name, default)
     if not isinstance(value, bool):
@@ -102,16 +110,16 @@ def _boolean(path: Path, fields: dict[str, Any], name: str, default: bool) -> bo
 
 def _epsilon(path: Path, fields: dict[str, Any]) -> float:
     value = fields.get("layer_norm_epsilon", 1e-5)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise Problem(f'{path}: "layer_norm_epsilon": expected a positive number, got {value!r}')
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise Problem(f'{path}: "layer_norm_epsilon": expected a number between 0 and 1, got {value!r}')
     return float(value)
 
 
 def _activation(path: Path, fields: dict[str, Any]) -> str:
     value = fields.get("activation_function", "gelu_new")
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise Problem(f'{path}: "activation_function": expected one of {", ".join(ACTIVATIONS)}, got {value!r}')
-    return str(value)
+    return value
 
 
 def _eos_token_id(path: Path, fields: dict[str, Any], vocab_size: int) -> int | None:

@@ -3,3 +3,9 @@
 
 class Problem(Exception):
     """One line for the user: what, where, expected, got, what to do."""
+
+
+def one_line(text: object) -> str:
+    """Return a text of somebody else's as one line that prints."""
+    words = " ".join(str(text).split())
+    return words if words.isprintable() else ascii(words)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .checkpoint import STORED_AS, StoredTensor, read_tensors
 from .config import GPT2Config
-from .problem import Problem
+from .problem import Problem, one_line
 
 Weights: TypeAlias = dict[str, StoredTensor]
 
@@ -50,8 +50,7 @@ def load_weights(path: Path, config: GPT2Config) -> Weights:
     Raises Problem, with the list of what is missing, extra, misshapen or of another dtype, unless every name and
     shape is the one config.json asks for.
     """
-    found = {_published_name(name): tensor for name, tensor in read_tensors(path).items()}
-    found = {name: tensor for name, tensor in found.items() if not MASK_BUFFER.fullmatch(name)}
+    found = _published(path, read_tensors(path))
     shapes = expected_shapes(config)
     if "lm_head.weight" in found or not config.tie_word_embeddings:
         shapes["lm_head.weight"] = shapes["wte.weight"]
@@ -61,8 +60,16 @@ def load_weights(path: Path, config: GPT2Config) -> Weights:
     return found
 
 
-def _published_name(name: str) -> str:
-    return name.removeprefix("transformer.")
+def _published(path: Path, tensors: Weights) -> Weights:
+    """Return the weights under their names without a prefix; mask buffers are left out."""
+    found: Weights = {}
+    for stored_name, tensor in tensors.items():
+        name = stored_name.removeprefix("transformer.")
+        if name in found:
+            raise Problem(f"{path}: expected {one_line(name)} once, got it with and without the prefix transformer.")
+        if not MASK_BUFFER.fullmatch(name):
+            found[name] = tensor
+    return found
 
 
 def _match_or_stop(path: Path, found: Weights, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -85,7 +92,7 @@ def _match_or_stop(path: Path, found: Weights, shapes: dict[str, tuple[int, ...]
 
 def _shortened(names: list[str]) -> str:
     more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(one_line, names[:LISTED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _equal(one: StoredTensor, other: StoredTensor) -> bool:

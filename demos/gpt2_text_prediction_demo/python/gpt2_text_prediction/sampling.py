@@ -13,7 +13,8 @@ from .problem import Problem
 
 BLOCK = 256
 """How many weights are summed before the draw looks at single ones."""
-F32 = np.finfo(np.float32)
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""The temperatures that f32 can divide by: below lies greedy, above all is equal."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def choose(logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.random.G
     best = int(logits.argmax())  # of a NaN, if there is one
     if not math.isfinite(logits[best]):
         raise Problem("the model's logits hold NaN or infinity: its weights are damaged, or overflow at this precision")
-    if sampling.temperature < F32.tiny or sampling.top_p == 0:
+    if sampling.temperature < SMALLEST or sampling.top_p == 0:
         return best
     if not 0 < sampling.top_k < logits.size:
         return _draw(_weights(logits, sampling.temperature), sampling.top_p, rng)
@@ -68,7 +69,7 @@ def _weights(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray
     weights = np.zeros(-(-logits.size // BLOCK) * BLOCK, np.float32)
     used = weights[: logits.size]
     with np.errstate(over="ignore"):  # a tiny temperature: all but the largest become 0
-        np.divide(logits - logits.max(), np.float32(min(temperature, F32.max)), out=used)
+        np.divide(logits - logits.max(), np.float32(min(temperature, LARGEST)), out=used)
     np.exp(used, out=used)
     return weights.reshape(-1, BLOCK)
 

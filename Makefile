@@ -25,7 +25,7 @@ demo: $(VENV)/installed
 	@$(BIN)/python $(DEMO) -m '$(IR)' -i "$$DEMO_PROMPT" --top_k 20
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing this checkout into $(VENV) ...'

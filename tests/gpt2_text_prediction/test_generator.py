@@ -10,7 +10,7 @@ import pytest
 from toy import EXACT, Toy, save, without_attention_ops
 
 from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator
-from gpt2_text_prediction.generator import default_config, find_tokenizer_files
+from gpt2_text_prediction.generator import configuration, find_tokenizer_files
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
@@ -281,7 +281,7 @@ def test_a_missing_model_is_a_problem(tmp_path):
     ("device", "config"), [("CPU", {"INFERENCE_PRECISION_HINT": "f32"}), ("GPU.0", {}), ("AUTO", {})]
 )
 def test_the_default_settings_are_exact_arithmetic_on_a_cpu(device, config):
-    assert default_config(device) == config
+    assert configuration(device) == config
 
 
 def test_the_default_settings_are_in_force(ir):

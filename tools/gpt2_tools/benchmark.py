@@ -14,11 +14,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_tools.measure import Figure, run_process
 from gpt2_tools.problem import Problem
 from gpt2_tools.random_checkpoint import SIZES, make_checkpoint
+
+if TYPE_CHECKING:
+    from gpt2_tools.engine_benchmark import EngineBenchmark
 
 Say = Callable[[str], None]
 Figures = dict[str, Figure]
@@ -84,40 +88,49 @@ def _count(text: str) -> int:
 
 
 def _benchmark(args: argparse.Namespace, say: Say) -> None:
-    from gpt2_text_prediction.generator import default_config  # noqa: PLC0415  # --help need not wait for OpenVINO
+    from gpt2_text_prediction.generator import configuration  # noqa: PLC0415  # --help need not wait for OpenVINO
     from gpt2_tools.engine_benchmark import EngineBenchmark  # noqa: PLC0415
 
-    config = default_config(args.device)
-    if args.precision_hint is not None:
-        config = {} if args.precision_hint == "device" else {"INFERENCE_PRECISION_HINT": args.precision_hint}
-    if args.num_threads is not None:
-        config["INFERENCE_NUM_THREADS"] = args.num_threads
     say("loading ...")
+    config = configuration(args.device, args.precision_hint, args.num_threads)
     bench = EngineBenchmark(args.model, args.device, config)
+    figures = {"load": bench.load} | _engine_figures(args, bench, say)
+    if not args.engine_only:
+        say("whole processes ...")
+        figures |= _process_figures(args, say)
+    _print_table(figures)
+    print(json.dumps(_report(args, bench, figures)))
+
+
+def _engine_figures(args: argparse.Namespace, bench: "EngineBenchmark", say: Say) -> Figures:
     total = args.prompt_tokens + args.max_new_tokens
     if total > bench.engine.n_positions:
         raise Problem(f"-p and -M: expected at most {bench.engine.n_positions} tokens together, got {total}")
-    figures: Figures = {"load": bench.load}
     say("generating ...")
     with _peer(args, bench.settings()["threads"] or "1") as peer:
         ours, theirs = _rounds(args, bench.generate, peer)
-    figures |= bench.generation(ours, args.prompt_tokens)
+    figures = bench.generation(ours, args.prompt_tokens)
     if theirs:
         figures |= _against(figures, bench.generation(theirs, args.prompt_tokens))
     say("sampling, growth ...")
-    figures |= bench.sampling() | bench.growth() | bench.memory()
+    figures |= bench.sampling()
     draw = max(figures[f"sampling, {kind} logits"].median for kind in ("flat", "peaked"))
     figures["sampling, share of a token"] = Figure("%", (100 * draw / figures["time per token"].median,))
-    if not args.engine_only:
-        say("whole processes ...")
-        figures |= _processes(args, say)
-    _print_table(figures)
-    print(json.dumps({"model": str(args.model), "device": args.device} | bench.settings() | _workload(args) | {
+    return figures | bench.growth() | bench.memory()
+
+
+def _report(args: argparse.Namespace, bench: "EngineBenchmark", figures: Figures) -> dict[str, object]:
+    workload = ("prompt_tokens", "max_new_tokens", "num_iter", "num_warmup")
+    return {
+        "model": str(args.model),
+        "device": args.device,
+        **bench.settings(),
         "back_end": bench.engine.back_end.name,
+        **{name: getattr(args, name) for name in workload},
         "versions": _versions(),
         "machine": {"system": platform.platform(), "processor": _processor()},
         "figures": {name: figure.as_json() for name, figure in figures.items()},
-    }))  # fmt: skip
+    }
 
 
 def _rounds(
@@ -167,11 +180,11 @@ def _against(ours: Figures, theirs: Figures) -> Figures:
     return figures | {f"{name}, times faster": Figure("x", (ratio,)) for name, ratio in ratios.items()}
 
 
-def _processes(args: argparse.Namespace, say: Say) -> Figures:
+def _process_figures(args: argparse.Namespace, say: Say) -> Figures:
     """Measure the demo, and where the IR lies in Open Model Zoo's folders the converter, as whole processes."""
     demo = [_command("gpt2_text_prediction_demo"), "-m", str(args.model), "-d", args.device, "--seed", "0"]
     demo += ["-i", "The poem was written by", "--max_sample_token_num", str(DEMO_TOKENS)]
-    figures = _process_figures(f"demo, {DEMO_TOKENS} tokens, whole process", demo, args)
+    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", demo, args)
     name, root = args.model.stem, args.model.resolve().parents[3:4]
     if not root or args.model.resolve().parts[-4:-2] != ("public", name):
         say(f"omz_converter is not measured: {args.model} lies not in public/{name}/FP16")
@@ -179,7 +192,7 @@ def _processes(args: argparse.Namespace, say: Say) -> Figures:
     with tempfile.TemporaryDirectory(dir=root[0]) as out:
         convert = [_command("omz_converter"), "--name", name, "--precisions", "FP16"]
         convert += ["-d", str(root[0]), "-o", out]
-        return figures | _process_figures("omz_converter FP16, whole process", convert, args)
+        return figures | _repeated("omz_converter FP16, whole process", convert, args)
 
 
 def _command(name: str) -> str:
@@ -187,7 +200,7 @@ def _command(name: str) -> str:
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
-def _process_figures(name: str, command: list[str], args: argparse.Namespace) -> Figures:
+def _repeated(name: str, command: list[str], args: argparse.Namespace) -> Figures:
     runs = [run_process(command) for _ in range(args.num_warmup + args.num_iter)][args.num_warmup :]
     figures = {name: Figure("s", tuple(run.seconds for run in runs))}
     peaks = tuple(run.peak_mb for run in runs if run.peak_mb is not None)
@@ -199,11 +212,6 @@ def _checkpoint(args: argparse.Namespace) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise Problem(f"{folder}: expected model.safetensors, what the IR was made of: give the folder as --checkpoint")
     return folder
-
-
-def _workload(args: argparse.Namespace) -> dict[str, int]:
-    names = ("prompt_tokens", "max_new_tokens", "num_iter", "num_warmup")
-    return {name: getattr(args, name) for name in names}
 
 
 def _print_table(figures: Figures) -> None:

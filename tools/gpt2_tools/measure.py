@@ -1,10 +1,9 @@
 """Figures: repeated values with their median and spread, whole processes, this process's memory. It knows no model."""
 
-import os
+import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,19 +53,13 @@ def run_process(command: Sequence[str]) -> ProcessRun:
 
     Raises Problem, with the last line it said, when it fails.
     """
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        said = process.stderr.read().decode(errors="replace").strip().splitlines()
-        peak_mb = None
-        if sys.platform != "win32":
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            peak_mb = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    seconds = time.perf_counter() - start
-    if process.returncode:
-        raise Problem(f"{' '.join(command)}: exit code {process.returncode}: {said[-1] if said else 'no word'}")
-    return ProcessRun(seconds, peak_mb)
+    launcher = [sys.executable, "-S", str(Path(__file__).with_name("launcher.py")), *command]
+    done = subprocess.run(launcher, capture_output=True, check=True)
+    seconds, code, peak = json.loads(done.stdout)
+    if code:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Problem(f"{' '.join(command)}: exit code {code}: {said[-1] if said else 'no word'}")
+    return ProcessRun(seconds, None if peak is None else peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def own_memory() -> dict[str, float]:

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .generator import Stream, TextGenerator
-    from .problem import Problem
-    from .sampling import Sampling
+    from gpt2_text_prediction.generator import Stream, TextGenerator
+    from gpt2_text_prediction.problem import Problem
+    from gpt2_text_prediction.sampling import Sampling
 
 __all__ = ["Problem", "Sampling", "Stream", "TextGenerator"]
 

@@ -11,15 +11,15 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .arguments import build_argparser
-from .metrics import Metrics
-from .problem import Problem
+from gpt2_text_prediction.arguments import build_argparser
+from gpt2_text_prediction.metrics import Metrics
+from gpt2_text_prediction.problem import Problem
 
 if TYPE_CHECKING:
-    from .generator import Stream, TextGenerator
-    from .sampling import Sampling
+    from gpt2_text_prediction.generator import Stream, TextGenerator
+    from gpt2_text_prediction.sampling import Sampling
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -169,7 +169,7 @@ def _text(raw: bytes) -> str:
 
 
 def _sampling(args: argparse.Namespace) -> "Sampling":
-    from .sampling import Sampling  # noqa: PLC0415
+    from gpt2_text_prediction.sampling import Sampling  # noqa: PLC0415
 
     seed = int.from_bytes(os.urandom(4), "little") if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed)
@@ -180,24 +180,17 @@ def _sampling(args: argparse.Namespace) -> "Sampling":
 def _load(args: argparse.Namespace) -> "TextGenerator":
     import openvino as ov  # noqa: PLC0415
 
-    from .generator import TextGenerator, default_config  # noqa: PLC0415
+    from gpt2_text_prediction.generator import TextGenerator, configuration  # noqa: PLC0415
 
     say("INFO", "OpenVINO Runtime")
     say("INFO", f"\tbuild: {ov.get_version()}")
     say("INFO", f"Reading model {args.model}")
-    config: dict[str, Any] = default_config(args.device)
-    if args.precision_hint == "device":
-        config.clear()
-    elif args.precision_hint is not None:
-        config["INFERENCE_PRECISION_HINT"] = args.precision_hint
-    if args.num_threads is not None:
-        config["INFERENCE_NUM_THREADS"] = args.num_threads
     generator = TextGenerator(
         args.model,
         vocab=args.vocab,
         merges=args.merges,
         device=args.device,
-        config=config,
+        config=configuration(args.device, args.precision_hint, args.num_threads),
         max_seq_len=args.max_seq_len,
     )
     say("INFO", f"The model {args.model} is loaded to {args.device}")

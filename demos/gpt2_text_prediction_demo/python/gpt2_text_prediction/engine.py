@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from .ir import IR, last_line, read_ir
-from .kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
-from .problem import Problem
-from .recompute import Recompute
-from .stateful import Stateful
+from gpt2_text_prediction.ir import IR, last_line, read_ir
+from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.recompute import Recompute
+from gpt2_text_prediction.stateful import Stateful
 
 Logits = npt.NDArray[np.float32]
 
@@ -54,12 +54,12 @@ class Row:
 
 
 class BackEnd(Protocol):
-    """What runs a checked step; it sets each row's lease and leaves the cache's tokens to the engine."""
+    """What runs a checked step; it changes no cache."""
 
     name: str
 
-    def step(self, rows: Sequence[Row]) -> list[Logits]:
-        """Return each row's wanted logits."""
+    def step(self, rows: Sequence[Row]) -> tuple[list[Logits], Sequence[Any]]:
+        """Return each row's wanted logits and its new lease, in the rows' order."""
 
 
 class Engine:
@@ -83,9 +83,10 @@ class Engine:
             self._check(row)
         if len({id(row.cache) for row in rows}) != len(rows):
             raise ValueError("two rows of one step share a cache: fork it")
-        logits = self.back_end.step(rows)
-        for row in rows:
-            row.cache.tokens[row.kept() :] = row.tokens
+        logits, leases = self.back_end.step(rows)
+        for row, lease in zip(rows, leases, strict=True):
+            row.cache.tokens[row.kept() :] = row.tokens  # an interrupt here leaves a lease that holds no more
+            row.cache.lease = lease
         return logits
 
     def property_of_device(self, name: str) -> str | None:

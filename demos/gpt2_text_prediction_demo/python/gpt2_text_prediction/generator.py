@@ -12,18 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from .engine import Cache, Engine, Row, load_engine
-from .problem import Problem
-from .sampling import Sampling, choose
-from .tokenizer import END_OF_TEXT, GPT2Tokenizer, TextStream
+from gpt2_text_prediction.engine import Cache, Engine, Row, load_engine
+from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.sampling import Sampling, choose
+from gpt2_text_prediction.tokenizer import END_OF_TEXT, GPT2Tokenizer, TextStream
 
 
-def default_config(device: str) -> dict[str, Any]:
+def configuration(device: str, precision_hint: str | None = None, num_threads: int | None = None) -> dict[str, Any]:
     """Return the properties that suit one conversation on a device.
 
-    A CPU with bf16 uses it by default, and then decodes a single row slower and less exactly than in f32.
+    precision_hint: "device" leaves the arithmetic to the device; None means f32 on a CPU, since one with bf16
+    uses that by default and then decodes a single row slower and less exactly, and "device" elsewhere.
     """
-    return {"INFERENCE_PRECISION_HINT": "f32"} if device.startswith("CPU") else {}
+    hint = precision_hint or ("f32" if device.startswith("CPU") else "device")
+    config: dict[str, Any] = {} if hint == "device" else {"INFERENCE_PRECISION_HINT": hint}
+    return config if num_threads is None else config | {"INFERENCE_NUM_THREADS": num_threads}
 
 
 class TextGenerator:
@@ -41,13 +44,13 @@ class TextGenerator:
     ) -> None:
         """Load a model and the vocabulary, which lies beside it unless it is given.
 
-        config: properties of the device, by default those of default_config.
+        config: properties of the device, by default those of `configuration`.
         max_seq_len: how many tokens prompt and continuation may have, by default the model's positions.
         Raises Problem for files or settings that cannot be used.
         """
         model = Path(model)
         self.tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
-        self.engine = load_engine(model, device, default_config(device) if config is None else config, max_seq_len)
+        self.engine = load_engine(model, device, configuration(device) if config is None else config, max_seq_len)
         if self.engine.vocab_size != self.tokenizer.vocab_size:
             raise Problem(
                 f"{model}: has {self.engine.vocab_size} tokens, its tokenizer {self.tokenizer.vocab_size}; "

@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 
 if TYPE_CHECKING:
-    from .engine import Logits, Row
+    from gpt2_text_prediction.engine import Logits, Row
 
 
 class Recompute:
@@ -26,11 +26,12 @@ class Recompute:
         self._rows_at_once = batch.get_length() if batch.is_static else None
         self._length = length.get_length() if length.is_static else None
 
-    def step(self, rows: Sequence["Row"]) -> list["Logits"]:
-        """Run one step; see Engine.step."""
+    def step(self, rows: Sequence["Row"]) -> tuple[list["Logits"], list[None]]:
+        """Run one step; see BackEnd.step."""
         at_once = self._rows_at_once or len(rows)
         starts = range(0, len(rows), at_once)
-        return [logits for start in starts for logits in self._infer(rows[start : start + at_once])]
+        logits = [row_logits for start in starts for row_logits in self._infer(rows[start : start + at_once])]
+        return logits, [None] * len(rows)
 
     def _infer(self, rows: Sequence["Row"]) -> list["Logits"]:
         whole = [[*row.cache.tokens[: row.kept()], *row.tokens] for row in rows]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .problem import Problem
+from gpt2_text_prediction.problem import Problem
 
 BLOCK = 256
 """How many weights are summed before the draw looks at single ones."""
@@ -34,11 +34,11 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise Problem(f"temperature: expected a number from 0 (greedy), got {self.temperature}")
-        if self.top_k < 0:
+        if not isinstance(self.top_k, int) or self.top_k < 0:
             raise Problem(f"top_k: expected a whole number from 0 (all tokens), got {self.top_k}")
         if not 0 <= self.top_p <= 1:
             raise Problem(f"top_p: expected a number from 0 to 1 (all tokens), got {self.top_p}")
-        if self.seed is not None and self.seed < 0:
+        if self.seed is not None and (not isinstance(self.seed, int) or self.seed < 0):
             raise Problem(f"seed: expected a whole number from 0, got {self.seed}")
 
 
@@ -101,9 +101,7 @@ def _draw_from_all(
     while True:
         point = rng.random() * ends[-1]
         block = int(np.searchsorted(ends, point, side="right"))
-        if block == len(ends):  # rounding took the point past the last weight, here or below
-            continue
         inside = weights[block].cumsum(dtype=np.float64)
         place = int(np.searchsorted(inside, point - (ends[block - 1] if block else 0), side="right"))
-        if place < BLOCK and weights[block, place] > 0:
+        if place < BLOCK:  # else rounding took the point past the block's last weight
             return block * BLOCK + place

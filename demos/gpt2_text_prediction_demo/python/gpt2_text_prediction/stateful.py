@@ -14,7 +14,7 @@ import numpy.typing as npt
 import openvino as ov
 
 if TYPE_CHECKING:
-    from .engine import Logits, Row
+    from gpt2_text_prediction.engine import Logits, Row
 
 
 class Lease(NamedTuple):
@@ -50,17 +50,15 @@ class Stateful:
         self._steps += 1
         self._shown = np.zeros((0, 0), bool)  # [B, P]: the columns that are a row's own
 
-    def step(self, rows: Sequence["Row"]) -> list["Logits"]:
-        """Run one step; see Engine.step."""
+    def step(self, rows: Sequence["Row"]) -> tuple[list["Logits"], list[Lease]]:
+        """Run one step; see BackEnd.step."""
         columns = self._shown.shape[1] + max(len(row.tokens) for row in rows)
         if not any(map(self._holds, rows)) or columns > self._most_columns:
             self.reset()
         parts = [self._part(row) for row in rows]
         self._steps += 1  # from here on no earlier lease holds, whatever interrupts us
         logits = self._infer(rows, parts)
-        for i, row in enumerate(rows):
-            row.cache.lease = Lease(self, self._steps, i)
-        return logits
+        return logits, [Lease(self, self._steps, i) for i in range(len(rows))]
 
     def _holds(self, row: "Row") -> bool:
         lease = row.cache.lease

@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from .problem import Problem
+from gpt2_text_prediction.problem import Problem
 
 END_OF_TEXT = "<|endoftext|>"
 

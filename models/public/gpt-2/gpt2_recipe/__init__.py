@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from .config import GPT2Config, read_config
-from .graph import build
-from .problem import Problem
-from .weights import load_weights
+from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.graph import build
+from gpt2_recipe.problem import Problem
+from gpt2_recipe.weights import load_weights
 
 __all__ = ["COMPANIONS", "Conversion", "GPT2Config", "Problem", "convert", "read_config"]
 

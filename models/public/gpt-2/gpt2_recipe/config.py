@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .problem import Problem
+from gpt2_recipe.problem import Problem
 
 ACTIVATIONS = {"gelu_new": "TANH", "gelu_pytorch_tanh": "TANH", "gelu": "ERF"}
 """activation_function -> approximation_mode of OpenVINO's Gelu."""
@@ -51,9 +51,10 @@ def read_config(path: Path) -> GPT2Config:
     """
     fields = _read_object(path)
     for name, expected in ONLY_IMPLEMENTED.items():
-        if fields.get(name, expected) != expected:
+        found = fields.get(name, expected)
+        if type(found) is not type(expected) or found != expected:
             raise Problem(
-                f'{path}: "{name}": expected {json.dumps(expected)}, got {json.dumps(fields[name])}; '
+                f'{path}: "{name}": expected {json.dumps(expected)}, got {json.dumps(found)}; '
                 "the gpt2 recipe does not implement anything else"
             )
     n_embd = _positive_int(path, fields, "n_embd", 768)

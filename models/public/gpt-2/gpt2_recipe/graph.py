@@ -12,8 +12,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from .config import ACTIVATIONS, GPT2Config
-from .weights import Weights
+from gpt2_recipe.config import ACTIVATIONS, GPT2Config
+from gpt2_recipe.weights import Weights
 
 Node = Any
 """An ov.Node or ov.Output; openvino's own annotations do not let mypy tell them apart."""

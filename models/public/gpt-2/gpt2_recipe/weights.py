@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .checkpoint import STORED_AS, StoredTensor, read_tensors
-from .config import GPT2Config
-from .problem import Problem, one_line
+from gpt2_recipe.checkpoint import STORED_AS, StoredTensor, read_tensors
+from gpt2_recipe.config import GPT2Config
+from gpt2_recipe.problem import Problem, one_line
 
 Weights: TypeAlias = dict[str, StoredTensor]
 

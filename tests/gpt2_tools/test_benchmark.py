@@ -1,0 +1,127 @@
+"""gpt2_benchmark: its table and its JSON line say the same; what it cannot measure it says. No time is judged."""
+
+import importlib.util
+import json
+import shutil
+
+import pytest
+
+QUICK = ["-p", "8", "-M", "4", "-n", "2", "-N", "0"]
+
+
+@pytest.fixture(scope="module")
+def report(run, mini_ir):
+    """Run it once, whole; return (lines of the table, the JSON)."""
+    done = run("gpt2_benchmark", "-m", mini_ir, *QUICK)
+    assert done.returncode == 0, done.stderr.decode()
+    *table, last = done.stdout.decode().splitlines()
+    return table, json.loads(last)
+
+
+def test_the_last_line_is_json_that_names_versions_threads_and_precisions(report, mini_ir):
+    _, said = report
+    assert said["model"] == str(mini_ir)
+    assert (said["inference_precision"], said["kv_cache_precision"], said["back_end"]) == ("f32", "u8", "stateful")
+    assert int(said["threads"]) >= 1
+    assert said["dynamic_quantization_group_size"].isdecimal()
+    assert {"openvino", "numpy", "tokenizers", "python", "omz-gpt2"} <= said["versions"].keys()
+    assert (said["prompt_tokens"], said["max_new_tokens"], said["num_iter"], said["num_warmup"]) == (8, 4, 2, 0)
+
+
+def test_the_table_shows_the_figures_of_the_json(report):
+    table, said = report
+    figures = said["figures"]
+    assert [line.partition("  ")[0] for line in table] == list(figures)
+    for line, figure in zip(table, figures.values(), strict=True):
+        shown, unit = line.partition("  ")[2].split()[:2]
+        assert float(shown) == pytest.approx(figure["median"], rel=1e-2, abs=1e-4)
+        assert unit == figure["unit"]
+        assert 0 < figure["min"] <= figure["median"] <= figure["max"]
+
+
+def test_it_measures_what_the_documentation_quotes(report):
+    _, said = report
+    runs = {name: figure["runs"] for name, figure in said["figures"].items()}
+    assert runs == {
+        "load": 1,
+        "first token after 8": 2,
+        "time per token": 2,
+        "throughput": 2,
+        "sampling, flat logits": 200,
+        "sampling, peaked logits": 200,
+        "sampling, share of a token": 1,
+        "time per token at 100": 32,
+        "time per token at 480": 32,
+        "growth from 100 to 480": 1,
+        "resident memory": 1,
+        "private memory": 1,
+        "demo, 40 tokens, whole process": 2,
+        "demo, 40 tokens, whole process, peak memory": 2,
+        "omz_converter FP16, whole process": 2,
+        "omz_converter FP16, whole process, peak memory": 2,
+    }
+
+
+def test_ratios_follow_from_their_figures(report):
+    figures = {name: figure["median"] for name, figure in report[1]["figures"].items()}
+    ratio = figures["time per token at 480"] / figures["time per token at 100"]
+    assert figures["growth from 100 to 480"] == pytest.approx(ratio, rel=1e-2)
+    slower = max(figures["sampling, flat logits"], figures["sampling, peaked logits"])
+    assert figures["sampling, share of a token"] == pytest.approx(100 * slower / figures["time per token"], rel=1e-2)
+    assert figures["throughput"] == pytest.approx(1000 / figures["time per token"], rel=0.5)
+
+
+def test_an_ir_outside_of_open_model_zoos_folders_leaves_the_converter_out(run, mini_ir, tmp_path):
+    folder = shutil.copytree(mini_ir.parent, tmp_path / "somewhere")
+    done = run("gpt2_benchmark", "-m", folder / mini_ir.name, *QUICK)
+    assert done.returncode == 0
+    assert "omz_converter is not measured: " in done.stderr.decode()
+    assert not any("omz_converter" in name for name in json.loads(done.stdout.splitlines()[-1])["figures"])
+
+
+def test_making_a_checkpoint_by_command(run, tmp_path):
+    done = run("gpt2_benchmark", "--make_checkpoint", tmp_path / "gpt2", "--size", "gpt-2-mini")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.decode() == f"{tmp_path}/gpt2: a gpt-2-mini with random weights\n"
+    assert (tmp_path / "gpt2/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["-m", "nowhere.xml"], "gpt2_benchmark: nowhere.xml: there is no such model file; "),
+        (["-m", "{ir}", "-p", "500", "-M", "100"], "gpt2_benchmark: -p and -M: expected at most 512 tokens together"),
+        (["-m", "{ir}", "-d", "TPU"], "gpt2_benchmark: -d TPU: there is no such device; available: CPU"),
+        (["--make_checkpoint", "{ir}"], "gpt2_benchmark: {ir}: expected a new or an empty folder"),
+    ],
+)
+def test_a_users_mistake_is_one_line(run, mini_ir, arguments, line):
+    done = run("gpt2_benchmark", *(argument.format(ir=mini_ir) for argument in arguments))
+    lines = [text for text in done.stderr.decode().splitlines() if not text.endswith(" ...")]
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert len(lines) == 1
+    assert lines[0].startswith(line.format(ir=mini_ir))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
+def test_without_torch_one_line_names_the_install(run, mini_ir):
+    done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "--with-transformers", "--engine_only")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].endswith("pip install 'omz-gpt2[evaluate]'")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+def test_beside_transformers(run, mini_ir):
+    done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "--with-transformers", "--engine_only")
+    figures = {name: figure["median"] for name, figure in json.loads(done.stdout.splitlines()[-1])["figures"].items()}
+    for name in ("first token after 8", "time per token"):
+        faster = figures[f"transformers, {name}"] / figures[name]
+        assert figures[f"{name}, times faster"] == pytest.approx(faster, rel=1e-2)
+
+
+def test_unusable_arguments(run):
+    for arguments in ([], ["-m", "x.xml", "-n", "0"], ["-m", "x.xml", "--make_checkpoint", "y"]):
+        done = run("gpt2_benchmark", *arguments)
+        assert done.returncode == 2
+        assert b"usage: gpt2_benchmark" in done.stderr

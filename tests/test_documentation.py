@@ -77,6 +77,19 @@ def test_every_link_to_a_file_of_ours_leads_somewhere(page):
         assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], target
 
 
+def test_every_line_that_troubleshooting_explains_is_one_that_we_print():
+    sources = [ROOT / "Makefile", *(ROOT / "tools").rglob("*.py"), *DEMO.rglob("*.py")]
+    sources += (ROOT / "models/public/gpt-2/gpt2_recipe").glob("*.py")
+    code = re.sub(r"[\"']?\s*\n\s*f?[\"']", "", "".join(path.read_text(encoding="utf-8") for path in sources))
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = page.partition("## When something goes wrong")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| `(.+?)` \| ", section, flags=re.M)
+    assert len(lines) > 10
+    for line in lines:
+        for fragment in re.split("…", line):
+            assert fragment.strip(' "():;,') in code, fragment
+
+
 def test_the_models_list_names_models_that_there_are():
     for line in (DEMO / "models.lst").read_text(encoding="utf-8").splitlines():
         assert line.startswith("#") or (ROOT / "models/public" / line / "model.yml").is_file(), line

@@ -1,5 +1,6 @@
 """Build the wheel and the sdist, and run the commands from each in an environment and a folder of its own."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,10 @@ def main() -> int:
     """Return 0, or stop with the command that failed."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        run(sys.executable, "-m", "build", "--outdir", work / "dist", ROOT)  # the sdist, and the wheel from it
-        run(sys.executable, "-m", "build", "--wheel", "--outdir", work / "direct", ROOT)
+        source = work / "source"  # a copy: setuptools puts what it finds in an old build/ into a new wheel
+        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*venv*", ".git", "build", "*.egg-info"))
+        run(sys.executable, "-m", "build", "--outdir", work / "dist", source)  # the sdist, and the wheel from it
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", work / "direct", source)
         (from_sdist,), (direct,) = (sorted((work / name).glob("*.whl")) for name in ("dist", "direct"))
         if contents(from_sdist) != contents(direct):
             raise SystemExit(f"the sdist loses or adds files: {contents(from_sdist) ^ contents(direct)}")

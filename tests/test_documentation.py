@@ -11,9 +11,7 @@ from gpt2_text_prediction.arguments import build_argparser
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"
-PAGES = sorted(
-    path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
-)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "models").rglob("*.md"), *(ROOT / "demos").rglob("*.md")])
 
 
 def words(text: str) -> str:

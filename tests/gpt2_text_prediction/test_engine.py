@@ -9,8 +9,9 @@ from openvino import opset13 as ops
 from toy import EXACT, Toy, assert_close, save, without_attention_ops
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine import Cache, Engine, Row, load_engine
+from gpt2_text_prediction.engine import Engine, load_engine
 from gpt2_text_prediction.ir import read_ir
+from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.stateful import Stateful
 
 TOY = Toy(n_layer=2, n_head=3, n_embd=6, n_positions=8, vocab_size=11)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_text_prediction.engine import Cache, Engine, Row, load_engine
+from gpt2_text_prediction.engine import Engine, load_engine
+from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
 from gpt2_tools.measure import Figure, own_memory
 

@@ -2,55 +2,22 @@
 
 Its one primitive is `step`: any rows, each a cache with new tokens behind it. What a back end cannot find in its
 memory it computes again from the tokens, so that every order of rows gives the same logits.
-Letters: V vocabulary, W positions whose logits are wanted.
+Letters: W places of a row whose logits are wanted, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import openvino as ov
 
 from gpt2_text_prediction.ir import IR, last_line, read_ir
 from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.recompute import Recompute
+from gpt2_text_prediction.rows import Logits, Row
 from gpt2_text_prediction.stateful import Stateful
-
-Logits = npt.NDArray[np.float32]
-
-
-@dataclass(eq=False)
-class Cache:
-    """The tokens of one row so far; `lease` is the back end's note of where their keys and values lie."""
-
-    tokens: list[int] = field(default_factory=list)
-    lease: Any = None
-
-    def fork(self) -> "Cache":
-        """Return a second cache that continues from the same tokens; their keys and values are shared."""
-        return Cache(list(self.tokens), self.lease)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a step: `tokens`, at least one, behind the first `past` tokens of `cache`.
-
-    past None keeps all; a smaller number drops the tokens behind it. `wanted` are the places among the new
-    tokens, negative ones from their end, whose logits are returned.
-    """
-
-    cache: Cache
-    tokens: Sequence[int]
-    past: int | None = None
-    wanted: Sequence[int] = (-1,)
-
-    def kept(self) -> int:
-        """Return how many tokens of the cache count."""
-        return len(self.cache.tokens) if self.past is None else self.past
 
 
 class BackEnd(Protocol):

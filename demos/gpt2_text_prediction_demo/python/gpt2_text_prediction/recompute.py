@@ -5,13 +5,11 @@ Letters: B rows, L the longest row, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino as ov
 
-if TYPE_CHECKING:
-    from gpt2_text_prediction.engine import Logits, Row
+from gpt2_text_prediction.rows import Logits, Row
 
 
 class Recompute:
@@ -26,14 +24,14 @@ class Recompute:
         self._rows_at_once = batch.get_length() if batch.is_static else None
         self._length = length.get_length() if length.is_static else None
 
-    def step(self, rows: Sequence["Row"]) -> tuple[list["Logits"], list[None]]:
+    def step(self, rows: Sequence[Row]) -> tuple[list[Logits], list[None]]:
         """Run one step; see BackEnd.step."""
         at_once = self._rows_at_once or len(rows)
         starts = range(0, len(rows), at_once)
         logits = [row_logits for start in starts for row_logits in self._infer(rows[start : start + at_once])]
         return logits, [None] * len(rows)
 
-    def _infer(self, rows: Sequence["Row"]) -> list["Logits"]:
+    def _infer(self, rows: Sequence[Row]) -> list[Logits]:
         whole = [[*row.cache.tokens[: row.kept()], *row.tokens] for row in rows]
         ids = np.zeros((self._rows_at_once or len(rows), self._length or max(map(len, whole))), self._dtype)
         for i, tokens in enumerate(whole):

@@ -7,14 +7,13 @@ Letters: B rows, P columns of the cache, L the most new tokens of a row.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-if TYPE_CHECKING:
-    from gpt2_text_prediction.engine import Logits, Row
+from gpt2_text_prediction.rows import Logits, Row
 
 
 class Lease(NamedTuple):
@@ -50,7 +49,7 @@ class Stateful:
         self._steps += 1
         self._shown = np.zeros((0, 0), bool)  # [B, P]: the columns that are a row's own
 
-    def step(self, rows: Sequence["Row"]) -> tuple[list["Logits"], list[Lease]]:
+    def step(self, rows: Sequence[Row]) -> tuple[list[Logits], list[Lease]]:
         """Run one step; see BackEnd.step."""
         columns = self._shown.shape[1] + max(len(row.tokens) for row in rows)
         if not any(map(self._holds, rows)) or columns > self._most_columns:
@@ -60,17 +59,17 @@ class Stateful:
         logits = self._infer(rows, parts)
         return logits, [Lease(self, self._steps, i) for i in range(len(rows))]
 
-    def _holds(self, row: "Row") -> bool:
+    def _holds(self, row: Row) -> bool:
         lease = row.cache.lease
         return row.kept() > 0 and lease is not None and lease.owner is self and lease.step == self._steps
 
-    def _part(self, row: "Row") -> Part:
+    def _part(self, row: Row) -> Part:
         if not self._holds(row):
             return Part(0, np.zeros(self._shown.shape[1], bool), [*row.cache.tokens[: row.kept()], *row.tokens])
         shown = self._shown[row.cache.lease.row]
         return Part(row.cache.lease.row, shown & (np.cumsum(shown) <= row.kept()), list(row.tokens))
 
-    def _infer(self, rows: Sequence["Row"], parts: list[Part]) -> list["Logits"]:
+    def _infer(self, rows: Sequence[Row], parts: list[Part]) -> list[Logits]:
         length = max(len(part.tokens) for part in parts)
         ids = np.zeros((len(parts), length), np.int64)
         positions = np.zeros_like(ids)
@@ -98,7 +97,7 @@ class Stateful:
         return np.split(logits[: ends[-1]], ends[:-1])
 
 
-def _wanted_places(rows: Sequence["Row"], length: int) -> list[int]:
+def _wanted_places(rows: Sequence[Row], length: int) -> list[int]:
     """Return the places in [B * L] of the wanted tokens; each row's new tokens end at the end of its L."""
     return [
         (i + 1) * length - len(row.tokens) + place % len(row.tokens)

@@ -4,9 +4,12 @@
 PYTHON ?= python3
 VENV   ?= .venv
 MODEL  ?= gpt-2-mini
-PROMPT ?= The poem was written by
+# Only from make's command line: shells have a PROMPT of their own in the environment.
+ifneq ($(origin PROMPT),command line)
+PROMPT = The poem was written by
+endif
 
-# The prompt goes through the environment, as it is: neither make nor the shell reads it.
+# The prompt goes to the demo through the environment, as it is: neither make nor the shell reads it.
 export DEMO_PROMPT := $(value PROMPT)
 unexport PROMPT
 

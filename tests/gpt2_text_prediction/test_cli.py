@@ -117,7 +117,7 @@ def test_the_number_of_threads_is_read_back(demo):
 def test_it_stops_at_the_models_positions_and_says_so(demo):
     done = demo("-i", PROMPT, "--max_seq_len", 20, "--seed", 5, "--temperature", 0)
     lines = done.stderr.decode().splitlines()
-    assert "[ WARNING ] stopped at 20 tokens, which is all that the model has positions for" in lines
+    assert any(line.startswith("[ WARNING ] stopped at 20 tokens: prompt and text have no more room") for line in lines)
     assert any(line.endswith("finish reason: length") for line in lines)
     assert done.returncode == 0
 
@@ -227,6 +227,8 @@ def test_missing_or_damaged_files_are_one_line(run, copy_of_ir, tmp_path):
     assert line() == f"{weights}: there is no such file; the weights must lie beside gpt-2-mini.xml: convert again"
     copy_of_ir.write_text("no model")
     weights.touch()
+    assert line().startswith(f"{copy_of_ir}: is no OpenVINO IR: ")
+    copy_of_ir.write_text("<?xml version='1.0'?><net name='x' version='11'>")
     assert line().startswith(f"{copy_of_ir}: OpenVINO cannot read it as a model: ")
     copy_of_ir.unlink()
     assert line().startswith(f"{copy_of_ir}: there is no such model file; ")

@@ -91,6 +91,7 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
     [
         (["-m", "nowhere.xml"], "gpt2_benchmark: nowhere.xml: there is no such model file; "),
         (["-m", "{ir}", "-p", "500", "-M", "100"], "gpt2_benchmark: -p and -M: expected at most 512 tokens together"),
+        (["-m", "{ir}", "-M", "1"], "gpt2_benchmark: -M: expected at least 2 new tokens"),
         (["-m", "{ir}", "-d", "TPU"], "gpt2_benchmark: -d TPU: there is no such device; available: CPU"),
         (["--make_checkpoint", "{ir}"], "gpt2_benchmark: {ir}: expected a new or an empty folder"),
     ],

@@ -61,9 +61,15 @@ def build_argparser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", choices=SIZES, default="gpt-2", help="of --make_checkpoint (default: %(default)s)")
     parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
-    parser.add_argument("-p", "--prompt_tokens", type=_count, default=128, metavar="N", help="default: %(default)s")
-    parser.add_argument("-M", "--max_new_tokens", type=_count, default=128, metavar="N", help="default: %(default)s")
-    parser.add_argument("-n", "--num_iter", type=_count, default=5, metavar="N", help="runs (default: %(default)s)")
+    parser.add_argument(
+        "-p", "--prompt_tokens", type=_count, default=128, metavar="N", help="length (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-M", "--max_new_tokens", type=_count, default=128, metavar="N", help="behind (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-n", "--num_iter", type=_count, default=5, metavar="N", help="runs that count (default: %(default)s)"
+    )
     parser.add_argument(
         "-N", "--num_warmup", type=int, default=1, metavar="N", help="runs that do not count (default: %(default)s)"
     )
@@ -72,7 +78,10 @@ def build_argparser() -> argparse.ArgumentParser:
         "--precision_hint", choices=("f32", "bf16", "f16", "device"), help="arithmetic (default: the demo's)"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="what the IR was made of (default: ../gpt2 seen from the IR)"
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="for --with-transformers: what the IR was made of (default: ../gpt2)",
     )
     parser.add_argument(
         "--with-transformers", "--with_transformers", action="store_true", help="run transformers beside it"
@@ -103,6 +112,8 @@ def _benchmark(args: argparse.Namespace, say: Say) -> None:
 
 
 def _engine_figures(args: argparse.Namespace, bench: "EngineBenchmark", say: Say) -> Figures:
+    if args.max_new_tokens < 2:
+        raise Problem(f"-M: expected at least 2 new tokens, the first and one behind it, got {args.max_new_tokens}")
     total = args.prompt_tokens + args.max_new_tokens
     if total > bench.engine.n_positions:
         raise Problem(f"-p and -M: expected at most {bench.engine.n_positions} tokens together, got {total}")

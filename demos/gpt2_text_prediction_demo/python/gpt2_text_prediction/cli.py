@@ -127,7 +127,10 @@ class Conversation:
         say("INFO", f"{len(stream.tokens)} tokens, finish reason: {stream.finish_reason}")
         if stream.out_of_positions:
             total = len(stream.prompt_tokens) + len(stream.tokens)
-            say("WARNING", f"stopped at {total} tokens, which is all that the model has positions for")
+            say(
+                "WARNING",
+                f"stopped at {total} tokens: prompt and text have no more room in the model's positions or --max_seq_len",
+            )
 
 
 def _prompts(args: argparse.Namespace) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_text_prediction.engine import Engine, load_engine
+from gpt2_text_prediction.ir import check_files
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
@@ -50,6 +51,7 @@ class TextGenerator:
         Raises Problem for files or settings that cannot be used.
         """
         model = Path(model)
+        check_files(model)
         self.tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
         self.engine = load_engine(model, device, configuration(device) if config is None else config, max_seq_len)
         if self.engine.vocab_size != self.tokenizer.vocab_size:
@@ -135,7 +137,7 @@ class Stream:
 
     @property
     def out_of_positions(self) -> bool:
-        """Whether it ended because the model has no position left."""
+        """Whether it ended because prompt and continuation have filled all positions, or max_seq_len."""
         return self.finish_reason == "length" and len(self.tokens) == self._room
 
     def __iter__(self) -> Iterator[str]:

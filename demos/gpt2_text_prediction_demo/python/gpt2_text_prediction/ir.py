@@ -9,6 +9,7 @@ import openvino as ov
 
 from gpt2_text_prediction.problem import Problem
 
+MODEL_SUFFIXES = (".xml", ".onnx")
 FACTS = "omz_gpt2"
 """The section of rt_info in which our converter writes facts."""
 
@@ -29,7 +30,7 @@ def read_ir(core: ov.Core, path: Path) -> IR:
 
     Raises Problem when a file is missing or damaged, or the model is of another kind.
     """
-    _check_files(path)
+    check_files(path)
     try:
         model = core.read_model(path)
     except RuntimeError as error:
@@ -64,20 +65,27 @@ def last_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _check_files(path: Path) -> None:
+def check_files(path: Path) -> None:
+    """Raise Problem unless there is a model file, and for an .xml its .bin of the right size beside it."""
+    expected = "expected an .xml of omz_converter, such as public/gpt-2-mini/FP16/gpt-2-mini.xml"
     if not path.is_file():
-        raise Problem(
-            f"{path}: there is no such model file; expected an .xml of omz_converter, such as "
-            "public/gpt-2-mini/FP16/gpt-2-mini.xml"
-        )
-    if path.suffix != ".xml":
-        return
+        raise Problem(f"{path}: {'is a folder' if path.is_dir() else 'there is no such model file'}; {expected}")
+    if path.suffix not in MODEL_SUFFIXES:
+        raise Problem(f"{path}: is no model file; {expected}")
+    if path.suffix == ".xml":
+        _check_weights(path)
+
+
+def _check_weights(path: Path) -> None:
+    description = path.read_bytes()
+    if b"<net" not in description:  # OpenVINO would try to read it as a model of each framework it knows
+        raise Problem(f"{path}: is no OpenVINO IR: it has no <net> element; convert the model again")
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise Problem(f"{weights}: there is no such file; the weights must lie beside {path.name}: convert again")
-    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d+)" size="(\d+)"', path.read_bytes())]
+    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d+)" size="(\d+)"', description)]
     expected, found = max(ends, default=0), weights.stat().st_size
-    if ends and found != expected:
+    if found != expected:
         raise Problem(f"{weights}: expected {expected} bytes as {path.name} says, got {found}: convert again")
 
 

@@ -117,7 +117,7 @@ def test_the_number_of_threads_is_read_back(demo):
 def test_it_stops_at_the_models_positions_and_says_so(demo):
     done = demo("-i", PROMPT, "--max_seq_len", 20, "--seed", 5, "--temperature", 0)
     lines = done.stderr.decode().splitlines()
-    assert any(line.startswith("[ WARNING ] stopped at 20 tokens: prompt and text have no more room") for line in lines)
+    assert any(line.startswith("[ WARNING ] stopped at 20 tokens: there is no more room") for line in lines)
     assert any(line.endswith("finish reason: length") for line in lines)
     assert done.returncode == 0
 

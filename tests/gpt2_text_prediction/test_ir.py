@@ -88,7 +88,7 @@ def test_a_missing_model_is_named(tmp_path):
 
 
 def test_a_folder_is_no_model(tmp_path):
-    assert "there is no such model file" in refusal(tmp_path)
+    assert "is a folder; expected an .xml" in refusal(tmp_path)
 
 
 def test_missing_weights_are_named(path):

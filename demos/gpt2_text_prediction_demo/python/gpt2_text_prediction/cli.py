@@ -129,7 +129,7 @@ class Conversation:
             total = len(stream.prompt_tokens) + len(stream.tokens)
             say(
                 "WARNING",
-                f"stopped at {total} tokens: prompt and text have no more room in the model's positions or --max_seq_len",
+                f"stopped at {total} tokens: there is no more room in the model's positions or --max_seq_len",
             )
 
 

@@ -150,8 +150,9 @@ def test_the_demo_refuses_another_kind_of_model(run, downloaded, make, words):
         ("vocab.json", b"{", "is not JSON: "),
         ("vocab.json", b"[]", "expected a JSON object of tokens and their ids"),
         ("vocab.json", b'{"a": 0}', "expected a byte-level vocabulary with a token for each of the 256 bytes"),
-        ("merges.txt", b"#version: 0.2\nq \xff\n", "does not fit vocab.json: "),
-        ("merges.txt", b"#version: 0.2\nno such tokens\n", "does not fit vocab.json: "),
+        ("merges.txt", b"#version: 0.2\nq \xff\n", "expected UTF-8, got the byte 0xff; "),
+        ("merges.txt", b"#version: 0.2\nno such tokens\n", "line 2: does not fit vocab.json: 'no such tokens'; "),
+        ("merges.txt", b"", "does not fit vocab.json: does not make 7936 of its tokens; "),
     ],
 )
 def test_the_demo_refuses_a_broken_vocabulary(run, downloaded, name, content, words):

@@ -1,4 +1,4 @@
-"""gpt2_benchmark: its table and its JSON line say the same; what it cannot measure it says. No time is judged."""
+"""its table and its JSON line say the same; what it cannot measure it says. No time is judged."""
 
 import importlib.util
 import json
@@ -89,11 +89,11 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["-m", "nowhere.xml"], "gpt2_benchmark: nowhere.xml: there is no such model file; "),
-        (["-m", "{ir}", "-p", "500", "-M", "100"], "gpt2_benchmark: -p and -M: expected at most 512 tokens together"),
-        (["-m", "{ir}", "-M", "1"], "gpt2_benchmark: -M: expected at least 2 new tokens"),
-        (["-m", "{ir}", "-d", "TPU"], "gpt2_benchmark: -d TPU: there is no such device; available: CPU"),
-        (["--make_checkpoint", "{ir}"], "gpt2_benchmark: {ir}: expected a new or an empty folder"),
+        (["-m", "nowhere.xml"], "nowhere.xml: there is no such model file; "),
+        (["-m", "{ir}", "-p", "500", "-M", "100"], "-p and -M: expected at most 512 tokens together"),
+        (["-m", "{ir}", "-M", "1"], "-M: expected at least 2 new tokens"),
+        (["-m", "{ir}", "-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
+        (["--make_checkpoint", "{ir}"], "{ir}: expected a new or an empty folder"),
     ],
 )
 def test_a_users_mistake_is_one_line(run, mini_ir, arguments, line):

@@ -14,38 +14,39 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gpt2_text_prediction import Problem as DemoProblem
+from gpt2_text_prediction.generator import configuration
+from gpt2_tools.engine_benchmark import EngineBenchmark
 from gpt2_tools.measure import Figure, run_process
 from gpt2_tools.problem import Problem
 from gpt2_tools.random_checkpoint import SIZES, make_checkpoint
+from omz_model_tools.guard import guarded
+from omz_model_tools.report import Report
 
-if TYPE_CHECKING:
-    from gpt2_tools.engine_benchmark import EngineBenchmark
-
-Say = Callable[[str], None]
 Figures = dict[str, Figure]
 
 DEMO_TOKENS = 40
-INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_argparser().parse_args(argv)
-    try:
-        if args.make_checkpoint is not None:
-            make_checkpoint(args.make_checkpoint, args.size)
-            print(f"{args.make_checkpoint}: a {args.size} with random weights", file=sys.stderr)
-        else:
-            _benchmark(args, lambda line: print(line, file=sys.stderr, flush=True))
-    except (Problem, DemoProblem) as problem:
-        print(f"gpt2_benchmark: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return guarded(lambda: _run(args), (Problem, DemoProblem))
+
+
+def _run(args: argparse.Namespace) -> int:
+    report = Report(sys.stdout, sys.stderr)
+    if args.make_checkpoint is not None:
+        make_checkpoint(args.make_checkpoint, args.size)
+        _say(f"{args.make_checkpoint}: a {args.size} with random weights")
+    else:
+        _benchmark(args, report)
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def build_argparser() -> argparse.ArgumentParser:
@@ -71,7 +72,12 @@ def build_argparser() -> argparse.ArgumentParser:
         "-n", "--num_iter", type=_count, default=5, metavar="N", help="runs that count (default: %(default)s)"
     )
     parser.add_argument(
-        "-N", "--num_warmup", type=int, default=1, metavar="N", help="runs that do not count (default: %(default)s)"
+        "-N",
+        "--num_warmup",
+        type=_not_negative,
+        default=1,
+        metavar="N",
+        help="runs that do not count (default: %(default)s)",
     )
     parser.add_argument("-nthreads", "--num_threads", type=_count, metavar="N", help="threads (default: the device's)")
     parser.add_argument(
@@ -90,47 +96,52 @@ def build_argparser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+def _not_negative(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
     return int(text)
 
 
-def _benchmark(args: argparse.Namespace, say: Say) -> None:
-    from gpt2_text_prediction.generator import configuration  # noqa: PLC0415  # --help need not wait for OpenVINO
-    from gpt2_tools.engine_benchmark import EngineBenchmark  # noqa: PLC0415
+def _count(text: str) -> int:
+    if (number := _not_negative(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
 
-    say("loading ...")
+
+def _benchmark(args: argparse.Namespace, report: Report) -> None:
+    _say("loading ...")
     config = configuration(args.device, args.precision_hint, args.num_threads)
     bench = EngineBenchmark(args.model, args.device, config)
-    figures = {"load": bench.load} | _engine_figures(args, bench, say)
+    figures = {"load": bench.load} | _engine_figures(args, bench)
     if not args.engine_only:
-        say("whole processes ...")
-        figures |= _process_figures(args, say)
-    _print_table(figures)
-    print(json.dumps(_report(args, bench, figures)))
+        _say("whole processes ...")
+        figures |= _process_figures(args)
+    width = max(map(len, figures))
+    for name, figure in figures.items():
+        report.line(f"{name:<{width}}  {figure.text()}")
+    report.line(json.dumps(_as_json(args, bench, figures)))
 
 
-def _engine_figures(args: argparse.Namespace, bench: "EngineBenchmark", say: Say) -> Figures:
+def _engine_figures(args: argparse.Namespace, bench: EngineBenchmark) -> Figures:
     if args.max_new_tokens < 2:
         raise Problem(f"-M: expected at least 2 new tokens, the first and one behind it, got {args.max_new_tokens}")
     total = args.prompt_tokens + args.max_new_tokens
     if total > bench.engine.n_positions:
         raise Problem(f"-p and -M: expected at most {bench.engine.n_positions} tokens together, got {total}")
-    say("generating ...")
+    _say("generating ...")
     with _peer(args, bench.settings()["threads"] or "1") as peer:
         ours, theirs = _rounds(args, bench.generate, peer)
     figures = bench.generation(ours, args.prompt_tokens)
     if theirs:
         figures |= _against(figures, bench.generation(theirs, args.prompt_tokens))
-    say("sampling, growth ...")
+    _say("sampling, growth ...")
     figures |= bench.sampling()
     draw = max(figures[f"sampling, {kind} logits"].median for kind in ("flat", "peaked"))
     figures["sampling, share of a token"] = Figure("%", (100 * draw / figures["time per token"].median,))
     return figures | bench.growth() | bench.memory()
 
 
-def _report(args: argparse.Namespace, bench: "EngineBenchmark", figures: Figures) -> dict[str, object]:
+def _as_json(args: argparse.Namespace, bench: EngineBenchmark, figures: Figures) -> dict[str, object]:
     workload = ("prompt_tokens", "max_new_tokens", "num_iter", "num_warmup")
     return {
         "model": str(args.model),
@@ -191,14 +202,14 @@ def _against(ours: Figures, theirs: Figures) -> Figures:
     return figures | {f"{name}, times faster": Figure("x", (ratio,)) for name, ratio in ratios.items()}
 
 
-def _process_figures(args: argparse.Namespace, say: Say) -> Figures:
+def _process_figures(args: argparse.Namespace) -> Figures:
     """Measure the demo, and where the IR lies in Open Model Zoo's folders the converter, as whole processes."""
     demo = [_command("gpt2_text_prediction_demo"), "-m", str(args.model), "-d", args.device, "--seed", "0"]
     demo += ["-i", "The poem was written by", "--max_sample_token_num", str(DEMO_TOKENS)]
     figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", demo, args)
     name, root = args.model.stem, args.model.resolve().parents[3:4]
     if not root or args.model.resolve().parts[-4:-2] != ("public", name):
-        say(f"omz_converter is not measured: {args.model} lies not in public/{name}/FP16")
+        _say(f"omz_converter is not measured: {args.model} lies not in public/{name}/FP16")
         return figures
     with tempfile.TemporaryDirectory(dir=root[0]) as out:
         convert = [_command("omz_converter"), "--name", name, "--precisions", "FP16"]
@@ -223,12 +234,6 @@ def _checkpoint(args: argparse.Namespace) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise Problem(f"{folder}: expected model.safetensors, what the IR was made of: give the folder as --checkpoint")
     return folder
-
-
-def _print_table(figures: Figures) -> None:
-    width = max(map(len, figures))
-    for name, figure in figures.items():
-        print(f"{name:<{width}}  {figure.text()}")
 
 
 def _versions() -> dict[str, str]:

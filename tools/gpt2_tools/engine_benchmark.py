@@ -61,7 +61,9 @@ class EngineBenchmark:
         }
 
     def growth(self) -> dict[str, Figure]:
-        """Return the time per token early and late in the model's positions, and their ratio."""
+        """Return the time per token early and late in the model's positions, and their ratio; none in a short model."""
+        if self.engine.n_positions < 8 * GROWTH_WINDOW:
+            return {}
         late = min(900, self.engine.n_positions - GROWTH_WINDOW)
         early = min(100, late // 2)
         figures = {

@@ -4,6 +4,7 @@ The tokenizer is a real byte-level BPE: gpt-2-mini's, with further merges up to 
 """
 
 import json
+import os
 import shutil
 from importlib.resources import as_file, files
 from itertools import count
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from gpt2_recipe.config import GPT2Config, read_config
@@ -34,16 +36,18 @@ def make_checkpoint(folder: Path, size: str, seed: int = 0) -> None:
 
     Raises Problem where the folder holds something already or cannot be written.
     """
-    new = folder.with_name(f".{folder.name}.new")
+    folder = folder.absolute()
+    new = folder.parent / f".{folder.name}.{os.getpid()}.new"
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise Problem(f"{folder}: expected a new or an empty folder; nothing was written")
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         _write(new, size, seed)
         new.replace(folder)
     except OSError as error:
         raise Problem(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
+    except SafetensorError as error:
+        raise Problem(f"{folder}: cannot be written: {error}") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -4,8 +4,6 @@ What imports requests is imported by the downloader alone: the converter has no 
 """
 
 import argparse
-import io
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,18 +12,16 @@ from pathlib import Path
 from omz_model_tools.catalogue import load_models, packaged_root, patterns_of, select
 from omz_model_tools.convert import Converter
 from omz_model_tools.descriptor import PRECISIONS, Model
-from omz_model_tools.interrupt import INTERRUPTED
+from omz_model_tools.guard import guarded
 from omz_model_tools.problem import Problem, disk_problems
 from omz_model_tools.progress import progress_on
 from omz_model_tools.recipes import Recipe, load_recipe
 from omz_model_tools.report import Report
 
-PIPE_CLOSED = 141  # 128 + SIGPIPE
-
 
 def downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
     """omz_downloader; `roots` are trees of descriptors, the packaged one unless told otherwise."""
-    return _guarded(lambda: _download(argv, roots))
+    return guarded(lambda: _download(argv, roots))
 
 
 def converter(
@@ -34,7 +30,7 @@ def converter(
     load: Callable[[str], Recipe] = load_recipe,
 ) -> int:
     """omz_converter; `roots` as for the downloader, `load` finds a recipe by its name."""
-    return _guarded(lambda: _convert(argv, roots, load))
+    return guarded(lambda: _convert(argv, roots, load))
 
 
 def _download(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
@@ -126,7 +122,7 @@ def _selected(
     models = load_models([packaged_root()] if roots is None else roots)
     if args.print_all:
         for model in models:
-            print(model.name)
+            Report(sys.stdout, sys.stderr).line(model.name)
         return None
     if args.all:
         return models
@@ -153,24 +149,3 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a positive integer (got {text!r})")
     return int(text)
-
-
-def _guarded(command: Callable[[], int]) -> int:
-    """Run a command; what the user can mend is one line on stderr, anything else a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = command()
-        sys.stdout.flush()
-        return code
-    except Problem as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Python flushes stdout once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED

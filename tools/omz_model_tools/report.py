@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TextIO
 
+from omz_model_tools.guard import OutputLost
+
 
 @dataclass(frozen=True)
 class Report:
@@ -10,7 +12,12 @@ class Report:
     err: TextIO
 
     def line(self, text: str = "") -> None:
-        print(text, file=self.out, flush=True)
+        try:
+            print(text, file=self.out, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputLost(f"stdout: cannot be written: {error.strerror}") from None
 
     def group(self, text: str) -> None:
         self.line(f"{'#' * 16}|| {text} ||{'#' * 16}")

@@ -4,6 +4,7 @@ OpenVINO is imported only where it is needed, so that --help, a missing -m and C
 """
 
 import argparse
+import codecs
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.generator import Stream, TextGenerator
     from gpt2_text_prediction.sampling import Sampling
 
+MOST = 1 << 31
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
@@ -33,6 +35,8 @@ CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; return its exit code: 0, 1 for a problem, 2 for unusable arguments, 130 for Ctrl-C."""
+    if sys.stderr is None:  # closed: print would talk to stdout
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         return _run(build_argparser().parse_args(argv))
     except Problem as problem:
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def say(level: str, line: str) -> None:
     """Say a line on stderr in the form of Open Model Zoo's log."""
-    print(f"[ {level} ] {line}", file=sys.stderr, flush=True)
+    print(f"[ {level} ]", line.replace("\n", "\\n"), file=sys.stderr, flush=True)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -55,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
         say("ERROR", NO_MODEL)
         return 2
     for flag in ("max_sample_token_num", "num_threads"):
-        if (count := getattr(args, flag)) is not None and count < 1:
+        if (count := getattr(args, flag)) is not None and not 1 <= count < MOST:
             raise Problem(f"--{flag}: expected a whole number from 1, got {count}")
     _set_up_stdout()
     with _ctrl_c_ends_at_once():
@@ -154,9 +158,13 @@ def _asked() -> Iterator[tuple[str, bytes]]:
 
 
 def _piped() -> Iterator[tuple[str, bytes]]:
-    for n, line in enumerate(sys.stdin.buffer, 1):
-        if line.strip():
-            yield f"line {n}", line.rstrip(b"\r\n")
+    try:
+        for n, line in enumerate(sys.stdin.buffer, 1):
+            text = line.removeprefix(codecs.BOM_UTF8) if n == 1 else line
+            if text.strip():
+                yield f"line {n}", text.rstrip(b"\r\n")
+    except OSError as problem:
+        raise Problem(f"stdin: cannot be read: {problem.strerror}") from None
 
 
 def _text(raw: bytes) -> str:

@@ -36,13 +36,15 @@ class Engine:
         self.vocab_size = ir.vocab_size
         self.eos_token_id = ir.eos_token_id
         self.n_positions = n_positions
+        self.path = ir.path
         self.back_end = back_end
         self.compiled = compiled
 
     def step(self, rows: Sequence[Row]) -> list[Logits]:  # -> for each row [W, V]
         """Append each row's tokens to its cache and return the logits at its wanted positions.
 
-        Raises ValueError for a row that no model could run: the caller's mistake, not the user's.
+        Raises ValueError for a row that no model could run, the caller's mistake, and Problem for a model that
+        turns out not to be one of language, or that its device cannot run.
         """
         if not rows:
             return []
@@ -50,7 +52,10 @@ class Engine:
             self._check(row)
         if len({id(row.cache) for row in rows}) != len(rows):
             raise ValueError("two rows of one step share a cache: fork it")
-        logits, leases = self.back_end.step(rows)
+        try:
+            logits, leases = self.back_end.step(rows)
+        except RuntimeError as error:
+            raise Problem(f"{self.path}: cannot be run: {last_line(error)}") from None
         for row, lease in zip(rows, leases, strict=True):
             row.cache.tokens[row.kept() :] = row.tokens  # an interrupt here leaves a lease that holds no more
             row.cache.lease = lease
@@ -104,7 +109,7 @@ def load_engine(
 def _positions(ir: IR, max_seq_len: int | None) -> int:
     most = ir.n_positions or max_seq_len
     if most is None:
-        raise Problem(f"{ir.path}: does not tell its number of positions: give it as --max_seq_len")
+        raise Problem(f"{ir.path}: does not tell its number of positions: give max_seq_len")
     if max_seq_len is not None and not 2 <= max_seq_len <= most:
         raise Problem(f"--max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")
     return max_seq_len or most
@@ -117,4 +122,7 @@ def _compile(core: ov.Core, model: ov.Model, path: Path, device: str, config: di
         available = core.available_devices
         if device.partition(":")[0].partition(".")[0] not in {*available, "AUTO", "BATCH", "HETERO", "MULTI"}:
             raise Problem(f"-d {device}: there is no such device; available: {', '.join(available)}") from None
-        raise Problem(f"{path}: cannot be compiled for {device}: {last_line(error)}") from None
+        reason = f"{last_line(error)}; available devices: {', '.join(available)}"
+        raise Problem(f"{path}: cannot be compiled for {device}: {reason}") from None
+    except UnicodeEncodeError:
+        raise Problem(f"-d {device!r}: there is no such device") from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpt2_text_prediction.engine import Engine, load_engine
 from gpt2_text_prediction.ir import check_files
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, readable
 from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
 from gpt2_text_prediction.tokenizer import END_OF_TEXT, GPT2Tokenizer, TextStream
@@ -81,12 +81,15 @@ class TextGenerator:
 
     def prompt_tokens(self, prompt: str) -> list[int]:
         """Return the ids of a prompt that leaves room for a token behind it, else raise Problem."""
+        fits = self.engine.n_positions - 1
+        size = len(prompt.encode(errors="replace"))
+        if size > max(fits * self.tokenizer.longest_token, 1 << 17):  # BPE would take minutes to count its tokens
+            raise Problem(f"the prompt has {size} bytes; at most {fits} tokens fit, with room for one new: shorten it")
         tokens = self.tokenizer.encode(prompt)
         if not tokens:
             if self.eos_token_id is None:
                 raise Problem(f"the prompt is empty, and the vocabulary has no {END_OF_TEXT} to start a text with")
             return [self.eos_token_id]
-        fits = self.engine.n_positions - 1
         if len(tokens) > fits:
             raise Problem(f"the prompt has {len(tokens)} tokens; at most {fits} fit, with room for one new: shorten it")
         return tokens
@@ -175,7 +178,9 @@ def find_tokenizer_files(model: Path, vocab: str | Path | None, merges: str | Pa
     found = []
     for flag, given, name in (("--vocab", vocab, "vocab.json"), ("--merges", merges, "merges.txt")):
         path = model.parent / name if given is None else Path(given)
-        if not path.is_file():
+        with readable(path):
+            found_it = path.is_file()
+        if not found_it:
             where = "" if given is not None else f"; looked beside {model.name}: give it with {flag}"
             raise Problem(f"{path}: there is no such file; expected the model's {name}{where}")
         found.append(path)

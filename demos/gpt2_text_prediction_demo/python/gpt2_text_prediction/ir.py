@@ -7,7 +7,7 @@ from typing import Any
 
 import openvino as ov
 
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, readable
 
 MODEL_SUFFIXES = (".xml", ".onnx")
 FACTS = "omz_gpt2"
@@ -68,22 +68,26 @@ def last_line(error: Exception) -> str:
 def check_files(path: Path) -> None:
     """Raise Problem unless there is a model file, and for an .xml its .bin of the right size beside it."""
     expected = "expected an .xml of omz_converter, such as public/gpt-2-mini/FP16/gpt-2-mini.xml"
-    if not path.is_file():
-        raise Problem(f"{path}: {'is a folder' if path.is_dir() else 'there is no such model file'}; {expected}")
-    if path.suffix not in MODEL_SUFFIXES:
-        raise Problem(f"{path}: is no model file; {expected}")
-    if path.suffix == ".xml":
-        _check_weights(path)
+    with readable(path):
+        if not path.is_file():
+            raise Problem(f"{path}: {'is a folder' if path.is_dir() else 'there is no such model file'}; {expected}")
+        if path.suffix not in MODEL_SUFFIXES:
+            raise Problem(f"{path}: is no model file; {expected}")
+        if path.suffix == ".xml":
+            _check_weights(path)
 
 
 def _check_weights(path: Path) -> None:
     description = path.read_bytes()
-    if b"<net" not in description:  # OpenVINO would try to read it as a model of each framework it knows
-        raise Problem(f"{path}: is no OpenVINO IR: it has no <net> element; convert the model again")
+    # OpenVINO would try to read anything else as a model of each framework it knows.
+    if not re.search(rb'<net [^>]*version="1[01]"', description):
+        raise Problem(f"{path}: is no OpenVINO IR: it has no <net> of version 10 or 11; convert the model again")
+    if not description.rstrip().endswith(b"</net>"):
+        raise Problem(f"{path}: is cut: it does not end with </net>; convert the model again")
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise Problem(f"{weights}: there is no such file; the weights must lie beside {path.name}: convert again")
-    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d+)" size="(\d+)"', description)]
+    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d{1,18})" size="(\d{1,18})"', description)]
     expected, found = max(ends, default=0), weights.stat().st_size
     if found != expected:
         raise Problem(f"{weights}: expected {expected} bytes as {path.name} says, got {found}: convert again")
@@ -94,6 +98,7 @@ def _is_language_model(ids: Any, logits: Any) -> bool:
         ids.element_type in (ov.Type.i64, ov.Type.i32)
         and logits.element_type.is_real()
         and ids.partial_shape.rank == ov.Dimension(2)
+        and all(dimension.get_max_length() != 0 for dimension in ids.partial_shape)  # the CPU plugin dies of it
         and logits.partial_shape.rank == ov.Dimension(3)
         and logits.partial_shape[2].is_static
     )

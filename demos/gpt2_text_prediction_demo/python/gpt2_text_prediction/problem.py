@@ -1,5 +1,18 @@
 """The exception for what a user can mend; anything else that is raised is a bug."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class Problem(Exception):
     """One line for the user: what, where, expected, got, what to do."""
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses (no permission, a name too long) into a Problem."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem(f"{path}: cannot be read: {error.strerror}") from None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import openvino as ov
 
+from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.rows import Logits, Row
 
 
@@ -37,6 +38,8 @@ class Recompute:
         for i, tokens in enumerate(whole):
             ids[i, : len(tokens)] = tokens
         logits = self._request.infer([ids], share_inputs=True, share_outputs=True)[0]  # [B, L, V]
+        if logits.shape[:2] != ids.shape:
+            raise Problem(f"expected logits for each of {list(ids.shape)} tokens, got {list(logits.shape)}")
         picked = []
         for i, (row, tokens) in enumerate(zip(rows, whole, strict=True)):
             first = len(tokens) - len(row.tokens)

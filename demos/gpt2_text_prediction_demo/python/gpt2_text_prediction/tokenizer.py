@@ -7,9 +7,11 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, readable
 
 END_OF_TEXT = "<|endoftext|>"
+MOST_ADDED_TOKENS = 16
+"""Tokens such as <|endoftext|> are in a vocabulary without a merge that makes them; many more mean a cut file."""
 
 
 class GPT2Tokenizer:
@@ -20,10 +22,12 @@ class GPT2Tokenizer:
 
         Raises Problem when one cannot be read, is broken, or they do not fit each other.
         """
-        self._tokenizer = Tokenizer(_read_bpe(vocab, merges))
+        ids = _read_vocab(vocab)
+        self._tokenizer = Tokenizer(BPE(vocab=ids, merges=_read_merges(merges, ids)))
         self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._tokenizer.decoder = decoders.ByteLevel()
-        self.vocab_size: int = self._tokenizer.get_vocab_size()
+        self.vocab_size = len(ids)
+        self.longest_token = max(map(len, ids))  # bytes
         self.end_of_text_id: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
 
     def encode(self, text: str) -> list[int]:
@@ -71,23 +75,43 @@ class TextStream:
         return self._utf8.decode(b"", final=True)
 
 
-def _read_bpe(vocab: Path, merges: Path) -> BPE:
+def _read_vocab(path: Path) -> dict[str, int]:
+    with readable(path):
+        raw = path.read_bytes()
     try:
-        ids = json.loads(vocab.read_bytes())
-        if not isinstance(ids, dict) or not all(type(i) is int for i in ids.values()):
-            raise Problem(f"{vocab}: expected a JSON object of tokens and their ids; fetch it again")
-        if not BYTE_OF_SYMBOL.keys() <= ids.keys():
-            raise Problem(f"{vocab}: expected a byte-level vocabulary with a token for each of the 256 bytes")
-        if sorted(ids.values()) != list(range(len(ids))):
-            raise Problem(f"{vocab}: expected the ids 0 .. {len(ids) - 1}, each once; fetch it again")
-    except OSError as error:
-        raise Problem(f"{vocab}: cannot be read: {error.strerror}") from None
+        ids = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Problem(f"{vocab}: is not JSON: {error}; fetch it again") from None
+        raise Problem(f"{path}: is not JSON: {error}; fetch it again") from None
+    if not isinstance(ids, dict) or not all(type(i) is int for i in ids.values()):
+        raise Problem(f"{path}: expected a JSON object of tokens and their ids; fetch it again")
+    if not BYTE_OF_SYMBOL.keys() <= ids.keys():
+        raise Problem(f"{path}: expected a byte-level vocabulary with a token for each of the 256 bytes")
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise Problem(f"{path}: expected the ids 0 .. {len(ids) - 1}, each once; fetch it again")
+    if any("\ud800" <= symbol <= "\udfff" for symbol in "".join(ids)):
+        raise Problem(f"{path}: expected tokens of Unicode characters, got a lone surrogate; fetch it again")
+    return ids
+
+
+def _read_merges(path: Path, ids: dict[str, int]) -> list[tuple[str, str]]:
+    """Read the pairs that are merged, in their order; together they must make the vocabulary."""
+    with readable(path):
+        raw = path.read_bytes()
     try:
-        return BPE.from_file(str(vocab), str(merges))
-    except Exception as error:  # tokenizers raises no narrower class
-        raise Problem(f"{merges}: does not fit {vocab.name}: {error}; fetch both again") from None
+        lines = raw.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise Problem(f"{path}: expected UTF-8, got the byte 0x{raw[error.start]:02x}; fetch it again") from None
+    merges = []
+    for count, line in enumerate(lines, 1):
+        if line and not line.startswith("#version"):
+            left, _, right = line.partition(" ")
+            if not {left, right, left + right} <= ids.keys():
+                raise Problem(f"{path}: line {count}: does not fit vocab.json: {line!r}; fetch both again")
+            merges.append((left, right))
+    unmade = ids.keys() - {left + right for left, right in merges} - BYTE_OF_SYMBOL.keys()
+    if len(unmade) > max(MOST_ADDED_TOKENS, len(ids) // 100):
+        raise Problem(f"{path}: does not fit vocab.json: does not make {len(unmade)} of its tokens; fetch both again")
+    return merges
 
 
 def _symbols() -> dict[str, int]:

@@ -3,13 +3,18 @@
 import json
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import pytest
+from conftest import COMMANDS
 from openvino import opset13 as ops
 from toy import Toy, without_attention_ops, write_safetensors
+from unprivileged import without_power, world_readable_folder
+
+from gpt2_text_prediction import Problem, TextGenerator
 
 PROMPT = "the rest"
 
@@ -168,6 +173,35 @@ def test_a_device_that_fails_while_compiling_is_one_line(run, mini_ir, device):
     done = run("gpt2_text_prediction_demo", "-m", mini_ir, "-i", PROMPT, "-d", device)
     assert (done.returncode, done.stdout) == (1, b"")
     assert the_error(done).startswith(f"{mini_ir}: cannot be compiled for {device}: ")
+
+
+def test_a_device_that_fails_at_its_first_request_is_one_line(run, mini_ir):
+    done = run("gpt2_text_prediction_demo", "-m", mini_ir, "-i", PROMPT, "-d", "BATCH:CPU")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert the_error(done).startswith(f"{mini_ir}: cannot be run on BATCH:CPU: ")
+
+
+def test_a_prompt_of_five_megabytes_is_refused_at_once(run, mini_ir):
+    done = run("gpt2_text_prediction_demo", "-m", mini_ir, stdin=b"a" * 5_000_000)
+    assert the_error(done).startswith("line 1: the prompt has 5000000 bytes; at most 511 tokens fit, ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["omz_downloader", "omz_converter"])
+def test_a_full_disk_behind_stdout_is_one_line(command):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [COMMANDS / command, "--print_all"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "stdout: cannot be written: No space left on device\n")
+
+
+def test_files_that_may_not_be_read_are_one_line(mini_ir):
+    with world_readable_folder() as folder:
+        ir = Path(shutil.copytree(mini_ir.parent, folder / "FP16")) / mini_ir.name
+        ir.chmod(0)
+        with without_power(), pytest.raises(Problem, match=f"{ir}: cannot be read: Permission denied"):
+            TextGenerator(ir)
 
 
 def test_an_ir_without_a_cache_runs_and_says_so_once(run, downloaded):

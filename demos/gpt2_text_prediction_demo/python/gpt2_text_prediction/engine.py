@@ -5,7 +5,8 @@ memory it computes again from the tokens, so that every order of rows gives the 
 Letters: W places of a row whose logits are wanted, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,15 +96,18 @@ def load_engine(
     core = ov.Core()
     ir = read_ir(core, path)
     n_positions = _positions(ir, max_seq_len)
+    back_end: Callable[[ov.CompiledModel], BackEnd]
     try:
-        stateful = with_kv_cache(ir.model)
-        with_wanted_positions(stateful)
+        model = with_kv_cache(ir.model)
+        with_wanted_positions(model)
+        back_end = partial(Stateful, n_positions=n_positions)
     except NoCachePossible:
-        model = read_ir(core, path).model
-        compiled = _compile(core, model, path, device, config or {})
-        return Engine(ir, Recompute(compiled), compiled, n_positions)
-    compiled = _compile(core, stateful, path, device, config or {})
-    return Engine(ir, Stateful(compiled, n_positions), compiled, n_positions)
+        model, back_end = read_ir(core, path).model, Recompute
+    compiled = _compile(core, model, path, device, config or {})
+    try:
+        return Engine(ir, back_end(compiled), compiled, n_positions)
+    except RuntimeError as error:
+        raise Problem(f"{path}: cannot be run on {device}: {last_line(error)}") from None
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:

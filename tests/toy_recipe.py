@@ -1,5 +1,6 @@
 """A recipe in the sense of omz_model_tools.recipes, small enough to check by hand: y = x + weights.bin."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class Conversion:
     facts: dict[str, dict[str, str | int]]
 
 
-def convert(folder: Path) -> Conversion:
+def convert(folder: Path, checksums: Mapping[str, str]) -> Conversion:
     """The weights are float32 numbers, as they lie in the file."""
     raw = (folder / "weights.bin").read_bytes()
     if len(raw) % 4:
@@ -29,5 +30,5 @@ def convert(folder: Path) -> Conversion:
     # Names of our own: OpenVINO's would count up from conversion to conversion.
     total = op.add(x, op.constant(weights, name="weights"), name="sum")
     result = op.result(total, name="y")
-    facts: dict[str, dict[str, str | int]] = {"toy": {"count": int(weights.size)}}
+    facts: dict[str, dict[str, str | int]] = {"toy": {"count": int(weights.size), **checksums}}
     return Conversion(openvino.Model([result], [x], "toy"), [folder / "vocab.json"], facts)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy_gpt2
+import openvino as ov
 import pytest
 from hub import Answer, Hub
 from model_tree import descriptor, file_entry, write_model
@@ -115,6 +116,18 @@ def test_the_demo_runs_from_a_bare_checkout(mini_ir, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("The poem was written by")
+
+
+def test_the_ir_names_the_weights_it_was_made_of_unless_they_are_others(run, mini, tmp_path):
+    def source(folder: Path) -> str | None:
+        model = ov.Core().read_model(folder / "FP32/gpt-2-mini.xml")
+        there = model.has_rt_info(["omz_gpt2", "source_sha256"])
+        return model.get_rt_info(["omz_gpt2", "source_sha256"]).astype(str) if there else None
+
+    assert source(mini) == hashlib.sha256((mini / "gpt2/model.safetensors").read_bytes()).hexdigest()
+    Toy().write(tmp_path / "public/gpt-2-mini/gpt2")
+    assert run("omz_converter", "--name", "gpt-2-mini", cwd=tmp_path).returncode == 0
+    assert source(tmp_path / "public/gpt-2-mini") is None
 
 
 def test_every_file_of_the_embedded_model_is_the_one_of_its_descriptor(mini):

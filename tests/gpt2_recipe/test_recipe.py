@@ -1,6 +1,5 @@
 """The recipe as omz_model_tools uses it: a folder becomes a model, companions and facts; the same bytes every time."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -26,10 +25,11 @@ def test_the_entry_point_names_this_package():
 
 
 def test_the_facts_are_those_of_the_checkpoint(folder):
-    assert convert(folder).facts == {
+    checksums = {name: name[::-1] for name in ("config.json", "model.safetensors", "vocab.json")}
+    assert convert(folder, checksums).facts == {
         "omz_gpt2": {
             "recipe": "gpt2",
-            "source_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+            "source_sha256": "srosnetefas.ledom",
             "n_positions": 16,
             "vocab_size": 300,
             "eos_token_id": 299,

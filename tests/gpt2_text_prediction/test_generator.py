@@ -278,7 +278,8 @@ def test_a_missing_model_is_a_problem(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "config"), [("CPU", {"INFERENCE_PRECISION_HINT": "f32"}), ("GPU.0", {}), ("AUTO", {})]
+    ("device", "config"),
+    [("CPU", {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}), ("GPU.0", {}), ("AUTO", {})],
 )
 def test_the_default_settings_are_exact_arithmetic_on_a_cpu(device, config):
     assert configuration(device) == config

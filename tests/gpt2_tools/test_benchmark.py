@@ -21,7 +21,7 @@ def report(run, mini_ir):
 def test_the_last_line_is_json_that_names_versions_threads_and_precisions(report, mini_ir):
     _, said = report
     assert said["model"] == str(mini_ir)
-    assert (said["inference_precision"], said["kv_cache_precision"], said["back_end"]) == ("f32", "u8", "stateful")
+    assert (said["inference_precision"], said["kv_cache_precision"], said["back_end"]) == ("f32", "f16", "stateful")
     assert int(said["threads"]) >= 1
     assert said["dynamic_quantization_group_size"].isdecimal()
     assert {"openvino", "numpy", "tokenizers", "python", "omz-gpt2"} <= said["versions"].keys()

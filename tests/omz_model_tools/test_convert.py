@@ -133,7 +133,7 @@ def test_the_folder_a_recipe_is_given(tmp_path: Path, names: list[str], folder: 
         (tmp_path / "public" / "toy" / name).write_bytes(b"")
     given: list[Path] = []
 
-    def refuse(where: Path) -> Any:
+    def refuse(where: Path, checksums: Any) -> Any:
         given.append(where)
         raise toy_recipe.Problem("enough")
 
@@ -145,9 +145,9 @@ def test_one_model_is_built_for_all_precisions(tmp_path: Path) -> None:
     download(tmp_path)
     built: list[Path] = []
 
-    def count(folder: Path) -> Any:
+    def count(folder: Path, checksums: Any) -> Any:
         built.append(folder)
-        return toy_recipe.convert(folder)
+        return toy_recipe.convert(folder, checksums)
 
     assert convert(tmp_path, toy_model(tmp_path), with_convert(count)).success
     assert built == [tmp_path / "public" / "toy" / "sub"]
@@ -157,11 +157,11 @@ def test_another_converter_was_killed_while_this_one_built(tmp_path: Path) -> No
     download(tmp_path)
     folder = tmp_path / "public" / "toy"
 
-    def build(where: Path) -> Any:
+    def build(where: Path, checksums: Any) -> Any:
         for name in (".FP16.new", ".FP16.old"):
             (folder / name).mkdir()
             (folder / name / "half").write_text("of it")
-        return toy_recipe.convert(where)
+        return toy_recipe.convert(where, checksums)
 
     assert convert(tmp_path, toy_model(tmp_path), with_convert(build)).success
     assert sorted(path.name for path in folder.iterdir()) == ["FP16", "FP32", "sub"]
@@ -240,7 +240,7 @@ def test_whatever_else_a_recipe_raises_passes_and_the_old_ir_stays(tmp_path: Pat
     assert convert(tmp_path, model).success
     before = tree(tmp_path)
 
-    def fail(folder: Path) -> Any:
+    def fail(folder: Path, checksums: Any) -> Any:
         raise error
 
     with pytest.raises(error):
@@ -251,8 +251,8 @@ def test_whatever_else_a_recipe_raises_passes_and_the_old_ir_stays(tmp_path: Pat
 def test_a_companion_that_is_missing(tmp_path: Path) -> None:
     folder = download(tmp_path)
 
-    def forget(where: Path) -> Any:
-        conversion = toy_recipe.convert(where)
+    def forget(where: Path, checksums: Any) -> Any:
+        conversion = toy_recipe.convert(where, checksums)
         (folder / "vocab.json").unlink()
         return conversion
 
@@ -329,8 +329,8 @@ PROGRAM = textwrap.dedent(
             time.sleep(seconds)
             return super().__iter__()
 
-    def convert(folder):
-        made = toy_recipe.convert(folder)
+    def convert(folder, checksums):
+        made = toy_recipe.convert(folder, checksums)
         return SimpleNamespace(model=made.model, facts=made.facts, companions=Slow(made.companions))
 
     recipe = SimpleNamespace(convert=convert, Problem=toy_recipe.Problem)

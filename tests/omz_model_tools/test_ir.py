@@ -19,7 +19,7 @@ WEIGHTS = np.linspace(-1, 1, 4096, dtype=np.float32)
 @pytest.fixture
 def model(tmp_path: Path) -> openvino.Model:
     WEIGHTS.tofile(tmp_path / "weights.bin")
-    return toy_recipe.convert(tmp_path).model
+    return toy_recipe.convert(tmp_path, {}).model
 
 
 @pytest.mark.parametrize(("compressed", "tolerance"), [(True, 1e-3), (False, 0)])
@@ -83,7 +83,7 @@ LIMITED = textwrap.dedent(
     from omz_model_tools.problem import Problem
 
     folder = Path(sys.argv[1])
-    model = toy_recipe.convert(folder).model
+    model = toy_recipe.convert(folder, {}).model
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
     try:
         save_ir(model, folder / "m.xml", compress_to_fp16=sys.argv[3] == "FP16")

@@ -102,7 +102,7 @@ class Converter:
     def _build(self, model: Model, recipe: Recipe) -> Conversion:
         """One model for all precisions: it is compressed as it is written."""
         try:
-            conversion = recipe.convert(self._folder(model))
+            conversion = recipe.convert(self._folder(model), self._checksums(model))
         except recipe.Problem as problem:
             raise Problem(one_line(problem)) from problem
         for section, facts in conversion.facts.items():
@@ -124,6 +124,18 @@ class Converter:
             place.publish()
         finally:
             place.recover()
+
+    def _checksums(self, model: Model) -> dict[str, str]:
+        """What the descriptor says of the files a recipe is given, as far as their sizes bear it out.
+
+        They are not hashed again: the downloader has done so, and --verify does.
+        """
+        folder, known = self._folder(model), {}
+        for file in model.files:
+            path = self.download_dir / model.subdirectory / file.name
+            if file.checksum.algorithm == "sha256" and file.size in (None, path.stat().st_size):
+                known[str(path.relative_to(folder))] = file.checksum.digest
+        return known
 
     def _folder(self, model: Model) -> Path:
         """What a recipe is given: the deepest folder below which all the model's files lie."""

@@ -27,7 +27,7 @@ class Recipe(Protocol):
 
     Problem: type[Exception]  # what it raises for what the user can mend
 
-    def convert(self, folder: Path) -> Conversion: ...
+    def convert(self, folder: Path, checksums: Mapping[str, str]) -> Conversion: ...  # SHA-256 by file name
 
 
 def load_recipe(name: str) -> Recipe:

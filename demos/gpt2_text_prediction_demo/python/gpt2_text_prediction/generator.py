@@ -24,10 +24,14 @@ def configuration(device: str, precision_hint: str | None = None, num_threads: i
     """Return the properties that suit one conversation on a device.
 
     precision_hint: "device" leaves the arithmetic to the device; None means f32 on a CPU, since one with bf16
-    uses that by default and then decodes a single row slower and less exactly, and "device" elsewhere.
+    uses that by default and then decodes a single row slower and less exactly, and "device" elsewhere. A CPU keeps
+    the cache in f16, unless all is left to it: more exact than its default of u8, and faster behind a long text.
     """
-    hint = precision_hint or ("f32" if device.startswith("CPU") else "device")
+    on_cpu = device.startswith("CPU")
+    hint = precision_hint or ("f32" if on_cpu else "device")
     config: dict[str, Any] = {} if hint == "device" else {"INFERENCE_PRECISION_HINT": hint}
+    if on_cpu and hint != "device":
+        config["KV_CACHE_PRECISION"] = "f16"
     return config if num_threads is None else config | {"INFERENCE_NUM_THREADS": num_threads}
 
 

@@ -230,8 +230,7 @@ def test_missing_or_damaged_files_are_one_line(run, copy_of_ir, tmp_path):
     assert line().startswith(f"{copy_of_ir}: is no OpenVINO IR: ")
     copy_of_ir.write_text('<?xml version="1.0"?><net name="x" version="11">')
     assert line() == f"{copy_of_ir}: is cut: it does not end with </net>; convert the model again"
-    layer = '<layer id="0" name="x" type="NoSuchOp" version="opset1"/>'
-    copy_of_ir.write_text(f'<?xml version="1.0"?><net name="x" version="11"><layers>{layer}</layers><edges/></net>')
+    copy_of_ir.write_text('<?xml version="1.0"?><net name="x" version="11"><layers></net>')
     assert line().startswith(f"{copy_of_ir}: OpenVINO cannot read it as a model: ")
     copy_of_ir.unlink()
     assert line().startswith(f"{copy_of_ir}: there is no such model file; ")

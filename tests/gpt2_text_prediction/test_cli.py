@@ -1,6 +1,5 @@
 """The demo as a process: what it writes where, and with which exit code it ends."""
 
-import json
 import os
 import pty
 import re
@@ -13,6 +12,7 @@ from contextlib import suppress
 
 import pytest
 from conftest import COMMANDS
+from toy import Toy
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.arguments import build_argparser
@@ -328,12 +328,15 @@ def test_on_a_terminal_it_asks_until_it_is_given_nothing(mini_ir, expected, end)
     assert code == 0
 
 
-def test_it_stops_at_the_end_of_a_text_which_is_not_printed(run, mini, tmp_path):
-    # The end of text is made the likeliest token everywhere: its embedding is that of the last hidden states.
-    vocabulary = json.loads((mini / "gpt2/vocab.json").read_bytes())
-    assert vocabulary["<|endoftext|>"] == 0
-    done = run(
-        DEMO, "-m", mini / "FP16/gpt-2-mini.xml", "-i", "THE END", "--seed", "12", "--max_sample_token_num", "400"
-    )
-    text = done.stdout.decode()
-    assert "<|endoftext|>" not in text
+def test_it_stops_at_the_end_of_a_text_which_is_not_printed(run, tmp_path):
+    prompt = "the rest"
+    ir = Toy().ir(tmp_path / "other")
+    with TextGenerator(ir) as generator:
+        tokens = generator.tokenizer.encode(prompt)
+        *shown, last = Toy().greedy(tokens, 3)
+        text = generator.tokenizer.decode(shown)
+    assert last not in [*tokens, *shown]
+    ir = Toy(eos_token_id=last).ir(tmp_path / "toy")  # the same weights: the third token now ends the text
+    done = run(DEMO, "-m", ir, "-i", prompt, "--temperature", 0)
+    assert done.stdout.decode() == f"{prompt}{text}\n"
+    assert "[ INFO ] 2 tokens, finish reason: stop\n" in done.stderr.decode()

@@ -5,7 +5,6 @@ It measures the engine and the sampling that the demo runs, in the process it is
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,6 @@ from gpt2_tools.measure import Figure, own_memory
 Clock = Callable[[], float]
 GROWTH_WINDOW = 32
 """How many tokens are timed at each length."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """How many tokens go in and come out, how often, and how often before it counts."""
-
-    prompt_tokens: int
-    new_tokens: int
-    num_iter: int
-    num_warmup: int
 
 
 class EngineBenchmark:

@@ -102,7 +102,7 @@ def load_engine(
         with_wanted_positions(model)
         back_end = partial(Stateful, n_positions=n_positions)
     except NoCachePossible:
-        model, back_end = read_ir(core, path).model, Recompute
+        model, back_end = core.read_model(path), Recompute  # as it was: it may have been changed by half
     compiled = _compile(core, model, path, device, config or {})
     try:
         return Engine(ir, back_end(compiled), compiled, n_positions)

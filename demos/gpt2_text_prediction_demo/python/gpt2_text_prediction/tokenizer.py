@@ -4,7 +4,7 @@ import codecs
 import json
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 
 from gpt2_text_prediction.problem import Problem, readable
@@ -25,7 +25,6 @@ class GPT2Tokenizer:
         ids = _read_vocab(vocab)
         self._tokenizer = Tokenizer(BPE(vocab=ids, merges=_read_merges(merges, ids)))
         self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        self._tokenizer.decoder = decoders.ByteLevel()
         self.vocab_size = len(ids)
         self.longest_token = max(map(len, ids))  # bytes
         self.end_of_text_id: int | None = self._tokenizer.token_to_id(END_OF_TEXT)

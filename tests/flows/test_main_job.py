@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 from toy import Toy
 
 from gpt2_text_prediction import TextGenerator
-from omz_model_tools.cli import converter, downloader
+from omz_model_tools.cli.converter import converter
+from omz_model_tools.cli.downloader import downloader
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ["config.json", "merges.txt", "model.safetensors", "vocab.json"]

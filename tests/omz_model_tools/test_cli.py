@@ -13,7 +13,8 @@ import pytest
 from hub import Answer, Hub
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.cli import converter, downloader
+from omz_model_tools.cli.converter import converter
+from omz_model_tools.cli.downloader import downloader
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 COMMANDS = {"omz_downloader": downloader, "omz_converter": converter}
@@ -187,7 +188,8 @@ def test_a_recipe_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_reader_that_leaves(name: str, unbuffered: str, tmp_path: Path) -> None:
     """As in `| head -1`: quiet, and not a success, whether the first line or only the end meets the closed pipe."""
     roots = names(tmp_path, *(f"model-{number:04}" for number in range(50)))
-    program = f"import sys; from omz_model_tools.cli import {COMMANDS[name].__name__} as command; "
+    command = COMMANDS[name].__name__
+    program = f"import sys; from omz_model_tools.cli.{command} import {command} as command; "
     program += f"from pathlib import Path; sys.exit(command(['--print_all'], [Path({str(roots[0])!r})]))"
     reader, writer = os.pipe()
     os.close(reader)
@@ -222,7 +224,7 @@ def test_help_explains_every_flag(name: str) -> None:
     code, out, err = run(name, "--help")
     assert (code, err) == (0, "")
     flags: set[Any] = set(re.findall(r"(?<!\S)--\w+", out))
-    common = {"--help", "--name", "--list", "--all", "--print_all", "--output_dir"}
+    common = {"--help", "--name", "--list", "--all", "--print_all", "--models_dir", "--output_dir"}
     own = {
         "omz_downloader": {"--num_attempts"},
         "omz_converter": {"--download_dir", "--precisions", "--verify", "--dry_run"},
@@ -232,7 +234,7 @@ def test_help_explains_every_flag(name: str) -> None:
 
 def test_the_converter_loads_neither_requests_nor_openvino_to_list_models() -> None:
     program = (
-        "import sys; from omz_model_tools.cli import converter; converter(['--print_all']); "
+        "import sys; from omz_model_tools.cli.converter import converter; converter(['--print_all']); "
         "print(sorted({'requests', 'openvino', 'tqdm', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -316,7 +316,7 @@ PROGRAM = textwrap.dedent(
     from pathlib import Path
     from types import SimpleNamespace
     import toy_recipe
-    from omz_model_tools.cli import converter
+    from omz_model_tools.cli.converter import converter
 
     root, download, seconds, limit = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     if limit:

@@ -320,7 +320,7 @@ PROGRAM = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from omz_model_tools.cli import downloader
+    from omz_model_tools.cli.downloader import downloader
     sys.exit(downloader(["--all", "-o", sys.argv[1]], [Path(sys.argv[2])]))
     """
 )

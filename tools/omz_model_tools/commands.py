@@ -6,12 +6,12 @@ from omz_model_tools.interrupt import ends_at_once
 def downloader() -> int:
     """Run omz_downloader."""
     with ends_at_once():
-        from omz_model_tools import cli  # noqa: PLC0415
-    return cli.downloader()
+        from omz_model_tools.cli import downloader as command  # noqa: PLC0415
+    return command.downloader()
 
 
 def converter() -> int:
     """Run omz_converter."""
     with ends_at_once():
-        from omz_model_tools import cli  # noqa: PLC0415
-    return cli.converter()
+        from omz_model_tools.cli import converter as command  # noqa: PLC0415
+    return command.converter()

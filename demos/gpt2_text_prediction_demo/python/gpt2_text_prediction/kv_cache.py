@@ -14,6 +14,9 @@ from openvino.op.util import Variable, VariableInfo
 Node = Any
 """An ov.Node or ov.Output; openvino's own annotations do not let mypy tell them apart."""
 
+HIDDEN = -65504.0
+"""Added to the score of a hidden column: the least that f16 holds, so that a softmax gives it exactly 0."""
+
 
 class NoCachePossible(Exception):
     """The graph's attention is not made of ScaledDotProductAttention ops; it runs, by recomputation only."""
@@ -37,8 +40,8 @@ def with_kv_cache(model: ov.Model) -> ov.Model:
     input_ids.output(0).set_names({"input_ids"})
     position_range.output(0).replace(position_ids.output(0))
 
-    visible = _visible_columns(input_ids, attention_mask)
-    sinks = [sink for i, op in enumerate(attentions) for sink in _cache_attention(op, i, beam_idx, visible)]
+    mask = _mask(input_ids, attention_mask, attentions[0].get_element_type())
+    sinks = [sink for i, op in enumerate(attentions) for sink in _cache_attention(op, i, beam_idx, mask)]
     logits = model.get_results()[0].input_value(0)
     logits.set_names({"logits"})
     parameters = [input_ids, attention_mask, position_ids, beam_idx]
@@ -105,19 +108,21 @@ def _parameter(shape: ov.PartialShape, name: str, dtype: type = np.int64) -> Nod
     return parameter
 
 
-def _visible_columns(input_ids: Node, attention_mask: Node) -> Node:  # -> bool [B, 1, L, P + L]
+def _mask(input_ids: Node, attention_mask: Node, dtype: ov.Type) -> Node:  # -> [B, 1, L, P + L], to be added
     """Say for each new token which columns it sees: those up to its own that attention_mask does not hide.
 
-    A token always sees itself: in a row of padding alone the softmax would otherwise be of nothing.
+    A token always sees itself: in a row of padding alone the softmax would otherwise be of nothing. In numbers
+    because the CPU plugin is slow with a boolean mask (prefill of 1000 tokens nearly twice, a token a tenth).
     """
     new, columns = _length(input_ids, 1), _length(attention_mask, 1)
     own = ops.unsqueeze(ops.range(ops.subtract(columns, new), columns, _ints(1), "i64"), _ints(1))  # [L, 1]
     column = ops.range(_ints(0), columns, _ints(1), "i64")  # [P + L]
     shown = ops.not_equal(ops.unsqueeze(attention_mask, _ints([1, 2])), _ints(0))  # [B, 1, 1, P + L]
-    return ops.logical_or(ops.logical_and(ops.less(column, own), shown), ops.equal(column, own))
+    visible = ops.logical_or(ops.logical_and(ops.less(column, own), shown), ops.equal(column, own))
+    return ops.select(visible, ops.constant(0.0, dtype=dtype), ops.constant(HIDDEN, dtype=dtype))
 
 
-def _cache_attention(attention: Node, index: int, beam_idx: Node, visible: Node) -> list[Node]:
+def _cache_attention(attention: Node, index: int, beam_idx: Node, mask: Node) -> list[Node]:
     """Put the cache before one attention op; return what keeps the cache, one Assign for keys, one for values."""
     past_and_new, sinks = [], []
     for port, kind in ((1, "key"), (2, "value")):
@@ -135,7 +140,7 @@ def _cache_attention(attention: Node, index: int, beam_idx: Node, visible: Node)
         past_and_new.append(both)
         sinks.append(ops.assign(both, variable))
     query = attention.input_value(0)
-    cached = ops.scaled_dot_product_attention(query, *past_and_new, visible, causal=False)
+    cached = ops.scaled_dot_product_attention(query, *past_and_new, mask, causal=False)
     cached.set_friendly_name(attention.get_friendly_name())
     attention.output(0).replace(cached.output(0))
     return sinks

@@ -39,13 +39,12 @@ def test_the_demos_requirements_are_those_of_the_package():
         assert line.startswith("#") or line in packaged
 
 
-@pytest.mark.parametrize("name", ["gpt-2", "gpt-2-mini"])
+@pytest.mark.parametrize("name", ["gpt-2", "gpt-2-medium", "gpt-2-large", "gpt-2-xl", "distilgpt2", "gpt-2-mini"])
 def test_a_models_readme_gives_the_numbers_of_its_configuration(name):
     page = (ROOT / f"models/public/{name}/README.md").read_text(encoding="utf-8")
-    config = {
-        "gpt-2": {"n_layer": 12, "n_embd": 768, "n_positions": 1024, "vocab_size": 50257},
-        "gpt-2-mini": json.loads((ROOT / "models/public/gpt-2-mini/config.json").read_bytes()),
-    }[name]
+    embedded = ROOT / "models/public" / name / "config.json"
+    published = ROOT / "tests/data/configs" / f"{name}.json"
+    config = json.loads((embedded if embedded.exists() else published).read_bytes())
     layers, width, vocabulary = config["n_layer"], config["n_embd"], config["vocab_size"]
     length = config["n_positions"]
     blocks = layers * (12 * width**2 + 13 * width)
@@ -88,6 +87,13 @@ def test_every_line_that_troubleshooting_explains_is_one_that_we_print():
             assert fragment.strip(' "():;,') in code, fragment
 
 
-def test_the_models_list_names_models_that_there_are():
-    for line in (DEMO / "models.lst").read_text(encoding="utf-8").splitlines():
-        assert line.startswith("#") or (ROOT / "models/public" / line / "model.yml").is_file(), line
+def test_the_models_list_and_the_demos_readme_name_the_models_that_predict_text():
+    task = re.compile("^task_type: text_prediction$", flags=re.M)
+    descriptors = (ROOT / "models/public").glob("*/model.yml")
+    expected = sorted(path.parent.name for path in descriptors if task.search(path.read_text(encoding="utf-8")))
+    listed = (DEMO / "models.lst").read_text(encoding="utf-8").splitlines()
+    assert [line for line in listed if not line.startswith("#")] == expected
+    section = (
+        (DEMO / "README.md").read_text(encoding="utf-8").partition("### Supported Models\n")[2].partition("\n#")[0]
+    )
+    assert re.findall(r"^\* \[(.+?)\]", section, flags=re.M) == expected

@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 MODEL  ?= gpt-2-mini
+SCHEDULES ?= 2000
 # Only from make's command line: shells have a PROMPT of their own in the environment.
 ifneq ($(origin PROMPT),command line)
 PROMPT = The poem was written by
@@ -17,7 +18,7 @@ BIN  = $(VENV)/bin
 DEMO = demos/gpt2_text_prediction_demo/python/gpt2_text_prediction_demo.py
 IR   = public/$(MODEL)/FP16/$(MODEL).xml
 
-.PHONY: demo test clean
+.PHONY: demo test soak clean
 
 demo: $(VENV)/installed
 	@printf '\n$$ omz_downloader --name %s\n' '$(MODEL)'
@@ -29,6 +30,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# The downloader through ten times as many random schedules of faults as `make test` tries; a few minutes.
+soak: $(VENV)/installed-test
+	$(BIN)/python -m pytest tests/omz_model_tools/test_fault_schedules.py --fault_schedules $(SCHEDULES)
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing this checkout into $(VENV) ...'

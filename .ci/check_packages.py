@@ -27,12 +27,14 @@ def main() -> int:
 
 
 def try_out(wheel: Path, environment: Path, elsewhere: Path) -> None:
-    """Install a wheel into an empty environment and run the three commands from a folder that is not the checkout."""
+    """Install a wheel into an empty environment and run the commands from a folder that is not the checkout."""
     run(sys.executable, "-m", "venv", environment)
     run(environment / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
     elsewhere.mkdir()
     commands = environment / "bin"
     run(commands / "omz_downloader", "--print_all", cwd=elsewhere)
+    run(commands / "omz_data_downloader", "--print_all", cwd=elsewhere)
+    run(commands / "omz_info_dumper", "--name", "gpt-2-mini", cwd=elsewhere)
     run(commands / "omz_downloader", "--name", "gpt-2-mini", cwd=elsewhere)
     run(commands / "omz_converter", "--name", "gpt-2-mini", cwd=elsewhere)
     ir = "public/gpt-2-mini/FP16/gpt-2-mini.xml"

@@ -6,8 +6,34 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from soak import FaultSchedules
 
 COMMANDS = Path(sysconfig.get_path("scripts"))
+
+SCHEDULES = pytest.StashKey[FaultSchedules]()
+
+
+def pytest_addoption(parser):
+    """How long the random tests of the downloader take is for who runs them to say: make soak."""
+    told = "random schedules of faults for the downloader (default: %(default)s)"
+    parser.addoption("--fault_schedules", type=int, default=200, metavar="N", help=told)
+
+
+def pytest_configure(config):
+    """Count from nought."""
+    config.stash[SCHEDULES] = FaultSchedules(config.getoption("--fault_schedules"))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say how many there were, if any."""
+    if config.stash[SCHEDULES].tried:
+        terminalreporter.write_line(config.stash[SCHEDULES].text())
+
+
+@pytest.fixture(scope="session")
+def fault_schedules(pytestconfig) -> FaultSchedules:
+    """Return the count of random schedules, wanted and tried."""
+    return pytestconfig.stash[SCHEDULES]
 
 
 @pytest.fixture(scope="session")

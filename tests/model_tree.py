@@ -1,4 +1,4 @@
-"""Descriptors written on the fly: a tree that contains public/NAME/model.yml, for tests of the model tools."""
+"""Descriptors written on the fly: public/NAME/model.yml, datasets/NAME/dataset.yml; for tests of the model tools."""
 
 import hashlib
 from pathlib import Path
@@ -33,9 +33,28 @@ def descriptor(*files: dict[str, Any], **changed: Any) -> dict[str, Any]:
     return {key: content for key, content in value.items() if content is not None}
 
 
+def dataset(*files: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """The same for a data set."""
+    value = {
+        "description": "Words.",
+        "license": "https://example.invalid/LICENSE",
+        "files": list(files) or [file_entry("words.txt", b"", "https://example.invalid/words.txt")],
+        **changed,
+    }
+    return {key: content for key, content in value.items() if content is not None}
+
+
 def write_model(root: Path, name: str, value: dict[str, Any]) -> Path:
     """root/public/NAME/model.yml; returns its path."""
-    path = root / "public" / name / "model.yml"
+    return _write(root / "public" / name / "model.yml", value)
+
+
+def write_dataset(root: Path, name: str, value: dict[str, Any]) -> Path:
+    """root/datasets/NAME/dataset.yml; returns its path."""
+    return _write(root / "datasets" / name / "dataset.yml", value)
+
+
+def _write(path: Path, value: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
     return path

@@ -12,7 +12,7 @@ OURS = {"omz_models", "gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", 
 ANYWHERE = {
     "gpt2_recipe": {"numpy", "openvino", "safetensors"},
     "gpt2_text_prediction": {"numpy", "openvino", "tokenizers"},
-    "omz_model_tools": {"yaml", "requests", "tqdm"},
+    "omz_model_tools": {"yaml", "requests", "tqdm", "urllib3"},
     "gpt2_tools": {"gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", "numpy", "openvino", "safetensors"},
     "omz_models": set(),
 }

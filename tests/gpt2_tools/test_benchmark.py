@@ -121,6 +121,38 @@ def test_beside_transformers(run, mini_ir):
         assert figures[f"{name}, times faster"] == pytest.approx(faster, rel=1e-2)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_downloader_beside_curl(run, tmp_path):
+    done = run("gpt2_benchmark", "--download", "2", "-n", "3", "-N", "0", env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr.decode()
+    *table, last = done.stdout.decode().splitlines()
+    said = json.loads(last)
+    figures = {name: figure["median"] for name, figure in said["figures"].items()}
+    assert [line.partition("  ")[0] for line in table] == list(figures)
+    assert (said["download_mb"], said["num_iter"], said["num_warmup"]) == (2, 3, 0)
+    for name in ("curl && sha256sum", "omz_downloader"):
+        assert said["figures"][f"{name}, whole process"]["runs"] == 3
+        assert figures[f"{name}, rate"] == pytest.approx(2 / figures[f"{name}, whole process"], rel=1e-2)
+    ratio = figures["omz_downloader, rate"] / figures["curl && sha256sum, rate"]
+    assert figures["omz_downloader, share of curl's rate"] == pytest.approx(ratio, rel=1e-2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_downloader_that_fails_is_no_measurement(run, tmp_path):
+    done = run("gpt2_benchmark", "--download", "1", "-n", "1", env={"TMPDIR": str(tmp_path), "OMZ_MODELS_DIR": "gone"})
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "omz_downloader" in done.stderr.decode().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_curl_one_line_says_so(run, tmp_path):
+    done = run("gpt2_benchmark", "--download", "1", env={"PATH": str(tmp_path)})
+    said = done.stderr.decode().splitlines()[1:]
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert said == ["--download: curl is not installed, and omz_downloader is measured against it: install it"]
+
+
 def test_unusable_arguments(run):
     for arguments in ([], ["-m", "x.xml", "-n", "0"], ["-m", "x.xml", "--make_checkpoint", "y"]):
         done = run("gpt2_benchmark", *arguments)

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from model_tree import descriptor, write_model
+from model_tree import dataset, descriptor, write_dataset, write_model
 from unprivileged import without_power, world_readable_folder
 
 from omz_model_tools import catalogue
@@ -71,16 +71,102 @@ def test_a_complaint_names_the_file_as_the_user_would(tmp_path: Path, monkeypatc
     assert complaint(tmp_path / "models") == complaint(Path("models")) == f"models/{line}"
 
 
-def test_trees_that_are_none(tmp_path: Path) -> None:
-    expected = "expected a tree of models with a folder public/ in it, got none"
-    assert complaint(tmp_path) == f"{tmp_path}: {expected}"
-    assert complaint(tmp_path / "nowhere") == f"{tmp_path}/nowhere: {expected}"
+def no_tree(folder: Path) -> str:
+    line = complaint(folder)
+    opening = f"{folder}: expected a tree of models with a folder public/ in it, got "
+    assert line.startswith(opening)
+    return line.removeprefix(opening)
 
 
-def test_one_name_in_two_trees(tmp_path: Path) -> None:
-    paths = [write_model(tmp_path / root, "toy", descriptor()) for root in ("one", "two")]
-    line = f"{paths[1]}: expected a model name of its own, got that of {paths[0]}"
+def test_folders_that_are_no_trees(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    assert [no_tree(tmp_path / name) for name in ("nowhere", "loop", "file")] == ["no such folder"] * 3
+    assert no_tree(tmp_path) == "none"
+
+
+def test_a_part_of_a_tree_names_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path / "zoo", "toy", descriptor())
+    write_dataset(tmp_path / "zoo", "words", dataset())
+    (tmp_path / "empty" / "public").mkdir(parents=True)
+    for part in ("zoo/public", "zoo/public/toy", "zoo/datasets", "zoo/datasets/words"):
+        assert no_tree(tmp_path / part) == f"a part of one; give {tmp_path}/zoo"
+    assert no_tree(tmp_path / "empty" / "public") == f"a part of one; give {tmp_path}/empty"
+    monkeypatch.chdir(tmp_path / "zoo" / "public")
+    assert complaint(Path()).endswith(f"got a part of one; give {tmp_path}/zoo")
+
+
+def test_descriptors_in_the_wrong_place_say_the_right_one(tmp_path: Path) -> None:
+    for name in ("toy", "zoo"):
+        write_model(tmp_path, name, descriptor())
+    write_dataset(tmp_path, "words", dataset())
+    for folder in [*(tmp_path / "public").iterdir(), *(tmp_path / "datasets").iterdir()]:
+        folder.rename(tmp_path / folder.name)
+    for folder in ("public", "datasets"):
+        (tmp_path / folder).rmdir()
+    assert no_tree(tmp_path) == f"toy/model.yml; move it to {tmp_path}/public/toy/ and give {tmp_path}"
+    here = tmp_path / "zoo"
+    assert no_tree(here) == f"model.yml; move it to {here}/public/zoo/ and give {here}"
+    here = tmp_path / "words"
+    assert no_tree(here) == f"dataset.yml; move it to {here}/datasets/words/ and give {here}"
+
+
+def test_a_tree_with_data_sets_alone(tmp_path: Path) -> None:
+    write_dataset(tmp_path, "words", dataset())
+    assert catalogue.find(catalogue.MODELS, [tmp_path]) == []
+    assert [entry.name for entry in catalogue.find(catalogue.DATASETS, [tmp_path])] == ["words"]
+
+
+def test_one_name_in_two_trees_of_users(tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / root, "gpt-2-mini", descriptor()) for root in ("one", "two")]
+    line = f"{paths[1]}: expected a name of its own, got that of {paths[0]}"
     assert complaint(tmp_path / "one", tmp_path / "two") == line
+    assert complaint(catalogue.packaged_root(), tmp_path / "one", tmp_path / "two") == line
+
+
+def test_a_users_descriptor_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "gpt-2-mini", descriptor(description="Mine."))
+    packaged = catalogue.packaged_root()
+    entries = catalogue.find(catalogue.MODELS, [packaged, tmp_path])
+    (mini,) = (entry for entry in entries if entry.name == "gpt-2-mini")
+    assert (mini.descriptor, mini.replaced) == (path, packaged / "public" / "gpt-2-mini" / "model.yml")
+    assert mini.read().description == "Mine."
+    assert [entry.name for entry in entries if entry.replaced] == ["gpt-2-mini"]
+
+
+def test_a_tree_that_is_named_twice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path / "zoo", "toy", descriptor())
+    (tmp_path / "link").symlink_to("zoo")
+    monkeypatch.chdir(tmp_path)
+    trees = [tmp_path / "zoo", Path("zoo"), Path("link"), Path("zoo/public/..")]
+    assert [entry.name for entry in catalogue.find(catalogue.MODELS, trees)] == ["toy"]
+    packaged = catalogue.packaged_root()
+    again = [packaged, packaged / "public/.."]
+    assert not [entry for entry in catalogue.find(catalogue.MODELS, again) if entry.replaced]
+    write_model(tmp_path / "zoo", "gpt-2", descriptor())
+    entries = catalogue.find(catalogue.MODELS, [*again, tmp_path / "zoo"])
+    assert [entry.name for entry in entries if entry.replaced] == ["gpt-2"]
+
+
+def test_a_broken_descriptor_stands_in_no_others_way(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "broken", descriptor(license=None))
+    write_model(tmp_path, "toy", descriptor())
+    (tmp_path / "public" / "notes").mkdir()
+    (tmp_path / "public" / "README.md").touch()
+    broken, toy = catalogue.find(catalogue.MODELS, [tmp_path])
+    assert (broken.name, toy.read().name) == ("broken", "toy")
+    with pytest.raises(Problem) as caught:
+        broken.read()
+    assert str(caught.value) == f'{path}: "license": expected a value, got no such key'
+
+
+def test_open_model_zoos_own_descriptor_in_a_users_tree(tmp_path: Path) -> None:
+    omz = Path(__file__).parents[1] / "data" / "omz" / "gpt-2" / "model.yml"
+    folder = tmp_path / "public" / "gpt-2"
+    folder.mkdir(parents=True)
+    (folder / "model.yml").write_bytes(omz.read_bytes())
+    (model,) = catalogue.load_models([tmp_path])
+    assert (model.name, model.recipe, len(model.files), len(model.postprocessing)) == ("gpt-2", None, 6, 13)
 
 
 def test_a_descriptor_that_may_not_be_read() -> None:
@@ -110,15 +196,41 @@ def test_a_descriptor_that_is_a_folder(tmp_path: Path) -> None:
 def test_patterns_choose_in_their_own_order(tmp_path: Path, patterns: list[str], names: list[str]) -> None:
     for name in ("a", "b", "c", "gpt-2", "gpt-2-mini"):
         write_model(tmp_path, name, descriptor())
-    models = catalogue.load_models([tmp_path])
-    assert [model.name for model in catalogue.select(models, patterns)] == names
+    entries = catalogue.find(catalogue.MODELS, [tmp_path])
+    assert [entry.name for entry in catalogue.select(catalogue.MODELS, entries, patterns)] == names
 
 
-@pytest.mark.parametrize("pattern", ["nope", "A", ""])
-def test_a_pattern_without_a_model(tmp_path: Path, pattern: str) -> None:
-    write_model(tmp_path, "a", descriptor())
-    with pytest.raises(Problem, match=rf'\ANo matching models: "{pattern}"\Z'):
-        catalogue.select(catalogue.load_models([tmp_path]), ["a", pattern])
+NAMES = ("Toy", "distilgpt2", "gpt-2", "gpt-2-mini", "gpt-2-xl", "gpt2-lm-head-10")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("nope", ""),
+        ("", ""),
+        ("gpt-3*", ""),
+        ("gpt-[3-9]", ""),
+        ("gpt2", "; did you mean gpt-2? --print_all lists them"),
+        ("GPT-2", "; did you mean gpt-2? --print_all lists them"),
+        ("toy", "; did you mean Toy? --print_all lists them"),
+        (" gpt-2-xl", "; did you mean gpt-2-xl? --print_all lists them"),
+        ("distil-gpt2", "; did you mean distilgpt2? --print_all lists them"),
+    ],
+)
+def test_a_pattern_without_a_model(tmp_path: Path, pattern: str, hint: str) -> None:
+    for name in NAMES:
+        write_model(tmp_path, name, descriptor())
+    entries = catalogue.find(catalogue.MODELS, [tmp_path])
+    with pytest.raises(Problem) as caught:
+        catalogue.select(catalogue.MODELS, entries, ["gpt-2", pattern])
+    assert str(caught.value) == f'No matching models: "{pattern}"{hint}'
+
+
+def test_a_pattern_without_a_data_set(tmp_path: Path) -> None:
+    write_dataset(tmp_path, "words", dataset())
+    entries = catalogue.find(catalogue.DATASETS, [tmp_path])
+    with pytest.raises(Problem, match=r'\ANo matching data sets: "gpt-2"\Z'):
+        catalogue.select(catalogue.DATASETS, entries, ["gpt-2"])
 
 
 def test_the_first_word_of_each_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.lock import exclusive
+from omz_model_tools.lock import exclusive, if_free
 
 # Adds 1 to a number in a file in two steps, with a pause between: two at once would lose counts.
 COUNTING = textwrap.dedent(
@@ -116,3 +116,30 @@ def test_an_error_inside_lets_go(tmp_path: Path) -> None:
         ):
             raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_does_not_want_to_wait_is_told(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with holder(lock) as process:
+        with if_free(lock) as mine:
+            assert not mine
+        assert lock.exists()
+        process.communicate("")
+    with if_free(lock) as mine:
+        assert mine
+        with if_free(lock) as second:
+            assert not second
+    assert not lock.exists()
+
+
+def test_a_wait_can_be_given_up(tmp_path: Path) -> None:
+    def sleep(seconds: float) -> None:
+        raise InterruptedError
+
+    with if_free(tmp_path / "lock"), pytest.raises(InterruptedError), exclusive(tmp_path / "lock", lambda: None, sleep):
+        pytest.fail("two hold the lock")
+
+
+def test_a_lock_file_that_someone_removed_is_no_matter(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "lock", lambda: None):
+        (tmp_path / "lock").unlink()

@@ -1,8 +1,8 @@
-"""progress: a bar for a terminal, nothing for a file."""
+"""progress: bars for a terminal, nothing for a file."""
 
 import io
 
-from omz_model_tools.progress import progress_on
+from omz_model_tools.progress import Bars, Gauge, Nothing, display_on
 
 
 class Terminal(io.StringIO):
@@ -10,25 +10,92 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_sees_a_bar_that_leaves_no_trace() -> None:
+def gauge(title: str, size: int | None, start: int = 0) -> Gauge:
+    made = Gauge(title, size)
+    made.begin(start)
+    return made
+
+
+def test_a_gauge_tells_what_came_from_what_was_there() -> None:
+    made = gauge("x", 100, 40)
+    assert (made.start, made.done, made.running, made.moved) == (40, 40, True, False)
+    made.reach(60)
+    assert (made.start, made.done, made.moved) == (40, 60, True)
+    made.reach(10)  # from scratch
+    assert (made.start, made.done) == (10, 10)
+    made.end()
+    assert not made.running
+
+
+def test_a_gauge_of_what_was_there_has_nothing_to_transfer() -> None:
+    for size, done in ((100, 100), (None, 0)):
+        made = Gauge("x", size)
+        made.skip()
+        assert (made.start, made.done, made.running, made.moved) == (done, done, False, False)
+
+
+def test_a_terminal_sees_bars_that_leave_no_trace() -> None:
     terminal = Terminal()
-    with progress_on(terminal)("x.bin", 4_000_000) as advance:
-        advance(1_000_000)
+    display = display_on(terminal)
+    first, second = gauge("x.bin", 4_000_000), Gauge("y.bin", 1_000_000)
+    display.show([first, second])
+    first.reach(2_000_000)
+    display.show([first, second])
     assert "x.bin:   0%|" in terminal.getvalue()
-    assert "4.00M" in terminal.getvalue()
+    assert "0.00/4.00M" in terminal.getvalue()
+    assert "total:" in terminal.getvalue()
+    assert "y.bin" not in terminal.getvalue()
+    display.close()
     assert terminal.getvalue().endswith("\r")
-    assert "\n" not in terminal.getvalue()
+
+
+def test_the_total_counts_what_is_to_come() -> None:
+    """Of 10 MB 4 are there, of another file all; one more has 5 to go: 11 in all."""
+    terminal = Terminal()
+    display = Bars(terminal)
+    there = Gauge("there", 7_000_000)
+    there.skip()
+    display.show([gauge("x", 10_000_000, 4_000_000), there, Gauge("y", 5_000_000), gauge("unknown", None)])
+    with display.hidden():
+        terminal.truncate(0)
+    assert "/11.0M" in terminal.getvalue()
+    assert "4.00M/10.0M" in terminal.getvalue()
+    display.close()
+
+
+def test_bars_make_room_for_text() -> None:
+    terminal = Terminal()
+    display = Bars(terminal)
+    display.show([gauge("x.bin", 4_000_000)])
+    with display.hidden():
+        terminal.write("a line\n")
+    before, after = terminal.getvalue().split("a line\n")
+    assert before.endswith("\r")
+    assert "x.bin" in after
+    display.close()
 
 
 def test_a_size_may_be_unknown() -> None:
     terminal = Terminal()
-    with progress_on(terminal)("x.bin", None) as advance:
-        advance(10)
+    display = Bars(terminal)
+    display.show([gauge("x.bin", None)])
     assert "x.bin" in terminal.getvalue()
+    display.close()
+
+
+def test_nothing_to_transfer_shows_nothing() -> None:
+    terminal = Terminal()
+    display = Bars(terminal)
+    display.show([Gauge("x.bin", 10)])
+    display.close()
+    assert terminal.getvalue() == ""
 
 
 def test_a_file_sees_nothing() -> None:
     stream = io.StringIO()
-    with progress_on(stream)("x.bin", 4) as advance:
-        advance(4)
+    display = display_on(stream)
+    assert isinstance(display, Nothing)
+    with display.hidden():
+        display.show([gauge("x.bin", 4)])
+    display.close()
     assert stream.getvalue() == ""

@@ -2,22 +2,43 @@
 
 import io
 
-from omz_model_tools.report import Report
+from omz_model_tools.report import Events, Quiet, Report
+
+ERRORS = (
+    "########## Error: Hash mismatch\n##########      Expected: 1\n##########      Actual:   2\n"
+    "########## Warning: perhaps\n"
+)
+
+
+def say_everything(report: Report) -> None:
+    report.group("Downloading gpt-2")
+    report.section("Downloading x")
+    report.event("model_download_begin", model="gpt-2", num_files=2, size=None, successful=True)
+    report.line()
+    report.error("Hash mismatch", "Expected: 1", "Actual:   2")
+    report.warning("perhaps")
+    report.failed(["gpt-2", "gpt-2-mini"])
 
 
 def test_the_forms() -> None:
     out, err = io.StringIO(), io.StringIO()
-    report = Report(out, err)
-    report.group("Downloading gpt-2")
-    report.section("Downloading x")
-    report.line()
-    report.error("Hash mismatch", "Expected: 1", "Actual:   2")
-    report.failed(["gpt-2", "gpt-2-mini"])
+    say_everything(Report(out, err))
     assert out.getvalue() == (
         "################|| Downloading gpt-2 ||################\n\n"
         "========== Downloading x\n\n"
         "FAILED:\ngpt-2\ngpt-2-mini\n"
     )
-    assert err.getvalue() == (
-        "########## Error: Hash mismatch\n##########      Expected: 1\n##########      Actual:   2\n"
-    )
+    assert err.getvalue() == ERRORS
+
+
+def test_quiet_says_what_failed() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    say_everything(Quiet(out, err))
+    assert (out.getvalue(), err.getvalue()) == ("FAILED:\ngpt-2\ngpt-2-mini\n", ERRORS)
+
+
+def test_events_are_objects_and_nothing_else() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    say_everything(Events(out, err))
+    line = '{"$type": "model_download_begin", "model": "gpt-2", "num_files": 2, "size": null, "successful": true}\n'
+    assert (out.getvalue(), err.getvalue()) == (line, ERRORS)

@@ -1,15 +1,20 @@
 """sources: the bytes a server or a folder has, and a short reason where they cannot be had."""
 
 import gzip
+import os
 import socket
+import threading
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from hub import Answer, Hub
+from hub import Answer, Hub, busy
 
 from omz_model_tools.descriptor import FileSource, HttpSource, Source
+from omz_model_tools.pace import Pace
 from omz_model_tools.sources import Sources, Unavailable
+from omz_model_tools.verify import WrongLength
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -20,9 +25,13 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def get(source: Source | str, timeout: tuple[float, float] = (5, 5)) -> bytes:
-    with Sources(timeout) as sources:
-        return b"".join(sources.read(HttpSource(source) if isinstance(source, str) else source))
+def get(
+    source: Source | str, timeout: tuple[float, float] = (5, 5), start: int = 0, size: int | None = None
+) -> tuple[int, bytes]:
+    """Where the delivery starts, and its bytes."""
+    place = HttpSource(source) if isinstance(source, str) else source
+    with Sources("omz_downloader/test", timeout).open(place, start, size) as delivery:
+        return delivery.start, b"".join(delivery.chunks)
 
 
 def refusal(source: Source | str, timeout: tuple[float, float] = (5, 5)) -> tuple[str, bool]:
@@ -32,24 +41,26 @@ def refusal(source: Source | str, timeout: tuple[float, float] = (5, 5)) -> tupl
 
 
 def test_a_server_that_behaves(hub: Hub) -> None:
-    assert get(hub.serve("x", Answer(CONTENT))) == CONTENT
+    assert get(hub.serve("x", Answer(CONTENT))) == (0, CONTENT)
     ((path, headers),) = hub.requests
     assert (path, headers["Accept-Encoding"]) == ("/x", "identity")
+    assert headers["User-Agent"] == "omz_downloader/test"
+    assert "Range" not in headers
 
 
 def test_redirects_are_followed(hub: Hub) -> None:
     there = hub.serve("cdn/x", Answer(CONTENT))
     hub.serve("x", Answer(status=302, headers={"Location": there}))
-    assert get(hub.url("x")) == CONTENT
+    assert get(hub.url("x")) == (0, CONTENT)
 
 
 def test_without_a_content_length_the_end_is_the_end(hub: Hub) -> None:
-    assert get(hub.serve("x", Answer(CONTENT, length=False))) == CONTENT
+    assert get(hub.serve("x", Answer(CONTENT, length=False))) == (0, CONTENT)
 
 
 def test_a_server_that_compresses_though_asked_not_to(hub: Hub) -> None:
     answer = Answer(gzip.compress(CONTENT), headers={"Content-Encoding": "gzip"})
-    assert get(hub.serve("x", answer)) == CONTENT
+    assert get(hub.serve("x", answer)) == (0, CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,7 @@ def test_a_connection_that_closes_without_a_word(hub: Hub) -> None:
 
 
 def test_a_server_that_stalls(hub: Hub) -> None:
-    expected = ("connection failed: timed out", True)
+    expected = ("the transfer stalled: timed out", True)
     assert refusal(hub.serve("x", Answer(CONTENT, hold=10)), timeout=(5, 0.2)) == expected
     assert hub.holding.is_set()
 
@@ -126,16 +137,143 @@ def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal("http://example.invalid/x") == ("the proxy failed: Connection refused", True)
 
 
+def test_a_proxy_is_asked_for_everything(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", hub.url(""))
+    monkeypatch.setenv("no_proxy", "")
+    hub.requests.clear()
+    assert refusal("http://example.invalid/x") == ("HTTP status 404 Not Found", False)
+    assert hub.asked() == ["http://example.invalid/x"]
+    monkeypatch.setenv("no_proxy", "example.invalid")
+    assert refusal("http://example.invalid/x")[0].startswith("connection failed: ")
+
+
+def test_a_certificate_authority_of_ones_own(monkeypatch: pytest.MonkeyPatch, hub: Hub, tmp_path: Path) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
+    with pytest.raises(Unavailable, match=r"nowhere\.pem"):
+        get(hub.url("x").replace("http", "https"))
+
+
 def test_a_file_beside_the_descriptor(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(CONTENT)
-    assert get(FileSource(tmp_path / "x")) == CONTENT
+    assert get(FileSource(tmp_path / "x")) == (0, CONTENT)
+    assert get(FileSource(tmp_path / "x"), start=10, size=len(CONTENT)) == (10, CONTENT[10:])
     assert refusal(FileSource(tmp_path / "y")) == ("No such file or directory", False)
     assert refusal(FileSource(tmp_path)) == ("Is a directory", False)
+    with pytest.raises(WrongLength, match="expected a file of 1 B, got one of 1280000 B announced"):
+        get(FileSource(tmp_path / "x"), size=1)
+
+
+def test_what_goes_wrong_with_the_bytes_is_not_the_sources_fault(tmp_path: Path) -> None:
+    """An OSError of who takes the bytes, a full disk say, passes through unchanged."""
+    (tmp_path / "x").write_bytes(CONTENT)
+    with pytest.raises(OSError, match="No space"), Sources("t").open(FileSource(tmp_path / "x"), 0, None):
+        raise OSError(28, os.strerror(28))
+
+
+def test_the_rest_of_a_file(hub: Hub) -> None:
+    url = hub.publish("x", Answer(CONTENT))
+    assert get(url, start=1000, size=len(CONTENT)) == (1000, CONTENT[1000:])
+    assert get(url, start=1000, size=None) == (1000, CONTENT[1000:])
+    assert hub.ranges("x") == hub.ranges("cdn/x") == ["bytes=1000-"] * 2
+
+
+ANEW = {
+    "ignores Range": (Answer(CONTENT, ranges=False), 1),
+    "no Content-Range": (Answer(CONTENT, content_range=""), 2),
+    "another start": (Answer(CONTENT, content_range="bytes 0-{last}/{total}"), 2),
+    "another total": (Answer(CONTENT, content_range="bytes {first}-{last}/7"), 2),
+    "no range at all": (Answer(CONTENT, content_range="bytes */{total}"), 2),
+    "compressed": (Answer(CONTENT, gzip=True), 2),
+    "416": (Answer(CONTENT[:1000]), 2),
+}
+
+
+@pytest.mark.parametrize("fault", ANEW)
+def test_a_server_that_cannot_give_the_rest_gives_all(hub: Hub, fault: str) -> None:
+    answer, requests = ANEW[fault]
+    assert get(hub.serve("x", answer, Answer(CONTENT)), start=1000, size=len(CONTENT))[1][-1000:] == CONTENT[-1000:]
+    assert hub.ranges("x") == ["bytes=1000-", None][:requests]
+    assert get(hub.serve("x", answer, Answer(CONTENT)), start=1000, size=len(CONTENT)) == (0, CONTENT)
+
+
+def test_a_total_that_is_not_told_may_be_the_right_one(hub: Hub) -> None:
+    url = hub.serve("x", Answer(CONTENT, content_range="bytes {first}-{last}/*"))
+    assert get(url, start=1000, size=len(CONTENT)) == (1000, CONTENT[1000:])
+
+
+def test_an_error_is_not_asked_about_twice(hub: Hub) -> None:
+    with pytest.raises(Unavailable, match="503"):
+        get(hub.serve("x", Answer(status=503)), start=1000)
+    assert len(hub.requests) == 1
+
+
+def test_a_length_that_cannot_be_is_refused_before_the_body(hub: Hub) -> None:
+    with pytest.raises(WrongLength, match="expected a file of 7 B, got one of 1280000 B announced"):
+        get(hub.serve("x", Answer(CONTENT, hold=0)), size=7)
+
+
+def test_the_length_of_a_compressed_body_says_nothing(hub: Hub) -> None:
+    assert get(hub.serve("x", Answer(CONTENT, gzip=True)), size=len(CONTENT)) == (0, CONTENT)
+
+
+def test_compressed_garbage(hub: Hub) -> None:
+    reason, passing = refusal(hub.serve("x", Answer(CONTENT, headers={"Content-Encoding": "gzip"})))
+    assert reason.startswith("the connection broke: ")
+    assert passing
+
+
+def test_bytes_are_given_as_they_arrive(hub: Hub) -> None:
+    source = HttpSource(hub.serve("x", Answer(CONTENT, hold=10)))
+    with Sources("t", (5, 20)).open(source, 0, None) as delivery:
+        assert next(delivery.chunks) == CONTENT[:10]
+
+
+def test_a_server_that_drips(hub: Hub) -> None:
+    times = iter(range(0, 1000, 7))
+    sources = Sources("t", (5, 5), lambda: Pace(60, 1024, lambda: next(times)))
+    url = hub.serve("x", Answer(CONTENT, drip=(10, 0.01)))
+    with (
+        pytest.raises(Unavailable, match=r"^the transfer stalled: \d+ bytes in 63 seconds$"),
+        sources.open(HttpSource(url), 0, None) as delivery,
+    ):
+        for _ in delivery.chunks:
+            pass
+
+
+def test_a_wait_can_be_ended_from_another_thread(hub: Hub) -> None:
+    source = HttpSource(hub.serve("x", Answer(CONTENT, hold=10)))
+    with Sources("t", (60, 60)).open(source, 0, None) as delivery:
+        assert next(delivery.chunks) == CONTENT[:10]
+        assert hub.holding.wait(20)
+        waker = threading.Timer(0.1, delivery.wake)
+        waker.start()
+        with pytest.raises(Unavailable, match="the connection broke"):
+            next(delivery.chunks)
+        waker.join()
+    delivery.wake()  # too late, and no harm
+
+
+def test_how_long_a_server_asks_to_be_left_alone(hub: Hub) -> None:
+    def wait(answer: Answer) -> tuple[float, bool]:
+        with pytest.raises(Unavailable) as caught:
+            get(hub.serve("x", answer))
+        return caught.value.wait, caught.value.passing
+
+    assert wait(Answer(status=503, headers={"Retry-After": "120"})) == (120, True)
+    assert wait(Answer(status=503, headers={"Retry-After": "121"})) == (0, False)
+    assert wait(Answer(status=404, headers={"Retry-After": "3"})) == (3, False)
+    assert wait(busy(7, 503, skew=86400)) == (7, True)
+
+
+def test_an_hour_is_told_by_our_clock_where_the_server_has_none(hub: Hub) -> None:
+    sources = Sources("t", (5, 5), now=lambda: datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc))
+    raw = b"HTTP/1.1 503 Busy\r\nRetry-After: Sat, 21 Nov 2026 12:00:09 GMT\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(Unavailable) as caught, sources.open(HttpSource(hub.serve("x", Answer(raw=raw))), 0, None):
+        pass
+    assert caught.value.wait == 9
 
 
 def test_a_reader_that_leaves_early_closes_the_connection(hub: Hub) -> None:
-    with Sources((5, 5)) as sources:
-        chunks = sources.read(HttpSource(hub.serve("x", Answer(CONTENT * 4))))
-        next(chunks)
-        chunks.close()
-        assert get(hub.serve("y", Answer(b"y"))) == b"y"
+    with Sources("t", (5, 5)).open(HttpSource(hub.serve("x", Answer(CONTENT, hold=10))), 0, None) as delivery:
+        next(delivery.chunks)
+    assert get(hub.serve("y", Answer(b"y"))) == (0, b"y")

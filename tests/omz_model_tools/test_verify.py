@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from omz_model_tools import verify
 from omz_model_tools.descriptor import Checksum, HttpSource, ModelFile
+from omz_model_tools.problem import Problem
 
 CONTENT = b"The poem was written by"
 
@@ -67,6 +68,33 @@ def test_a_stream_is_true_exactly_when_it_equals(content: bytes, other: bytes, c
         except verify.Untrue:
             true = False
         assert true == (stream == content)
+
+
+def test_a_fault_is_told_and_not_raised(tmp_path: Path) -> None:
+    path, file = tmp_path / "x", described(CONTENT, len(CONTENT))
+    assert isinstance(verify.fault(path, file), verify.Missing)
+    assert verify.fault(path / "y", file).lines(path) == [f"{path}: expected a downloaded file, got none"]
+    path.write_bytes(CONTENT)
+    assert verify.fault(path, file) is None
+    assert verify.is_true(path, file)
+    assert isinstance(verify.fault(path / "below a file", file), verify.Missing)
+    path.write_bytes(CONTENT[::-1])
+    assert isinstance(verify.fault(path, file), verify.HashMismatch)
+    assert not verify.is_true(path, file)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="expected a file or nothing, got a folder; move it away"):
+        verify.is_true(tmp_path, described(CONTENT, None))
+
+
+def test_a_tally_knows_when_it_is_true() -> None:
+    tally = verify.Tally(described(CONTENT, None))
+    assert (tally.size, tally.is_true()) == (0, False)
+    tally.add(CONTENT[:5])
+    assert (tally.size, tally.is_true()) == (5, False)
+    tally.add(CONTENT[5:])
+    assert (tally.size, tally.is_true()) == (23, True)
 
 
 def test_a_stream_that_is_too_long_is_stopped_before_its_end() -> None:

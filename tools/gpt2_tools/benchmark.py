@@ -1,4 +1,4 @@
-"""gpt2_benchmark: what the converter and the demo cost, as whole processes and inside. It asserts no time.
+"""gpt2_benchmark: what the tools and the demo cost, as whole processes and inside. It asserts no time.
 
 Prints a table for people, then one line of JSON for machines.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.generator import configuration
+from gpt2_tools.download_benchmark import measure_download
 from gpt2_tools.engine_benchmark import EngineBenchmark
 from gpt2_tools.measure import Figure, run_process
 from gpt2_tools.problem import Problem
@@ -40,6 +41,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.make_checkpoint is not None:
         make_checkpoint(args.make_checkpoint, args.size)
         _say(f"{args.make_checkpoint}: a {args.size} with random weights")
+    elif args.download is not None:
+        _benchmark_download(args, report)
     else:
         _benchmark(args, report)
     return 0
@@ -53,12 +56,21 @@ def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="gpt2_benchmark",
-        description="Measure the converter and the demo on one model: medians, with the least and the most.",
+        description="Measure the converter and the demo on one model, or the downloader: medians, with the least and "
+        "the most.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-m", "--model", type=Path, metavar="FILE", help="measure this IR")
     what.add_argument(
         "--make_checkpoint", type=Path, metavar="DIR", help="only write a checkpoint with random weights into DIR"
+    )
+    what.add_argument(
+        "--download",
+        type=_count,
+        nargs="?",
+        const=512,
+        metavar="MB",
+        help="measure omz_downloader against curl and sha256sum on a file of MB megabytes (default: %(const)s)",
     )
     parser.add_argument("--size", choices=SIZES, default="gpt-2", help="of --make_checkpoint (default: %(default)s)")
     parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
@@ -116,10 +128,15 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
     if not args.engine_only:
         _say("whole processes ...")
         figures |= _process_figures(args)
-    width = max(map(len, figures))
-    for name, figure in figures.items():
-        report.line(f"{name:<{width}}  {figure.text()}")
-    report.line(json.dumps(_as_json(args, bench, figures)))
+    workload = ("device", "prompt_tokens", "max_new_tokens")
+    settings = {name: getattr(args, name) for name in workload} | bench.settings()
+    _print(args, report, {"model": str(args.model), **settings, "back_end": bench.engine.back_end.name}, figures)
+
+
+def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
+    _say("downloading ...")
+    figures = measure_download(args.download, args.num_warmup, args.num_iter, _command("omz_downloader"))
+    _print(args, report, {"download_mb": args.download}, figures)
 
 
 def _engine_figures(args: argparse.Namespace, bench: EngineBenchmark) -> Figures:
@@ -141,18 +158,19 @@ def _engine_figures(args: argparse.Namespace, bench: EngineBenchmark) -> Figures
     return figures | bench.growth() | bench.memory()
 
 
-def _as_json(args: argparse.Namespace, bench: EngineBenchmark, figures: Figures) -> dict[str, object]:
-    workload = ("prompt_tokens", "max_new_tokens", "num_iter", "num_warmup")
-    return {
-        "model": str(args.model),
-        "device": args.device,
-        **bench.settings(),
-        "back_end": bench.engine.back_end.name,
-        **{name: getattr(args, name) for name in workload},
+def _print(args: argparse.Namespace, report: Report, workload: dict[str, object], figures: Figures) -> None:
+    width = max(map(len, figures))
+    for name, figure in figures.items():
+        report.line(f"{name:<{width}}  {figure.text()}")
+    said = {
+        **workload,
+        "num_iter": args.num_iter,
+        "num_warmup": args.num_warmup,
         "versions": _versions(),
         "machine": {"system": platform.platform(), "processor": _processor()},
         "figures": {name: figure.as_json() for name, figure in figures.items()},
     }
+    report.line(json.dumps(said))
 
 
 def _rounds(

@@ -15,3 +15,17 @@ def converter() -> int:
     with ends_at_once():
         from omz_model_tools.cli import converter as command  # noqa: PLC0415
     return command.converter()
+
+
+def info_dumper() -> int:
+    """Run omz_info_dumper."""
+    with ends_at_once():
+        from omz_model_tools.cli import info_dumper as command  # noqa: PLC0415
+    return command.info_dumper()
+
+
+def data_downloader() -> int:
+    """Run omz_data_downloader."""
+    with ends_at_once():
+        from omz_model_tools.cli import data_downloader as command  # noqa: PLC0415
+    return command.data_downloader()

@@ -6,6 +6,7 @@ The meaning of every field is Open Model Zoo's; `recipe`, sha256, and sources be
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 from urllib.parse import urlsplit
 
 HEX_DIGITS = {"sha256": 64, "sha384": 96}
@@ -89,6 +90,21 @@ class RegexReplace:
 
 
 Postprocessing = UnpackArchive | RegexReplace
+
+
+class Downloadable(Protocol):
+    """What can be downloaded: a model, or another named set of files with a descriptor."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def subdirectory(self) -> PurePosixPath: ...
+    @property
+    def descriptor(self) -> Path: ...
+    @property
+    def files(self) -> tuple[ModelFile, ...]: ...
+    @property
+    def postprocessing(self) -> tuple[Postprocessing, ...]: ...
 
 
 @dataclass(frozen=True)

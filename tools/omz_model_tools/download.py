@@ -1,132 +1,151 @@
-"""A model's files, fetched, verified and put in place; it knows no HTTP and no command line.
+"""Models, downloaded: their files, several at once, then their postprocessing; it knows no HTTP and no command line.
 
-Whatever was at a file's place stays there until true bytes can replace it.
+The transcript is that of one file after the other, however many are under way.
 """
 
 import contextlib
-import math
-import os
-import secrets
-from collections.abc import Callable, Generator
+import functools
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools import verify
-from omz_model_tools.descriptor import Model, ModelFile, Source
+from omz_model_tools.descriptor import Downloadable, ModelFile
+from omz_model_tools.lock import exclusive
+from omz_model_tools.partial import Place, clear_strangers
+from omz_model_tools.postprocess import is_done, postprocess
 from omz_model_tools.problem import Problem, disk_problems
-from omz_model_tools.progress import Progress
-from omz_model_tools.publish import publish_file
+from omz_model_tools.progress import Display, Gauge
 from omz_model_tools.report import Report
-from omz_model_tools.sources import Unavailable
+from omz_model_tools.tasks import Task, under_way
 
-LONGEST_DELAY = 10  # seconds between two tries, Open Model Zoo's
+LOCK = ".omz_downloader.lock"
+TICK = 0.1  # seconds between two pictures of the progress
+
+Provide = Callable[[ModelFile, Path, Task], bool]
 
 
 @dataclass(frozen=True)
 class Downloader:
     output_dir: Path
-    num_attempts: int  # tries at each source
+    provide: Provide
     report: Report
-    read: Callable[[Source], Generator[bytes, None, None]]
-    progress: Progress
-    sleep: Callable[[float], None]
+    display: Display
+    jobs: int = 1  # files under way at once
 
-    def download(self, model: Model) -> bool:
-        """Fetch what is not there yet; False, after telling why, at the first file that cannot be had."""
+    def download(self, models: Sequence[Downloadable]) -> list[str]:
+        """Fetch what is not there yet; the names of the models that are not wholly there at the end."""
+        works = [_Work(model, self.output_dir / model.subdirectory, self.provide) for model in models]
+        tasks = [task for work in works for task in work.tasks]
+        with contextlib.ExitStack() as stack:
+            for work in works:
+                stack.callback(work.release)
+            stack.callback(self.display.close)
+            stack.enter_context(under_way(tasks, self.jobs))
+            gauges = [task.gauge for task in tasks]
+            return [work.model.name for work in works if not self._see_through(work, gauges)]
+
+    def _see_through(self, work: "_Work", gauges: list[Gauge]) -> bool:
+        model = work.model
         self.report.group(f"Downloading {model.name}")
+        self.report.event("model_download_begin", model=model.name, num_files=len(model.files))
         try:
-            _refuse_postprocessing(model)
-            return all(self._provide(file, self.output_dir / model.subdirectory / file.name) for file in model.files)
+            successful = all(self._follow(work, *pair, gauges) for pair in zip(model.files, work.tasks, strict=True))
+            if successful and model.postprocessing:
+                self._postprocess(work)
         except Problem as problem:
-            self.report.error(str(problem))
+            self.report.error(str(problem), *problem.details)
             self.report.line()
-            return False
+            successful = False
+        if successful:
+            work.release()
+        else:
+            work.give_up()
+        self.report.event("model_download_end", model=model.name, successful=successful)
+        return successful
 
-    def _provide(self, file: ModelFile, destination: Path) -> bool:
-        with disk_problems(destination):
-            if _is_there(file, destination):
-                self.report.section(f"Retained {destination} (already there, checksum matches)")
-                arrived = True
-            else:
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                self.report.section(f"Downloading {destination}")
-                arrived = any(self._try_source(file, source, destination) for source in file.sources)
-        self.report.line()
-        return arrived
-
-    def _try_source(self, file: ModelFile, source: Source, destination: Path) -> bool:
-        for attempt in range(1, self.num_attempts + 1):
-            if attempt > 1:
-                self._wait(attempt)
-            try:
-                self._fetch(file, source, destination)
-                return True
-            except (Unavailable, verify.Untrue) as failure:
-                self.report.error(*_failure_lines(failure, source, destination))
-                if attempt >= _most_attempts(failure):
-                    break
-        return False
-
-    def _wait(self, attempt: int) -> None:
-        delay = min(2 ** min(attempt - 2, 10), LONGEST_DELAY)  # 1, 2, 4, 8, 10, 10...
-        self.report.line(f"Will retry in {delay} seconds...")
-        self.sleep(delay)
-
-    def _fetch(self, file: ModelFile, source: Source, destination: Path) -> None:
-        # A file of this process's own: two downloads of one file cannot mix their bytes.
-        part = destination.with_name(f".download-{os.getpid()}-{secrets.token_hex(4)}.part")
-        tally = verify.Tally(file)
+    def _follow(self, work: "_Work", file: ModelFile, task: Task, gauges: list[Gauge]) -> bool:
+        """Say what a file's task says, until its end."""
+        event = functools.partial(self.report.event, model=work.model.name, model_file=str(file.name))
+        event("model_file_download_begin", size=file.size)
+        successful = False
         try:
-            with (
-                disk_problems(destination, temporary=part),
-                part.open("xb") as out,
-                self.progress(destination.name, file.size) as advance,
-                contextlib.closing(self.read(source)) as chunks,
-            ):
-                for chunk in chunks:
-                    tally.add(chunk)
-                    out.write(chunk)
-                    advance(len(chunk))
-                tally.check()
-                out.flush()
-                os.fsync(out.fileno())
-            publish_file(part, destination)
+            self._listen(task, gauges, functools.partial(event, "model_file_download_progress"))
+            successful = task.outcome()
         finally:
-            part.unlink(missing_ok=True)
+            event("model_file_download_end", successful=successful)
+        self.report.line()
+        return successful
+
+    def _listen(self, task: Task, gauges: list[Gauge], progress: Callable[..., None]) -> None:
+        told = None
+        for saying in task.talk.listen(TICK):
+            if saying is not None:
+                with self.display.hidden():
+                    saying(self.report)
+            else:
+                self.display.show(gauges)
+                if task.gauge.moved and task.gauge.done != told:
+                    told = task.gauge.done
+                    progress(size=told)
+        if task.gauge.moved and task.gauge.done != told:
+            progress(size=task.gauge.done)
+
+    def _postprocess(self, work: "_Work") -> None:
+        self.report.event("model_postprocessing_begin", model=work.model.name)
+        with self.display.hidden():
+            postprocess(work.model, work.folder, self.report.section)
+            self.report.line()
+        self.report.event("model_postprocessing_end", model=work.model.name)
 
 
-def _refuse_postprocessing(model: Model) -> None:
-    if model.postprocessing:
-        raise Problem(
-            f'{model.descriptor}: "postprocessing": expected none, got {len(model.postprocessing)} steps, '
-            "which this omz_downloader does not carry out; nothing was fetched"
-        )
+class _Work:
+    """What there is to do for one model."""
 
+    def __init__(self, model: Downloadable, folder: Path, provide: Provide) -> None:
+        self.model = model
+        self.folder = folder
+        self.tasks = [
+            Task(functools.partial(self._bring, file), Gauge(file.name.name, file.size)) for file in model.files
+        ]
+        self._provide = provide
+        self._beginning = threading.Lock()
+        self._begun = False
+        self._is_done = False
+        self._held = contextlib.ExitStack()
 
-def _is_there(file: ModelFile, destination: Path) -> bool:
-    if destination.is_dir():
-        raise Problem(f"{destination}: expected a file or nothing, got a folder; move it away")
-    if not destination.exists():
-        return False
-    try:
-        verify.check(destination, file)
-    except verify.Untrue:
-        return False
-    return True
+    def release(self) -> None:
+        """Let other processes have the model."""
+        self._held.close()
 
+    def give_up(self) -> None:
+        for task in self.tasks:
+            task.stop.want()
 
-def _most_attempts(failure: Unavailable | verify.Untrue) -> float:
-    """How often one source is worth asking, if it fails in this way."""
-    if isinstance(failure, verify.HashMismatch):
-        return 2  # a proxy may have garbled it once; twice, and the file itself is another
-    if isinstance(failure, verify.TooLong):
-        return 1
-    if isinstance(failure, Unavailable) and not failure.passing:
-        return 1
-    return math.inf
+    def _bring(self, file: ModelFile, task: Task) -> bool:
+        with self._beginning:  # whichever task of the model comes first
+            if not self._begun:
+                self._begin(task)
+                self._begun = True
+        destination = self.folder / file.name
+        if self._is_done:
+            task.gauge.skip()
+            task.talk.section(f"Retained {destination} (already there and postprocessed)")
+            return True
+        return self._provide(file, destination, task)
 
+    def _begin(self, task: Task) -> None:
+        with disk_problems(self.folder):
+            self._is_done = is_done(self.model, self.folder)
+            if self.model.postprocessing and not self._is_done:
+                self._take_lock(task)
+                self._is_done = is_done(self.model, self.folder)
+            places = {Place.of(self.folder / file.name, file) for file in self.model.files}
+            for folder in {place.folder for place in places}:
+                clear_strangers(folder, places)
 
-def _failure_lines(failure: Unavailable | verify.Untrue, source: Source, destination: Path) -> list[str]:
-    if isinstance(failure, verify.HashMismatch):
-        return [*failure.lines(destination), f"Source:   {source}"]
-    return [f"{source} -> {destination}: {failure}"]
+    def _take_lock(self, task: Task) -> None:
+        """Postprocessing changes files that another process would take for untrue."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        waiting = "Waiting for another omz_downloader at work on this model..."
+        self._held.enter_context(exclusive(self.folder / LOCK, lambda: task.talk.line(waiting), task.stop.sleep))

@@ -75,11 +75,9 @@ GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&co
 
 def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place) -> Model:
     """The descriptor with the bytes `raw`, whose files may lie beside `path`; `place` opens each complaint."""
-    name = subdirectory.name
-    if not re.fullmatch(r"[0-9a-zA-Z._-]+", name):
-        raise place.expected("a folder name of letters, digits and ._-", name)
+    name = name_of(subdirectory, place)
     value = schema.fields(place, strict_yaml.parse(raw, ": ".join(place.crumbs)), REQUIRED, OPTIONAL)
-    files = _files(place, value["files"], path.parent)
+    files = files_of(place, value["files"], path.parent)
     framework = schema.one_of(place.key("framework"), value["framework"], FRAMEWORKS)
     quantized = schema.one_of(place.key("quantized"), value["quantized"], ["INT8"]) if "quantized" in value else None
     return Model(
@@ -94,13 +92,20 @@ def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place
         precisions=_precisions(place, value, name, files),
         recipe=_recipe(place, value),
         input_info=_input_info(place, value.get("input_info", [])),
-        postprocessing=_postprocessing(place, value.get("postprocessing", [])),
+        postprocessing=postprocessing_of(place, value.get("postprocessing", [])),
         conversion_to_onnx_args=_conversion_to_onnx_args(place, value, framework),
         model_optimizer_args=_strings(place, value, "model_optimizer_args"),
         model_info=_model_info(place.key("model_info"), value.get("model_info", strict_yaml.Mapping())),
         quantizable=schema.boolean(place.key("quantizable"), value.get("quantizable", False)),
         quantized=quantized,
     )
+
+
+def name_of(subdirectory: PurePosixPath, place: Place) -> str:
+    """The name that a descriptor's folder gives it."""
+    if not re.fullmatch(r"[0-9a-zA-Z._-]+", subdirectory.name):
+        raise place.expected("a folder name of letters, digits and ._-", subdirectory.name)
+    return subdirectory.name
 
 
 def _strings(place: Place, value: Any, key: str) -> tuple[str, ...] | None:
@@ -131,7 +136,8 @@ def _conversion_to_onnx_args(place: Place, value: Any, framework: str) -> tuple[
     return args
 
 
-def _files(place: Place, value: Any, beside: Path) -> tuple[ModelFile, ...]:
+def files_of(place: Place, value: Any, beside: Path) -> tuple[ModelFile, ...]:
+    """The value of the key `files`; files that a source names by path lie beside the descriptor, in `beside`."""
     files: dict[PurePosixPath, ModelFile] = {}
     for where, element in schema.items(place, "files", value):
         file_place, file = _file(where, element, beside)
@@ -227,7 +233,8 @@ def _input_info(place: Place, value: Any) -> tuple[InputInfo, ...]:
     return tuple(found)
 
 
-def _postprocessing(place: Place, value: Any) -> tuple[Postprocessing, ...]:
+def postprocessing_of(place: Place, value: Any) -> tuple[Postprocessing, ...]:
+    """The value of the key `postprocessing`."""
     readers = {"unpack_archive": _unpack_archive, "regex_replace": _regex_replace}
     found = []
     for where, element in schema.items(place, "postprocessing", value):

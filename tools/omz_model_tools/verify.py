@@ -1,9 +1,11 @@
 """Is this file what its descriptor says? Size and checksum, of a stream or on disk; it knows no network."""
 
 import hashlib
+import stat
 from pathlib import Path
 
 from omz_model_tools.descriptor import ModelFile
+from omz_model_tools.problem import Problem
 
 CHUNK = 1 << 20
 
@@ -16,6 +18,11 @@ class Untrue(Exception):
         return [f"{path}: {self}"]
 
 
+class Missing(Untrue):
+    def __init__(self) -> None:
+        super().__init__("expected a downloaded file, got none")
+
+
 class TooLong(Untrue):
     def __init__(self, expected: int) -> None:
         super().__init__(f"file is longer than expected ({expected} B)")
@@ -24,6 +31,13 @@ class TooLong(Untrue):
 class TooShort(Untrue):
     def __init__(self, expected: int, actual: int) -> None:
         super().__init__(f"file is shorter ({actual} B) than expected ({expected} B)")
+
+
+class WrongLength(Untrue):
+    """What a source announces, before it gave a byte."""
+
+    def __init__(self, expected: int, announced: int) -> None:
+        super().__init__(f"expected a file of {expected} B, got one of {announced} B announced")
 
 
 class HashMismatch(Untrue):
@@ -41,22 +55,25 @@ class Tally:
 
     def __init__(self, file: ModelFile) -> None:
         self._file = file
-        self._size = 0
         self._hash = hashlib.new(file.checksum.algorithm)
+        self.size = 0
 
     def add(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._file.size is not None and self._size > self._file.size:
+        self.size += len(chunk)
+        if self._file.size is not None and self.size > self._file.size:
             raise TooLong(self._file.size)
         self._hash.update(chunk)
 
     def check(self) -> None:
         """To be called after the last byte."""
-        if self._file.size is not None and self._size < self._file.size:
-            raise TooShort(self._file.size, self._size)
-        actual = self._hash.hexdigest()
-        if actual != self._file.checksum.digest:
-            raise HashMismatch(self._file.checksum.digest, actual)
+        if self._file.size is not None and self.size < self._file.size:
+            raise TooShort(self._file.size, self.size)
+        if not self.is_true():
+            raise HashMismatch(self._file.checksum.digest, self._hash.hexdigest())
+
+    def is_true(self) -> bool:
+        """Whether what came by so far is the whole file."""
+        return self._hash.hexdigest() == self._file.checksum.digest
 
 
 def check(path: Path, file: ModelFile) -> None:
@@ -71,3 +88,21 @@ def check(path: Path, file: ModelFile) -> None:
         while chunk := stream.read(CHUNK):
             tally.add(chunk)
     tally.check()
+
+
+def fault(path: Path, file: ModelFile) -> Untrue | None:
+    """What is wrong with what lies at `path`, or nothing; a folder there is a Problem."""
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise Problem(f"{path}: expected a file or nothing, got a folder; move it away")
+        check(path, file)
+    except (FileNotFoundError, NotADirectoryError):
+        return Missing()
+    except Untrue as untrue:
+        return untrue
+    return None
+
+
+def is_true(path: Path, file: ModelFile) -> bool:
+    """Whether exactly the described bytes lie at `path`."""
+    return fault(path, file) is None

@@ -1,14 +1,14 @@
 """omz_downloader: models' files, fetched and verified."""
 
 import argparse
-import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from omz_model_tools.cli.selection import add_folder, add_selection, each, positive, selected
+from omz_model_tools.cli.downloading import add_download_flags, refuse_contradictions, report_of, run_downloads
+from omz_model_tools.cli.selection import Unreadable, add_selection, precisions, selected
+from omz_model_tools.descriptor import PRECISIONS, Model
 from omz_model_tools.guard import guarded
-from omz_model_tools.progress import progress_on
 from omz_model_tools.report import Report
 
 
@@ -20,24 +20,39 @@ def downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None =
 def _download(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    refuse_contradictions(parser, args)
     models = selected(parser, args, roots)
     if models is None:
         return 0
+    if args.precisions is not None:
+        models = _of_precisions(models, precisions(args.precisions), report_of(args))
+    return run_downloads(models, args)
 
-    from omz_model_tools.download import Downloader  # noqa: PLC0415
-    from omz_model_tools.sources import Sources  # noqa: PLC0415
 
-    report = Report(sys.stdout, sys.stderr)
-    progress = progress_on(sys.stderr)
-    with Sources() as sources:
-        work = Downloader(args.output_dir, args.num_attempts, report, sources.read, progress, time.sleep)
-        return each(models, work.download, report)
+def _of_precisions(
+    models: Iterable[Model | Unreadable], wanted: Collection[str], report: Report
+) -> list[Model | Unreadable]:
+    """The models without the files of other precisions; who has only such is left out, and that is said."""
+    chosen: list[Model | Unreadable] = []
+    for model in models:
+        if isinstance(model, Unreadable):
+            chosen.append(model)
+            continue
+        has = {file.name.parts[0] for file in model.files} & set(PRECISIONS)
+        if has and has.isdisjoint(wanted):
+            report.section(f"Skipping {model.name} (it comes in {', '.join(sorted(has))} only)")
+            report.line()
+        else:
+            unwanted = has - set(wanted)
+            files = tuple(file for file in model.files if file.name.parts[0] not in unwanted)
+            chosen.append(replace(model, files=files))
+    return chosen
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="omz_downloader", description="Download model files and verify them.")
     add_selection(parser, "download")
-    add_folder(parser, "-o", "--output_dir", "path where to save models")
-    attempts = "attempt each download up to N times"
-    parser.add_argument("--num_attempts", type=positive, metavar="N", default=1, help=attempts)
+    wanted = "of models that come in several precisions, download only the specified ones (default: all)"
+    parser.add_argument("--precisions", metavar="PREC[,PREC...]", help=wanted)
+    add_download_flags(parser, "models")
     return parser

@@ -4,23 +4,43 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omz_model_tools.catalogue import load_models, packaged_root, patterns_of, select
+from omz_model_tools.catalogue import MODELS, Entry, Kind, T, find, packaged_root, patterns_of, select, shown
 from omz_model_tools.descriptor import PRECISIONS, Model
 from omz_model_tools.problem import Problem, disk_problems
 from omz_model_tools.report import Report
+from omz_model_tools.version import version
 
 
-def add_selection(parser: argparse.ArgumentParser, verb: str) -> None:
-    matching = f"{verb} only models whose names match at least one of the"
+@dataclass(frozen=True)
+class Unreadable:
+    """What was asked for and cannot be had, since its descriptor is broken."""
+
+    name: str
+    problem: Problem
+
+
+class _Version(argparse.Action):
+    """--version, which looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        Report(sys.stdout, sys.stderr).line(f"{parser.prog} {version()}")
+        parser.exit()
+
+
+def add_selection(parser: argparse.ArgumentParser, verb: str, what: str = "models") -> None:
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    matching = f"{verb} only {what} whose names match at least one of the"
     parser.add_argument("--name", metavar="PAT[,PAT...]", help=f"{matching} specified patterns")
     parser.add_argument("--list", type=Path, metavar="FILE.LST", help=f"{matching} patterns in the specified file")
-    parser.add_argument("--all", action="store_true", help=f"{verb} all available models")
-    parser.add_argument("--print_all", action="store_true", help="print all available models")
+    parser.add_argument("--all", action="store_true", help=f"{verb} all available {what}")
+    parser.add_argument("--print_all", action="store_true", help=f"print all available {what}")
     trees = (
-        "a tree of descriptors (DIR/public/NAME/model.yml) beside the packaged one; can be given several times, "
-        f"also as OMZ_MODELS_DIR, separated by {os.pathsep!r}"
+        "a tree of descriptors (DIR/public/NAME/model.yml, DIR/datasets/NAME/dataset.yml) beside the packaged one; "
+        f"can be given several times, also as OMZ_MODELS_DIR, separated by {os.pathsep!r}"
     )
     parser.add_argument("--models_dir", type=Path, metavar="DIR", action="append", default=[], help=trees)
 
@@ -35,21 +55,37 @@ def add_folder(parser: argparse.ArgumentParser, short: str, long: str, what: str
 
 def selected(
     parser: argparse.ArgumentParser, args: argparse.Namespace, roots: Iterable[Path] | None
-) -> list[Model] | None:
+) -> list[Model | Unreadable] | None:
     """The models the arguments ask for; None if they ask only for the names, which are printed."""
+    return selected_of(MODELS, parser, args, roots)
+
+
+def selected_of(
+    kind: Kind[T], parser: argparse.ArgumentParser, args: argparse.Namespace, roots: Iterable[Path] | None
+) -> list[T | Unreadable] | None:
+    """The same for any kind of descriptor."""
     given = sum([args.print_all, args.all, args.name is not None, args.list is not None])
     if given == 0:
         parser.error('one of "--print_all", "--all", "--name" or "--list" must be specified')
     if given > 1:
         parser.error('at most one of "--print_all", "--all", "--name" or "--list" can be specified')
-    models = load_models(_roots(args) if roots is None else roots)
+    entries = find(kind, _roots(args) if roots is None else roots)
     if args.print_all:
-        for model in models:
-            Report(sys.stdout, sys.stderr).line(model.name)
+        for entry in entries:
+            Report(sys.stdout, sys.stderr).line(entry.name)
         return None
-    if args.all:
-        return models
-    return select(models, patterns_of(args.list) if args.name is None else args.name.split(","))
+    if not args.all:
+        entries = select(kind, entries, patterns_of(args.list) if args.name is None else args.name.split(","))
+    return [_read(entry) for entry in entries]
+
+
+def _read(entry: Entry[T]) -> T | Unreadable:
+    if entry.replaced:
+        print(f"{entry.name}: {shown(entry.descriptor)} is used instead of the packaged descriptor", file=sys.stderr)
+    try:
+        return entry.read()
+    except Problem as problem:
+        return Unreadable(entry.name, problem)
 
 
 def _roots(args: argparse.Namespace) -> list[Path]:
@@ -57,12 +93,19 @@ def _roots(args: argparse.Namespace) -> list[Path]:
     return [packaged_root(), *(Path(folder) for folder in named if folder), *args.models_dir]
 
 
-def each(models: Iterable[Model], work: Callable[[Model], bool], report: Report) -> int:
+def each(chosen: Iterable[T | Unreadable], work: Callable[[T], bool], report: Report) -> int:
     """Every model has its turn, whatever becomes of the others."""
-    failed = [model.name for model in models if not work(model)]
+    failed = [one.name for one in chosen if not _its_turn(one, work, report)]
     if failed:
         report.failed(failed)
     return 1 if failed else 0
+
+
+def _its_turn(one: T | Unreadable, work: Callable[[T], bool], report: Report) -> bool:
+    if isinstance(one, Unreadable):
+        report.error(str(one.problem))
+        return False
+    return work(one)
 
 
 def precisions(text: str) -> list[str]:

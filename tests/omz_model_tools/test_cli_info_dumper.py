@@ -1,0 +1,86 @@
+"""cli.info_dumper: the command as a user meets it: whole transcripts, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from model_tree import descriptor, file_entry, write_model
+
+from omz_model_tools.catalogue import MODELS, find, packaged_root
+from omz_model_tools.cli.info_dumper import info_dumper
+
+TOLD = """\
+[
+    {
+        "name": "toy",
+        "composite_model_name": null,
+        "description": "A toy, \\u03b1.",
+        "framework": "pytorch",
+        "license_url": "https://example.invalid/LICENSE",
+        "accuracy_config": null,
+        "model_config": "FOLDER/public/toy/model.yml",
+        "precisions": [
+            "FP16",
+            "FP32"
+        ],
+        "subdirectory": "public/toy",
+        "task_type": "text_prediction",
+        "input_info": [],
+        "model_stages": [],
+        "recipe": "toy",
+        "download_size": 3,
+        "files": [
+            {
+                "name": "x",
+                "size": 3,
+                "checksum": {
+                    "$type": "sha256",
+                    "value": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+                },
+                "sources": [
+                    "https://a/b"
+                ],
+                "original_source": null
+            }
+        ]
+    }
+]
+"""
+
+
+def test_the_whole_transcript(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy = descriptor(file_entry("x", b"abc", "https://a/b"), description="A toy, α.")
+    write_model(tmp_path, "toy", toy)
+    assert info_dumper(["--all"], [tmp_path]) == 0
+    assert capsys.readouterr() == (TOLD.replace("FOLDER", str(tmp_path)), "")
+
+
+def test_the_installed_command(run, tmp_path: Path) -> None:
+    done = run("omz_info_dumper", "--all", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    told = json.loads(done.stdout)
+    assert [model["name"] for model in told] == [entry.name for entry in find(MODELS, [packaged_root()])]
+    assert run("omz_info_dumper", "--print_all", cwd=tmp_path).stdout.decode().split() == [one["name"] for one in told]
+
+
+def test_only_what_is_asked_for_and_in_its_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        write_model(tmp_path, name, descriptor())
+    assert info_dumper(["--name", "c,a"], [tmp_path]) == 0
+    out, err = capsys.readouterr()
+    assert ([model["name"] for model in json.loads(out)], err) == (["c", "a"], "")
+
+
+def test_a_broken_descriptor_leaves_the_others_in_the_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_model(tmp_path, "broken", descriptor(license=None))
+    write_model(tmp_path, "toy", descriptor())
+    assert info_dumper(["--all"], [tmp_path]) == 1
+    out, err = capsys.readouterr()
+    assert [model["name"] for model in json.loads(out)] == ["toy"]
+    assert err == f'########## Error: {path}: "license": expected a value, got no such key\n'
+
+
+def test_an_unknown_name(run, tmp_path: Path) -> None:
+    done = run("omz_info_dumper", "--name", "gpt2", cwd=tmp_path)
+    line = b'No matching models: "gpt2"; did you mean gpt-2? --print_all lists them\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", line)

@@ -1,0 +1,42 @@
+"""Verified files by their checksums, shared between models and runs; it knows no network.
+
+FOLDER/sha256/ab/cdef…: an entry appears by rename. Who takes one out verifies it.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from omz_model_tools.descriptor import Checksum
+from omz_model_tools.lock import exclusive
+from omz_model_tools.publish import publish_file
+
+
+@dataclass(frozen=True)
+class Cache:
+    folder: Path
+
+    def entry(self, checksum: Checksum) -> Path:
+        return self.folder / checksum.algorithm / checksum.digest[:2] / checksum.digest[2:]
+
+    def put(self, file: Path, checksum: Checksum) -> None:
+        """Keep a copy of a verified file; OSError if that cannot be."""
+        entry = self.entry(checksum)
+        if entry.exists():
+            return
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(entry.with_name(f".{entry.name}.lock"), waiting=lambda: None):
+            part = entry.with_name(f".{entry.name}.part")
+            try:
+                _copy(file, part)
+                publish_file(part, entry)
+            finally:
+                part.unlink(missing_ok=True)
+
+
+def _copy(file: Path, copy: Path) -> None:
+    with file.open("rb") as source, copy.open("wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+        out.flush()
+        os.fsync(out.fileno())

@@ -1,0 +1,26 @@
+"""omz_data_downloader: data sets' files, fetched and verified as omz_downloader does it."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from omz_model_tools.catalogue import DATASETS
+from omz_model_tools.cli.downloading import add_download_flags, refuse_contradictions, run_downloads
+from omz_model_tools.cli.selection import add_selection, selected_of
+from omz_model_tools.guard import guarded
+
+
+def data_downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
+    """omz_data_downloader; `roots` as for the downloader."""
+    return guarded(lambda: _download(argv, roots))
+
+
+def _download(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
+    about = "Download data sets and verify them."
+    parser = argparse.ArgumentParser(prog="omz_data_downloader", description=about)
+    add_selection(parser, "download", "data sets")
+    add_download_flags(parser, "data sets")
+    args = parser.parse_args(argv)
+    refuse_contradictions(parser, args)
+    datasets = selected_of(DATASETS, parser, args, roots)
+    return 0 if datasets is None else run_downloads(datasets, args)

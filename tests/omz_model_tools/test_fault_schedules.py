@@ -22,6 +22,7 @@ from soak import FaultSchedules
 
 from omz_model_tools.cache import Cache
 from omz_model_tools.catalogue import load_models
+from omz_model_tools.descriptor import Model
 from omz_model_tools.download import Downloader
 from omz_model_tools.pace import Pace
 from omz_model_tools.progress import Nothing
@@ -217,6 +218,7 @@ class Stage:
                 _put(self.part(file).with_name(f".{hashlib.sha256(file.other).hexdigest()[:32]}.part"), file.other[:9])
         entries = [file_entry(f.name, f.body, self.serve(f), size=f.size if f.sized else None) for f in run.files]
         write_model(self.tree, "toy", descriptor(*entries))
+        self.models = load_models([self.tree])
 
     def serve(self, file: File) -> list[str]:
         """Each source of the file, at an address of its own; returns the URLs."""
@@ -248,7 +250,7 @@ class Stage:
         cache, asked = self.cached(), len(self.hub.requests)
         # What is whole already comes from nowhere: then nobody looks into the cache, and what is damaged there stays.
         whole = {file for file in run.files if _bytes(self.part(file)) == file.body}
-        code = download(self.tree, self.out, self.cache if run.cached else None, run.offline, run.jobs)
+        code = download(self.models, self.out, self.cache if run.cached else None, run.offline, run.jobs)
         requests = self.hub.asked()[asked:]
         for file in run.files:
             assert self.holds(file) in (before[file], file.body), "a file that is neither the old nor the new one"
@@ -298,7 +300,7 @@ def _put(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def download(tree: Path, out: Path, cache: Path | None, offline: bool, jobs: int) -> int:
+def download(models: list[Model], out: Path, cache: Path | None, offline: bool, jobs: int) -> int:
     """What omz_downloader does, with little patience; 0 or 1, its exit code."""
     sources = Sources("omz_downloader/soak", (5, 0.1), lambda: Pace(window=0.1))
     provider = Provider(
@@ -311,7 +313,7 @@ def download(tree: Path, out: Path, cache: Path | None, offline: bool, jobs: int
         offline=offline,
     )
     report = Report(io.StringIO(), io.StringIO())
-    return 1 if Downloader(out, provider.provide, report, Nothing(), jobs).download(load_models([tree])) else 0
+    return 1 if Downloader(out, provider.provide, report, Nothing(), jobs).download(models) else 0
 
 
 def play(schedule: list[Run], folder: Path, hub: Hub, number: int) -> None:

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub import Hub
 from soak import FaultSchedules
 
 COMMANDS = Path(sysconfig.get_path("scripts"))
@@ -64,3 +66,16 @@ def mini(run, tmp_path_factory) -> Path:
 def mini_ir(mini) -> Path:
     """Return the FP16 IR of gpt-2-mini."""
     return mini / "FP16/gpt-2-mini.xml"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Yield a server on this machine that behaves like a hub of models, or as badly as it is told."""
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    """Return where downloads.download(tmp_path, downloads.toy(...)) puts the toy's one file."""
+    return tmp_path / "out/public/toy/sub/x.bin"

@@ -1,5 +1,6 @@
 """omz_model_tools' downloader with a network, a clock, a disk and chances that a test has in its hand."""
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_tree import descriptor, write_model
+from model_tree import descriptor, file_entry, write_model
 
 from omz_model_tools.catalogue import load_models
 from omz_model_tools.descriptor import Source
@@ -17,7 +18,20 @@ from omz_model_tools.provide import Provider
 from omz_model_tools.report import Report
 from omz_model_tools.sources import Delivery, Sources, Unavailable
 
+TRUE = b"The poem was written by the sea." * 1000
+DIGEST = hashlib.sha256(TRUE).hexdigest()
+PART = f".{DIGEST[:32]}.part"
 HEADING = "################|| Downloading toy ||################\n\n"
+
+
+def toy(*sources: Any, **changed: Any) -> dict[str, Any]:
+    """Describe the one file of the model `toy`, which holds TRUE."""
+    return file_entry("sub/x.bin", TRUE, list(sources), **changed)
+
+
+def names(folder: Path) -> list[str]:
+    """All names in a folder, hidden ones too: a temporary file that stayed would show."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,12 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
 import pytest
 from hub import Answer, Hub, Noise, busy
 
 BODY = bytes(range(256)) * 4
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
 
 
 def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:

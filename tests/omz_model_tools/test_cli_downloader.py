@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ from omz_model_tools.version import version
 
 HEADING = "################|| Downloading toy ||################\n\n"
 TRUE = b"The poem was written by"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """download: models in their order, files at once, one transcript; kills, Ctrl-C, full disks of a real process."""
 
 import gzip
-import hashlib
 import io
 import json
 import signal
@@ -10,12 +9,11 @@ import sys
 import tarfile
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from downloads import HEADING, download
+from downloads import HEADING, PART, TRUE, download, names, toy
 from hub import Answer, Hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,29 +27,6 @@ from omz_model_tools.problem import Problem
 from omz_model_tools.progress import Nothing
 from omz_model_tools.report import Events, Report
 from omz_model_tools.tasks import Task
-
-TRUE = b"The poem was written by the sea." * 1000
-PART = f".{hashlib.sha256(TRUE).hexdigest()[:32]}.part"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the toy's one file belongs."""
-    return tmp_path / "out" / "public" / "toy" / "sub" / "x.bin"
-
-
-def toy(*sources: Any, **changed: Any) -> dict[str, Any]:
-    return file_entry("sub/x.bin", TRUE, list(sources), **changed)
-
-
-def only(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def test_a_file_that_cannot_be_had_ends_the_model(tmp_path: Path, hub: Hub) -> None:
@@ -72,7 +47,7 @@ def test_parts_and_locks_of_other_versions_go(tmp_path: Path, hub: Hub, place: P
         place.with_name(name).write_bytes(b"?")
     with exclusive(place.with_name(f".{held}.lock"), lambda: None):
         assert download(tmp_path, toy(hub.serve("x", Answer(TRUE)))).success
-        assert only(place.parent) == [f".{held}.lock", f".{held}.part", ".mine.part", f"{ours}.part", "x.bin"]
+        assert names(place.parent) == [f".{held}.lock", f".{held}.part", ".mine.part", f"{ours}.part", "x.bin"]
 
 
 class Models:
@@ -222,7 +197,7 @@ def test_postprocessing_follows_and_is_not_done_twice(tmp_path: Path, hub: Hub) 
     line = f"========== Retained {folder}/x.tar.gz (already there and postprocessed)\n\n"
     assert (again.out, again.err) == (f"{HEADING}{line}\n", "")
     assert len(hub.requests) == 1
-    assert LOCK not in only(folder)
+    assert LOCK not in names(folder)
     events = download(tmp_path, entry, postprocessing=UNPACK, kind=Events).out
     assert [json.loads(line)["$type"] for line in events.splitlines()][-3:] == [
         "model_postprocessing_begin",
@@ -269,7 +244,7 @@ def test_ctrl_c_keeps_what_was_there_and_what_came(tmp_path: Path, hub: Hub, pla
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "Interrupted\n")
     assert out == f"{HEADING}========== Downloading {place}\n"
-    assert only(place.parent) == [PART, *["x.bin"] * had]
+    assert names(place.parent) == [PART, *["x.bin"] * had]
     assert place.with_name(PART).read_bytes() == TRUE[:20_000]
     assert not had or place.read_bytes() == b"old"
 
@@ -296,7 +271,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, hub: Hub, place: Path) -> 
         assert second.communicate(timeout=20)[1] == ""
     assert hub.ranges("x") == [None, "bytes=20000-"]
     assert place.read_bytes() == TRUE
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
 
 
 def test_a_full_disk(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -336,7 +311,7 @@ def test_two_at_once(tmp_path: Path, hub: Hub, place: Path) -> None:
     assert (first.returncode, second.returncode) == (0, 0)
     assert (out, err) == (f"========== Retained {place} (already there, checksum matches)\n\n", "")
     assert place.read_bytes() == TRUE
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
     assert len(hub.requests) == 1
 
 
@@ -350,5 +325,5 @@ def test_a_reader_that_leaves_in_the_middle(tmp_path: Path, hub: Hub, place: Pat
         hub.release()
         err = process.communicate(timeout=20)[1]
     assert (process.returncode, err) == (141, "")
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
     assert place.stat().st_size == len(TRUE)

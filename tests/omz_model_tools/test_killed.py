@@ -32,12 +32,6 @@ pytestmark = posix_only
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture
 def started() -> Iterator[list[subprocess.Popen[bytes]]]:
     """The processes of a test, which end with it whatever becomes of it."""
     processes: list[subprocess.Popen[bytes]] = []

@@ -4,12 +4,10 @@ import hashlib
 import os
 import shlex
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from downloads import HEADING, Run, Script, Scripted, download
+from downloads import DIGEST, HEADING, PART, TRUE, Run, Script, Scripted, download, names, toy
 from hub import Answer, Hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,31 +20,7 @@ from omz_model_tools.lock import exclusive
 from omz_model_tools.retry import PROGRESS
 from omz_model_tools.sources import Unavailable
 
-TRUE = b"The poem was written by the sea." * 1000
-DIGEST = hashlib.sha256(TRUE).hexdigest()
-PART = f".{DIGEST[:32]}.part"
 LOCK = f".{DIGEST[:32]}.lock"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the toy's one file belongs."""
-    return tmp_path / "out" / "public" / "toy" / "sub" / "x.bin"
-
-
-def toy(*sources: Any, **changed: Any) -> dict[str, Any]:
-    return file_entry("sub/x.bin", TRUE, list(sources), **changed)
-
-
-def only(folder: Path) -> list[str]:
-    """All names in a folder, hidden ones too: a temporary file that stayed would show."""
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def lay(path: Path, content: bytes) -> Path:
@@ -62,7 +36,7 @@ def by_hand(place: Path, url: str) -> str:
 def test_a_file_arrives(tmp_path: Path, hub: Hub, place: Path) -> None:
     run = download(tmp_path, toy(hub.serve("x", Answer(TRUE))))
     assert place.read_bytes() == TRUE
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
     assert run == Run(True, f"{HEADING}========== Downloading {place}\n\n", "", [])
     assert place.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
@@ -76,7 +50,7 @@ def _umask() -> int:
 def test_an_empty_file_arrives(tmp_path: Path, hub: Hub) -> None:
     assert download(tmp_path, file_entry("x", b"", hub.serve("x", Answer(b"")))).success
     assert (tmp_path / "out/public/toy/x").read_bytes() == b""
-    assert only(tmp_path / "out/public/toy") == ["x"]
+    assert names(tmp_path / "out/public/toy") == ["x"]
 
 
 def test_what_is_there_and_true_is_not_fetched_again(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -93,7 +67,7 @@ def test_what_an_earlier_run_left_beside_a_true_file_goes(tmp_path: Path, hub: H
     lay(place.with_name(PART), TRUE[:9])
     lay(place.with_name(LOCK), b"")
     assert download(tmp_path, toy(hub.url("x"))).success
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
 
 
 @pytest.mark.parametrize("old", [b"", TRUE[:-1], TRUE + b"!", TRUE[:-1] + b"!"])
@@ -118,7 +92,7 @@ def test_a_part_is_gone_on_with(tmp_path: Path, hub: Hub, place: Path, length: i
     assert download(tmp_path, toy(hub.publish("x", Answer(TRUE)), **changed)).success
     assert hub.ranges("x") == hub.ranges("cdn/x") == [f"bytes={length}-"]
     assert place.read_bytes() == TRUE
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
 
 
 @pytest.mark.parametrize("sized", [True, False])
@@ -127,7 +101,7 @@ def test_a_part_that_is_the_whole_needs_no_network(tmp_path: Path, hub: Hub, pla
     assert download(tmp_path, toy(hub.url("x"), **({} if sized else {"size": None}))).success
     assert hub.requests == []
     assert place.read_bytes() == TRUE
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
 
 
 @pytest.mark.parametrize("part", [TRUE + b"!", TRUE[:-1] + b"!", b""])
@@ -174,7 +148,7 @@ def test_a_login_page_costs_no_part(tmp_path: Path, hub: Hub, place: Path) -> No
     url = hub.serve("x", Answer(b"<html>Log in</html>", ranges=False))
     assert not download(tmp_path, toy(url)).success
     assert place.with_name(PART).read_bytes() == TRUE[:20_000]
-    assert only(place.parent) == [PART]
+    assert names(place.parent) == [PART]
 
 
 def test_a_cut_is_gone_on_from_where_it_was(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -208,7 +182,7 @@ def test_a_hash_mismatch_in_open_model_zoos_words(tmp_path: Path, hub: Hub, plac
     )
     assert not run.success
     assert place.read_bytes() == b"old"
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
 
 
 PART_KEPT = "kept: {} of 32000 bytes"
@@ -248,7 +222,7 @@ def test_a_server_that_misbehaves(tmp_path: Path, hub: Hub, place: Path, fault: 
     assert run.out == f"{HEADING}========== Downloading {place}\n{waits}\n"
     assert run.delays == [1, 2, 4][: attempts - 1]
     assert len(hub.requests) == attempts
-    assert only(place.parent) == ([PART] if kept else [])
+    assert names(place.parent) == ([PART] if kept else [])
 
 
 def test_a_passing_trouble_passes(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -340,7 +314,7 @@ def test_offline_says_where_the_file_was_not(tmp_path: Path, hub: Hub, place: Pa
         f"##########      {url}: not asked (--offline)\n" + by_hand(place, url)
     )
     assert hub.requests == []
-    assert only(place.parent) == []
+    assert names(place.parent) == []
 
 
 def test_the_cache_is_filled_and_used(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -402,7 +376,7 @@ def test_who_waits_for_another_says_so_and_finds_the_file(tmp_path: Path, hub: H
         "",
         [],
     )
-    assert only(place.parent) == ["x.bin"]
+    assert names(place.parent) == ["x.bin"]
 
 
 def test_too_little_room_is_told_before_the_first_byte(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -413,7 +387,7 @@ def test_too_little_room_is_told_before_the_first_byte(tmp_path: Path, hub: Hub,
         f"########## Error: {place}: expected 1 MB free, got 0 MB; make room, or choose another folder with -o\n"
     )
     assert hub.requests == []
-    assert only(place.parent) == [PART]
+    assert names(place.parent) == [PART]
     assert download(tmp_path, entry, free_space=lambda folder: 22_000).success
 
 
@@ -503,6 +477,6 @@ def test_whatever_sources_do_the_file_is_old_or_true(
     assert target.exists() == (had or run.success)
     if target.exists():
         assert target.read_bytes() == (true if run.success else b"old")
-    left = set(only(target.parent)) - {"x"}
+    left = set(names(target.parent)) - {"x"}
     assert left <= (set() if run.success else {f".{mark}.part"})
     assert all((target.parent / name).stat().st_size for name in left)

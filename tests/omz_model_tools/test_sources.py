@@ -4,7 +4,6 @@ import gzip
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from omz_model_tools.sources import Sources, Unavailable
 from omz_model_tools.verify import WrongLength
 
 CONTENT = bytes(range(256)) * 5000
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        yield running
 
 
 def get(

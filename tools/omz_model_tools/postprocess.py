@@ -38,11 +38,6 @@ OURS = re.compile(r"\.(postprocess.*|omz_.*|.*\.(part|lock|new|old))", re.IGNORE
 DAMAGED_RECORD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # at bytes that we did not write
 
 
-class Missing(verify.Untrue):
-    def __init__(self) -> None:
-        super().__init__("expected a downloaded file, got none")
-
-
 def is_done(model: Downloadable, folder: Path) -> bool:
     """Whether these very steps were carried out on these very files, and what should be there is there.
 
@@ -50,7 +45,7 @@ def is_done(model: Downloadable, folder: Path) -> bool:
     """
     with disk_problems(folder):
         expected = _expected(model, folder)
-        return expected is not None and all(_size_fault(folder / file.name, file) is None for file in expected)
+        return expected is not None and all(_has_its_size(folder / file.name, file) for file in expected)
 
 
 def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.Untrue | None]]:
@@ -61,7 +56,7 @@ def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify
     with disk_problems(folder):
         for file in _expected(model, folder) or ():
             path = folder / file.name
-            yield path, _size_fault(path, file) or _fault(path, file)
+            yield path, _fault(path, file)
 
 
 def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
@@ -145,10 +140,10 @@ class _Stage:
     def _original(self, file: ModelFile) -> Path:
         path = self._folder / file.name
         kept = path.with_name(f"{path.name}.orig")  # by a run that was killed after it had replaced the file
-        fault = _size_fault(path, file) or _fault(path, file)
+        fault = _fault(path, file)
         if fault is None:
             return path
-        if _size_fault(kept, file) is None and _fault(kept, file) is None:
+        if _fault(kept, file) is None:
             return kept
         raise Problem(f"{path}: expected the file of the descriptor, got another ({fault}); download it again")
 
@@ -272,18 +267,10 @@ def _as_file(path: str, size: int, sha256: str) -> ModelFile:
     return ModelFile(relative_name(path), size, Checksum("sha256", sha256), ())
 
 
-def _size_fault(path: Path, file: ModelFile) -> verify.Untrue | None:
-    if not path.is_file():
-        return Missing()
-    size = path.stat().st_size
-    if file.size is None or size == file.size:
-        return None
-    return verify.TooShort(file.size, size) if size < file.size else verify.TooLong(file.size)
+def _has_its_size(path: Path, file: ModelFile) -> bool:
+    return path.is_file() and file.size in (None, path.stat().st_size)
 
 
 def _fault(path: Path, file: ModelFile) -> verify.Untrue | None:
-    try:
-        verify.check(path, file)
-    except verify.Untrue as untrue:
-        return untrue
-    return None
+    """What is wrong with the file; a folder in its place is none."""
+    return verify.fault(path, file) if path.is_file() else verify.Missing()

@@ -1,6 +1,8 @@
 """catalogue: which models there are, with the facts of the packaged ones, and how users pick them."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -177,9 +179,26 @@ def test_a_descriptor_that_may_not_be_read() -> None:
             assert complaint(folder) == f"{path}: Permission denied"
 
 
+NOT_PLAIN = "expected a plain file, got a folder, a pipe or a device"
+
+
 def test_a_descriptor_that_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "public" / "toy" / "model.yml").mkdir(parents=True)
-    assert complaint(tmp_path) == f"{tmp_path}/public/toy/model.yml: Is a directory"
+    assert complaint(tmp_path) == f"{tmp_path}/public/toy/model.yml: {NOT_PLAIN}"
+
+
+@pytest.mark.parametrize("lay", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_descriptor_that_never_ends(tmp_path: Path, lay: Callable[[Path], None]) -> None:
+    path = tmp_path / "public" / "toy" / "model.yml"
+    path.parent.mkdir(parents=True)
+    lay(path)
+    assert complaint(tmp_path) == f"{path}: {NOT_PLAIN}"
+
+
+def test_a_descriptor_of_a_terabyte(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "toy", descriptor())
+    os.truncate(path, 1 << 40)
+    assert complaint(tmp_path) == f"{path}: expected at most 262144 bytes, got more"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +226,7 @@ NAMES = ("Toy", "distilgpt2", "gpt-2", "gpt-2-mini", "gpt-2-xl", "gpt2-lm-head-1
     ("pattern", "hint"),
     [
         ("nope", ""),
-        ("", ""),
+        ("", "; a pattern is empty, perhaps there is a comma too many"),
         ("gpt-3*", ""),
         ("gpt-[3-9]", ""),
         ("gpt2", "; did you mean gpt-2? --print_all lists them"),

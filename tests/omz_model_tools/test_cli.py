@@ -223,6 +223,9 @@ def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
     command = f"cd {gone} && rmdir {gone} && {SCRIPTS / 'omz_downloader'} --print_all"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "current directory: No such file or directory\n")
+    gone.mkdir()
+    done = subprocess.run(["sh", "-c", f"{command} -o {tmp_path}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

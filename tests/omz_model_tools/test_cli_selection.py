@@ -108,6 +108,15 @@ def test_a_folder_that_is_no_tree(run, name: str, zoo: Path, tmp_path: Path) -> 
     assert transcript(done) == (1, "", f"zoo/public: {expected} a part of one; give zoo\n")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_list_without_patterns_chooses_nothing_and_says_so(run, name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.lst").write_text("# none yet\n")
+    done = run(name, "--list", "empty.lst", cwd=tmp_path)
+    code, out, err = transcript(done)
+    assert (code, err) == (0, "empty.lst: no patterns in it, so nothing is chosen\n")
+    assert out in ("", "[]\n")
+
+
 @pytest.mark.parametrize("name", MODEL_COMMANDS)
 def test_the_same_name_in_two_trees_of_users(run, name: str, zoo: Path, tmp_path: Path) -> None:
     write_model(tmp_path / "other", "toy", descriptor())

@@ -35,6 +35,18 @@ def test_urls(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://bob:s:e%40c@example.org:8/x@y", "https://bob:***@example.org:8/x@y"),
+        ("https://bob@example.org/a:b@c", "https://bob@example.org/a:b@c"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    assert str(HttpSource(url)) == shown
+    assert HttpSource(url).url == url
+
+
+@pytest.mark.parametrize(
     "url",
     ["", "a", "ftp://a/b", "file:///etc/passwd", "http://", "http:///b", "http:a", "//a/b", "http://a b/c",
      "http://a/\n", "http://a:x/", "http://a:99999/", "http://[::1", "http://ä/", "javascript:alert(1)"],

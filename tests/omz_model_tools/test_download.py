@@ -22,7 +22,7 @@ from model_tree import descriptor, file_entry, write_model
 from omz_model_tools.catalogue import load_models
 from omz_model_tools.descriptor import ModelFile
 from omz_model_tools.download import LOCK, Downloader
-from omz_model_tools.lock import exclusive
+from omz_model_tools.lock import exclusive, if_free
 from omz_model_tools.problem import Problem
 from omz_model_tools.progress import Nothing
 from omz_model_tools.report import Events, Report
@@ -211,6 +211,125 @@ def test_postprocessing_that_fails_fails_the_model(tmp_path: Path, hub: Hub) -> 
     run = download(tmp_path, entry, postprocessing=UNPACK)
     assert not run.success
     assert run.err.startswith("########## Error: ")
+    events = download(tmp_path, entry, postprocessing=UNPACK, kind=Events).out
+    assert [json.loads(line)["$type"] for line in events.splitlines()][-3:] == [
+        "model_postprocessing_begin",
+        "model_postprocessing_end",
+        "model_download_end",
+    ]
+
+
+def replacing(name: str) -> list[dict[str, str]]:
+    """A step that leaves the size of the file alone."""
+    return [{"$type": "regex_replace", "file": name, "pattern": "!", "replacement": "?"}]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"The sea?!")])
+def test_a_file_that_is_fetched_anew_is_postprocessed_anew(
+    tmp_path: Path, hub: Hub, damage: Callable[[Path], object]
+) -> None:
+    entry = file_entry("x", b"The sea!", hub.serve("x", Answer(b"The sea!")))
+    path = tmp_path / "out/public/toy/x"
+    for _ in range(2):
+        assert download(tmp_path, entry, postprocessing=replacing("x")).success
+        assert path.read_bytes() == b"The sea?"
+        damage(path)
+
+
+@pytest.mark.parametrize("name", ["inside.txt", "plain", "x", "x.orig"])
+def test_what_verify_rejects_is_made_again(tmp_path: Path, hub: Hub, name: str) -> None:
+    contents = {"a.tar.gz": archive("inside.txt", b"The sea"), "plain": b"as it is", "x": b"!"}
+    entries = [file_entry(name, content, hub.serve(name, Answer(content))) for name, content in contents.items()]
+    steps = [{**UNPACK[0], "file": "a.tar.gz"}, *replacing("x")]
+    folder = tmp_path / "out/public/toy"
+    assert download(tmp_path, *entries, postprocessing=steps).success
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / name).write_bytes(bytes([before[name][0] ^ 1]) + before[name][1:])
+    assert download(tmp_path, *entries, postprocessing=steps).success
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_archive_that_a_killed_run_left_beside_its_files_goes(tmp_path: Path, hub: Hub) -> None:
+    packed = archive("inside.txt", b"The sea")
+    entry = file_entry("x.tar.gz", packed, hub.serve("x", Answer(packed)))
+    folder = tmp_path / "out/public/toy"
+    assert download(tmp_path, entry, postprocessing=UNPACK).success
+    (folder / "x.tar.gz").write_bytes(packed)
+    assert download(tmp_path, entry, postprocessing=UNPACK).success
+    assert not (folder / "x.tar.gz").exists()
+    assert len(hub.requests) == 1
+
+
+def postprocessed(tmp_path: Path, *names: str) -> Path:
+    """Describe models of one file, text, and one step each; returns where they come to lie."""
+    for name in names:
+        write_model(tmp_path, name, descriptor(file_entry("x", b"!", "https://a/b"), postprocessing=replacing("x")))
+    return tmp_path / "out/public"
+
+
+def running(tmp_path: Path, *names: str, arrives: bool = True) -> tuple[threading.Thread, io.StringIO]:
+    """A downloader of these models, in this order, all at once; and what it says."""
+    models = {model.name: model for model in load_models([tmp_path])}
+    out = io.StringIO()
+
+    def provide(file: ModelFile, place: Path, task: Task) -> bool:
+        if arrives:
+            place.write_bytes(b"!")
+        return arrives
+
+    work = Downloader(tmp_path / "out", provide, Report(out, io.StringIO()), Nothing(), jobs=9)
+    thread = threading.Thread(target=work.download, args=([models[name] for name in names],), daemon=True)
+    thread.start()
+    return thread, out
+
+
+def _until(condition: Callable[[], object]) -> None:
+    waited = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        waited.wait(0.01)
+    pytest.fail("it did not come")
+
+
+def test_who_waits_for_a_model_keeps_no_later_one_from_others(tmp_path: Path) -> None:
+    """Or else two with the same models in different orders could wait for each other for ever."""
+    public = postprocessed(tmp_path, "a", "b")
+    (public / "a").mkdir(parents=True)
+    with if_free(public / "a" / LOCK):  # which a thread takes for another process
+        first, out = running(tmp_path, "a", "b")
+        _until(lambda: "Waiting for another omz_downloader at work on this model" in out.getvalue())
+        second, _ = running(tmp_path, "b", "a")
+        _until((public / "b/.postprocessed.json").exists)
+        assert first.is_alive()
+        assert second.is_alive()
+    for thread in (first, second):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert [(public / name / "x").read_bytes() for name in "ab"] == [b"?", b"?"]
+
+
+def test_a_model_that_failed_is_free_for_others(tmp_path: Path) -> None:
+    public = postprocessed(tmp_path, "a", "b")
+    (public / "b").mkdir(parents=True)
+    with if_free(public / "b" / LOCK):
+        first, out = running(tmp_path, "a", "b", arrives=False)
+        _until(lambda: "Waiting for another omz_downloader at work on this model" in out.getvalue())
+        second, _ = running(tmp_path, "a")
+        second.join(20)
+        assert not second.is_alive()
+    first.join(20)
+    assert not first.is_alive()
+
+
+def test_a_run_that_fails_leaves_no_empty_folders(tmp_path: Path, hub: Hub) -> None:
+    (tmp_path / "out").mkdir()
+    entry = file_entry("sub/x", b"x", hub.serve("x", Answer(status=404)))
+    assert not download(tmp_path, entry).success
+    assert names(tmp_path / "out") == []
+    (tmp_path / "out/public/toy/mine").mkdir(parents=True)
+    assert not download(tmp_path, entry).success
+    assert names(tmp_path / "out/public/toy") == ["mine"]
 
 
 PROGRAM = textwrap.dedent(
@@ -257,6 +376,21 @@ def _wait_for(path: Path, size: int) -> None:
             return
         waited.wait(0.01)
     pytest.fail(f"{path} did not grow to {size}")
+
+
+def test_ctrl_c_ends_an_endless_pattern(tmp_path: Path, hub: Hub, place: Path) -> None:
+    text = b"a" * 60 + b"b"
+    step = {"$type": "regex_replace", "file": "x", "pattern": "(a+)+$", "replacement": ""}
+    entry = file_entry("x", text, hub.serve("x", Answer(text)))
+    write_model(tmp_path / "models", "toy", descriptor(entry, postprocessing=[step]))
+    with start(tmp_path) as process:
+        assert process.stdout is not None
+        while "Replacing text in" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=20)[1]
+    assert (process.returncode, err) == (130, "Interrupted\n")
+    assert names(tmp_path / "out/public/toy") == ["x"]
 
 
 def test_a_killed_run_is_gone_on_with(tmp_path: Path, hub: Hub, place: Path) -> None:

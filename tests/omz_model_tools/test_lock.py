@@ -132,6 +132,40 @@ def test_who_does_not_want_to_wait_is_told(tmp_path: Path) -> None:
     assert not lock.exists()
 
 
+def test_another_thread_is_waited_for_in_silence(tmp_path: Path) -> None:
+    held = exclusive(tmp_path / "lock", lambda: None)
+    held.__enter__()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            held.__exit__(None, None, None)
+
+    with exclusive(tmp_path / "lock", lambda: pytest.fail("it is this very process"), sleep):
+        assert len(slept) == 3
+
+
+def test_a_folder_that_another_process_removed_is_made_again(tmp_path: Path) -> None:
+    lock = tmp_path / "sub/lock"
+    lock.parent.mkdir()
+
+    def remove(_: float) -> None:
+        other.__exit__(None, None, None)
+        lock.parent.rmdir()
+
+    other = if_free(lock)
+    other.__enter__()
+    with exclusive(lock, lambda: None, remove):
+        assert lock.exists()
+
+
+def test_a_lock_file_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "no/where")
+    with pytest.raises(FileNotFoundError), exclusive(tmp_path / "lock", lambda: None):
+        pytest.fail("there is no such file")
+
+
 def test_a_wait_can_be_given_up(tmp_path: Path) -> None:
     def sleep(seconds: float) -> None:
         raise InterruptedError

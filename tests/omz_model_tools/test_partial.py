@@ -42,25 +42,88 @@ def test_the_name_is_of_the_checksum(tmp_path: Path) -> None:
 
 def test_from_nothing_to_a_published_file(tmp_path: Path) -> None:
     with opened(tmp_path) as part:
-        part.put(0, CONTENT[:5])
-        assert part.path.read_bytes() == CONTENT[:5]
-        part.put(5, CONTENT[5:])
-        part.check()
+        with part.receiving(0) as growing:
+            growing.add(CONTENT[:5])
+            assert part.path.read_bytes() == CONTENT[:5]
+            growing.add(CONTENT[5:])
         part.publish(tmp_path / "x")
     assert names(tmp_path) == ["x"]
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
 def test_what_is_there_is_taken_up(tmp_path: Path) -> None:
-    with opened(tmp_path) as part:
-        part.put(0, CONTENT[:5])
+    receive(tmp_path, CONTENT[:5], TooShort)
     with opened(tmp_path) as part:
         assert (part.size, part.is_whole()) == (5, False)
         assert part.kept() == f"kept: 5 of 23 bytes in {part.path}; the same command goes on from there"
-        with pytest.raises(TooShort):
-            part.check()
-        part.put(5, CONTENT[5:])
+        with part.receiving(5) as growing:
+            growing.add(CONTENT[5:])
         assert part.is_whole()
+
+
+def receive(folder: Path, content: bytes, failure: type[Exception], sized: bool = True) -> None:
+    """From the first byte on, whatever is there, in a process of its own."""
+    with opened(folder, sized) as part, pytest.raises(failure), part.receiving(0) as growing:
+        growing.add(content)
+
+
+def held(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.iterdir()]
+
+
+class TestWhatBeginsAgain:
+    """A source that cannot go on gives the first byte again, and perhaps something else."""
+
+    @pytest.mark.parametrize("sized", [True, False])
+    def test_a_login_page_costs_nothing(self, tmp_path: Path, sized: bool) -> None:
+        receive(tmp_path, CONTENT[:9], TooShort)
+        receive(tmp_path, b"<html>", TooShort if sized else HashMismatch, sized)
+        assert held(tmp_path) == [CONTENT[:9]]
+
+    def test_the_longer_one_stays(self, tmp_path: Path) -> None:
+        for count, most in ((9, 9), (5, 9), (11, 11)):
+            receive(tmp_path, CONTENT[:count], TooShort)
+            assert held(tmp_path) == [CONTENT[:most]]
+
+    @pytest.mark.parametrize(("content", "failure"), [(CONTENT[::-1], HashMismatch), (CONTENT + b"!", TooLong)])
+    def test_another_file_costs_nothing(self, tmp_path: Path, content: bytes, failure: type[Exception]) -> None:
+        receive(tmp_path, CONTENT[:9], TooShort)
+        receive(tmp_path, content, failure)
+        assert held(tmp_path) == [CONTENT[:9]]
+
+    @pytest.mark.parametrize("sized", [True, False])
+    @pytest.mark.parametrize("garbled", [b"?" * 5, b"?" * 22, b"?" * 40])
+    def test_the_true_file_replaces_what_is_garbled(self, tmp_path: Path, garbled: bytes, sized: bool) -> None:
+        place = Place.of(tmp_path / "x", described())
+        place.part.write_bytes(garbled)
+        with opened(tmp_path, sized) as part:
+            with part.receiving(0) as growing:
+                growing.add(CONTENT)
+            assert part.is_whole()
+            part.publish(tmp_path / "x")
+        assert held(tmp_path) == [CONTENT]
+
+    @pytest.mark.parametrize(("part", "anew"), [(5, 9), (9, 5), (0, 9), (9, 0)])
+    def test_a_killed_process_leaves_two_and_the_longer_is_gone_on_with(
+        self, tmp_path: Path, part: int, anew: int
+    ) -> None:
+        place = Place.of(tmp_path / "x", described())
+        place.part.write_bytes(CONTENT[:part])
+        place.anew.write_bytes(CONTENT[:anew])
+        assert place.size() == 9
+        with opened(tmp_path) as taken_up:
+            assert taken_up.size == 9
+        assert held(tmp_path) == [CONTENT[:9]]
+
+    def test_a_break_in_the_middle_keeps_the_longer(self, tmp_path: Path) -> None:
+        receive(tmp_path, CONTENT[:5], TooShort)
+        with opened(tmp_path) as part:
+            with pytest.raises(KeyboardInterrupt), part.receiving(0) as growing:  # noqa: PT012
+                growing.add(CONTENT[:9])
+                raise KeyboardInterrupt
+            with part.receiving(9) as growing:
+                growing.add(CONTENT[9:])
+            assert part.is_whole()
 
 
 @pytest.mark.parametrize("sized", [True, False])
@@ -78,16 +141,9 @@ def test_a_part_that_cannot_be_true_is_dropped(tmp_path: Path, found: bytes) -> 
     assert names(tmp_path) == []
 
 
-def test_untrue_bytes_do_not_stay(tmp_path: Path) -> None:
-    with opened(tmp_path) as part:
-        part.put(0, CONTENT)
-        with pytest.raises(TooLong):
-            part.put(len(CONTENT), b"!")
-        assert part.size == 0
-        part.put(0, CONTENT[::-1])
-        with pytest.raises(HashMismatch):
-            part.check()
-        assert (part.size, part.path.stat().st_size) == (0, 0)
+@pytest.mark.parametrize(("content", "failure"), [(CONTENT[::-1], HashMismatch), (CONTENT + b"!", TooLong)])
+def test_untrue_bytes_do_not_stay(tmp_path: Path, content: bytes, failure: type[Exception]) -> None:
+    receive(tmp_path, content, failure)
     assert names(tmp_path) == []
 
 
@@ -95,24 +151,33 @@ def test_untrue_bytes_do_not_stay(tmp_path: Path) -> None:
 def test_disk_and_hash_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[bool, int]]) -> None:
     """Chunks, some of which begin anew; then it is opened again."""
     folder = tmp_path_factory.mktemp("part")
-    expected = b""
+    most = 0
     with opened(folder) as part:
         for anew, count in steps:
-            expected = b"" if anew else expected
-            chunk = CONTENT[len(expected) : len(expected) + count]
-            part.put(len(expected), chunk)
-            expected += chunk
-            assert part.size == len(expected)
-            assert part.path.read_bytes() == expected
+            start = 0 if anew else most
+            end = min(start + count, len(CONTENT))
+            with contextlib.suppress(TooShort), part.receiving(start) as growing:
+                growing.add(CONTENT[start:end])
+            most = max(most, end)
+            assert part.size == most
+            assert part.path.read_bytes() == CONTENT[:most]
     with opened(folder) as part:
-        assert part.size == len(expected)
-        assert part.is_whole() == (expected == CONTENT)
+        assert part.size == most
+        assert part.is_whole() == (most == len(CONTENT))
 
 
 def test_strangers_are_ours_known_to_nobody_and_held_by_nobody(tmp_path: Path) -> None:
     known, stranger, held = (Place(tmp_path, digit * 32) for digit in "012")
     foreign = [".x.part", f".{'0' * 31}.part", f".{'0' * 33}.lock", f".{'G' * 32}.part", f"{'0' * 32}.part"]
-    for path in (known.part, known.lock, stranger.part, stranger.lock, held.part, *map(tmp_path.joinpath, foreign)):
+    for path in (
+        known.part,
+        known.lock,
+        stranger.part,
+        stranger.anew,
+        stranger.lock,
+        held.part,
+        *map(tmp_path.joinpath, foreign),
+    ):
         path.write_bytes(b"?")
     with exclusive(held.lock, lambda: None):
         clear_strangers(tmp_path, [known])

@@ -66,9 +66,17 @@ def test_a_mirror_a_cache_and_no_network(tmp_path: Path) -> None:
         "or http://mirror/gpt2/x (not asked: --offline)",
         f"or {OTHER} (not asked: --offline)",
         "",
-        "toy: 0 bytes to fetch",
+        "toy: 0 bytes to fetch, 23 bytes from the cache",
         "",
     ]
+
+
+def test_a_size_that_is_not_known_is_not_nought(tmp_path: Path) -> None:
+    files = [file_entry(name, TRUE, OTHER, size=size) for name, size in (("x", None), ("y", 23), ("z", None))]
+    out = tell(tmp_path, *files)[1]
+    assert out.endswith(
+        "toy: 23 bytes and 2 files of unknown size to fetch\n\nIn sum: 23 bytes and 2 files of unknown size to fetch\n"
+    )
 
 
 def test_a_place_that_is_taken(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_check_done_reads_every_file(tmp_path: Path) -> None:
     path = tmp_path / "torch_like/util.py"
     path.write_bytes(path.read_bytes().replace(b"None", b"Nine"))
     (tmp_path / "left/alone").write_bytes(b"as it IS")
-    assert is_done(model, tmp_path)
+    assert not is_done(model, tmp_path)
     faults = {found: str(fault) for found, fault in check_done(model, tmp_path) if fault}
     assert faults == {path: "hash mismatch", tmp_path / "left/alone": "hash mismatch"}
 
@@ -465,5 +465,5 @@ def test_the_descriptor_changes(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     model = Toy((described("x", b"a"),), (edit("x", "a", "b"),))
     assert not is_done(model, tmp_path / "none")
-    with pytest.raises(Problem, match="No such file or directory"):
+    with pytest.raises(Problem, match="expected a downloaded file, got none"):
         postprocess(model, tmp_path / "none")

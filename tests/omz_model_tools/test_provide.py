@@ -16,7 +16,7 @@ from unprivileged import without_power, world_readable_folder
 
 from omz_model_tools.cache import Cache
 from omz_model_tools.descriptor import Checksum
-from omz_model_tools.lock import exclusive
+from omz_model_tools.lock import if_free
 from omz_model_tools.retry import PROGRESS
 from omz_model_tools.sources import Unavailable
 
@@ -143,10 +143,28 @@ def test_a_server_that_cannot_go_on_begins_anew(tmp_path: Path, hub: Hub, place:
     assert hub.ranges("x") == (["bytes=9-"] if not answer.ranges else ["bytes=9-", None])
 
 
-def test_a_login_page_costs_no_part(tmp_path: Path, hub: Hub, place: Path) -> None:
+PAGE = b"<html>Log in</html>"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(PAGE, ranges=False),
+        Answer(PAGE, ranges=False, length=False),
+        Answer(PAGE, ranges=False, chunked=True),
+        Answer(TRUE, ranges=False, cut=10_000),
+        Answer(TRUE, ranges=False, length=False, cut=10_000),
+        Answer(TRUE[::-1], ranges=False),
+    ],
+)
+@pytest.mark.parametrize("sized", [True, False])
+def test_who_begins_again_with_less_costs_no_part(
+    tmp_path: Path, hub: Hub, place: Path, answer: Answer, sized: bool
+) -> None:
     lay(place.with_name(PART), TRUE[:20_000])
-    url = hub.serve("x", Answer(b"<html>Log in</html>", ranges=False))
-    assert not download(tmp_path, toy(url)).success
+    url = hub.serve("x", answer)
+    entry = toy(url) if sized else toy(url, size=None)
+    assert not download(tmp_path, entry, num_attempts=2).success
     assert place.with_name(PART).read_bytes() == TRUE[:20_000]
     assert names(place.parent) == [PART]
 
@@ -192,16 +210,16 @@ FAULTS = {
     "503": (Answer(status=503), "HTTP status 503 Service Unavailable", 4, 0),
     "429": (Answer(status=429), "HTTP status 429 Too Many Requests", 4, 0),
     "silent": (Answer(silent=True), "connection failed: Remote end closed connection without response", 4, 0),
-    "short": (Answer(TRUE[:-7]), "expected a file of 32000 B, got one of 31993 B announced", 2, 0),
+    "short": (Answer(TRUE[:-7]), "expected a file of 32000 B, got one of 31993 B", 2, 0),
     "short, no length": (
         Answer(TRUE, cut=9, length=False, ranges=False),
         "file is shorter (9 B) than expected (32000 B)",
         4,
         9,
     ),
-    "long": (Answer(TRUE + b"!"), "expected a file of 32000 B, got one of 32001 B announced", 2, 0),
+    "long": (Answer(TRUE + b"!"), "expected a file of 32000 B, got one of 32001 B", 2, 0),
     "long, no length": (Answer(TRUE + b"!", length=False), "file is longer than expected (32000 B)", 2, 0),
-    "page": (Answer(b"<html>Log in</html>"), "expected a file of 32000 B, got one of 19 B announced", 2, 0),
+    "page": (Answer(b"<html>Log in</html>"), "expected a file of 32000 B, got one of 19 B", 2, 0),
     "another": (Answer(b"?" * len(TRUE)), "hash mismatch", 2, 0),
 }
 
@@ -332,14 +350,19 @@ def test_the_cache_is_filled_and_used(tmp_path: Path, hub: Hub, place: Path) -> 
     ("damaged", "why"),
     [
         (TRUE[:-1] + b"?", "hash mismatch"),
-        (TRUE[:-1], "expected a file of 32000 B, got one of 31999 B announced"),
+        (TRUE[:-1], "expected a file of 32000 B, got one of 31999 B"),
     ],
 )
-def test_a_damaged_cache_entry_is_replaced(tmp_path: Path, hub: Hub, place: Path, damaged: bytes, why: str) -> None:
+@pytest.mark.parametrize("part", [0, 20_000])
+def test_a_damaged_cache_entry_is_replaced_and_costs_no_part(
+    tmp_path: Path, hub: Hub, place: Path, damaged: bytes, why: str, part: int
+) -> None:
     cache = Cache(tmp_path / "cache")
     entry = lay(cache.entry(Checksum("sha256", DIGEST)), damaged)
+    lay(place.with_name(PART), TRUE[:part])
     run = download(tmp_path, toy(hub.serve("x", Answer(TRUE))), cache=cache)
     assert run.success
+    assert hub.ranges("x") == [f"bytes={part}-" if part else None]
     assert run.err == (f"########## Warning: {entry}: damaged in the cache: {why}; it is removed and fetched again\n")
     assert entry.read_bytes() == place.read_bytes() == TRUE
 
@@ -348,13 +371,49 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, hub: Hub, p
     folder = lay(tmp_path / "cache", b"a file")
     run = download(tmp_path, toy(hub.serve("x", Answer(TRUE))), cache=Cache(folder))
     assert run.success
-    assert run.err == f"########## Warning: {folder}/sha256/{DIGEST[:2]}: Not a directory; the cache is not used\n"
+    line = f"{folder}/sha256/{DIGEST[:2]}: Not a directory; not everything is kept in the cache"
+    assert run.err == f"########## Warning: {line}\n"
     assert place.read_bytes() == TRUE
+
+
+def test_trouble_with_the_cache_is_told_once(tmp_path: Path, hub: Hub) -> None:
+    folder = lay(tmp_path / "cache", b"a file")
+    entries = [file_entry(name, TRUE + name.encode(), hub.serve(name, Answer(TRUE + name.encode()))) for name in "xyz"]
+    assert download(tmp_path, *entries, cache=Cache(folder)).err.count("Warning") == 1
+
+
+def test_a_folder_in_the_place_of_a_cache_entry_is_told(tmp_path: Path, hub: Hub, place: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    entry = cache.entry(Checksum("sha256", DIGEST))
+    entry.mkdir(parents=True)
+    run = download(tmp_path, toy(hub.serve("x", Answer(TRUE))), cache=cache)
+    assert run.success
+    line = "expected a file or nothing, got a folder; not everything is kept in the cache"
+    assert run.err == f"########## Warning: {entry}: {line}\n"
+
+
+def test_two_files_of_the_same_content_at_once(tmp_path: Path, hub: Hub, place: Path) -> None:
+    """The second waits for the first, of which there is nothing to tell."""
+    url = hub.serve("x", Answer(TRUE, drip=(8000, 0.1)))
+    run = download(tmp_path, *(file_entry(f"sub/{name}.bin", TRUE, url) for name in "xy"), jobs=2)
+    assert run.success
+    assert "Waiting" not in run.out
+    assert names(place.parent) == ["x.bin", "y.bin"]
+
+
+def test_a_file_that_may_not_be_read_is_replaced(hub: Hub) -> None:
+    with world_readable_folder() as folder:
+        folder.chmod(0o777)
+        with without_power():
+            path = lay(folder / "out/public/toy/sub/x.bin", TRUE)
+            path.chmod(0)
+            run = download(folder, toy(hub.serve("x", Answer(TRUE))))
+            assert (run.success, run.err, path.read_bytes()) == (True, "", TRUE)
 
 
 def test_who_waits_for_another_says_so_and_finds_the_file(tmp_path: Path, hub: Hub, place: Path) -> None:
     place.parent.mkdir(parents=True)
-    holding = exclusive(place.with_name(LOCK), lambda: None)
+    holding = if_free(place.with_name(LOCK))  # which other threads take for another process
     holding.__enter__()
     served = hub.serve("x", Answer(TRUE))
 

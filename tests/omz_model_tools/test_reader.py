@@ -111,6 +111,7 @@ def test_model_info_becomes_plain_values() -> None:
 # Ours, changed in one place; the first line is the issue's own example.
 ENTRY = 'files[0] "a/b"'
 SHA = 'm.yml: files[0] "a/b": "checksum"'
+KEPT = 'm.yml: files[0] "{}": "name": expected a name of its own, got one that these tools keep for themselves'
 
 
 def changed_file(**changes: Any) -> dict[str, Any]:
@@ -155,6 +156,9 @@ COMPLAINTS = [
      "m.yml: files[0]: \"name\": expected a name without control characters, got 'a\\x00b'"),
     (descriptor(file_entry("a", b"", "https://a/b"), file_entry("a", b"", "https://a/b")),
      'm.yml: files[1] "a": "name": expected a name of its own, got that of an earlier file'),
+    (descriptor(file_entry(f".{'0' * 32}.part", b"", "https://a/b")), KEPT.format(f".{'0' * 32}.part")),
+    (descriptor(file_entry("a/.postprocessed.json", b"", "https://a/b")), KEPT.format("a/.postprocessed.json")),
+    (descriptor(file_entry(".FP16.NEW/x", b"", "https://a/b")), KEPT.format(".FP16.NEW/x")),
     (descriptor(file_entry("a", b"", "https://a/b"), file_entry("a/b", b"", "https://a/b")),
      'm.yml: files[1] "a/b": "name": expected a place of its own, but "a" is a file too'),
     (descriptor(files=[]), 'm.yml: "files": expected at least one file, got none'),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omz_model_tools.retry_after import retry_after
+from omz_model_tools.retry_after import A_YEAR, retry_after
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 NOON, LATER = "Sat, 21 Nov 2026 12:00:00 GMT", "Sat, 21 Nov 2026 12:00:20 GMT"
@@ -28,7 +28,10 @@ A_DAY_AHEAD = "Sun, 22 Nov 2026 12:00:05 GMT"
         ("-5", None, 0),
         ("1.5", None, 0),
         ("Sat, 21 Nov 2026 12:00:20 -0000", None, 0),
-        ("9" * 400, None, float("inf")),
+        ("9" * 400, None, A_YEAR),
+        ("Wed, 21 Oct 9999 07:28:00 GMT", None, A_YEAR),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None, 0),
+        ("Sat, 21 Nov 2026 12:00:20 +99999999999999999", None, 0),
     ],
 )
 def test_values(value: str, date: str | None, seconds: float) -> None:

@@ -43,7 +43,7 @@ def test_repeated_keys_are_remembered_at_every_depth() -> None:
          "constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
         (b"a: 2001-99-99", "m.yml: not valid YAML: month must be in 1..12"),
         (b"[" * 20_000, "m.yml: expected a descriptor, got YAML nested too deeply"),
-        (b"#" * 262_145, "m.yml: expected at most 262144 bytes, got 262145"),
+        (b"#" * 262_145, "m.yml: expected at most 262144 bytes, got more"),
     ],
 )  # fmt: skip
 def test_what_is_not_plain_yaml_is_one_line(raw: bytes, line: str) -> None:

@@ -3,9 +3,11 @@
 FOLDER/sha256/ab/cdef…: an entry appears by rename. Who takes one out verifies it.
 """
 
+import errno
 import os
 import shutil
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from omz_model_tools.descriptor import Checksum
@@ -16,13 +18,25 @@ from omz_model_tools.publish import publish_file
 @dataclass(frozen=True)
 class Cache:
     folder: Path
+    _trouble: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def is_first_trouble(self) -> bool:
+        """True once."""
+        return self._trouble.acquire(blocking=False)
 
     def entry(self, checksum: Checksum) -> Path:
         return self.folder / checksum.algorithm / checksum.digest[:2] / checksum.digest[2:]
 
+    def find(self, checksum: Checksum) -> Path | None:
+        """The entry, if there is one and one may look."""
+        entry = self.entry(checksum)
+        return entry if os.path.isfile(entry) else None  # noqa: PTH113 - Path's raises where one may not look
+
     def put(self, file: Path, checksum: Checksum) -> None:
         """Keep a copy of a verified file; OSError if that cannot be."""
         entry = self.entry(checksum)
+        if entry.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "expected a file or nothing, got a folder", str(entry))
         if entry.exists():
             return
         entry.parent.mkdir(parents=True, exist_ok=True)

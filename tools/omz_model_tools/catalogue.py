@@ -9,6 +9,7 @@ import fnmatch
 import importlib.resources
 import os
 import shlex
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from omz_model_tools.descriptor import Downloadable, Model
 from omz_model_tools.problem import Problem, disk_problems
 from omz_model_tools.reader import read_model
 from omz_model_tools.schema import Place
+from omz_model_tools.strict_yaml import MOST_BYTES
 
 T = TypeVar("T", bound=Downloadable)
 
@@ -50,9 +52,17 @@ class Entry(Generic[T]):
     def read(self) -> T:
         """What the descriptor says, or the Problem with it."""
         with disk_problems(self.descriptor):
-            raw = self.descriptor.read_bytes()
+            raw = _content(self.descriptor)
         subdirectory = PurePosixPath(self.kind.folder, self.name)
         return self.kind.read(raw, self.descriptor, subdirectory, Place((shown(self.descriptor),)))
+
+
+def _content(descriptor: Path) -> bytes:
+    """Its bytes; of one that is too long no more than the parser needs to see that."""
+    if not stat.S_ISREG(descriptor.stat().st_mode):
+        raise Problem(f"{shown(descriptor)}: expected a plain file, got a folder, a pipe or a device")
+    with descriptor.open("rb") as stream:
+        return stream.read(MOST_BYTES + 1)
 
 
 def packaged_root() -> Path:
@@ -139,6 +149,8 @@ def select(kind: Kind[T], entries: Sequence[Entry[T]], patterns: Iterable[str]) 
 def _meant(pattern: str, names: Iterable[str]) -> str:
     """A question with the name that looks most like the pattern, or nothing."""
     folded = {name.lower(): name for name in names}
+    if not pattern:
+        return "; a pattern is empty, perhaps there is a comma too many"
     near = [] if set(pattern) & set("*?[") else difflib.get_close_matches(pattern.lower(), folded, n=1)
     return f"; did you mean {folded[near[0]]}? --print_all lists them" if near else ""
 

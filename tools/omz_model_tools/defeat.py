@@ -24,7 +24,7 @@ def defeated(destination: Path, cache_entry: Path | None, defeats: Iterable[Defe
     lines += [f"{defeat.source}: {defeat.reason}{_tries(defeat.tries)}" for defeat in defeats]
     if kept:
         lines.append(kept)
-    urls = [defeat.source.url for defeat in defeats if isinstance(defeat.source, HttpSource)]
+    urls = [str(defeat.source) for defeat in defeats if isinstance(defeat.source, HttpSource)]
     if urls:
         curl = ["curl", "--location", "--create-dirs", "--output", str(destination), urls[0]]
         lines.append(f"by hand: {shlex.join(curl)}")

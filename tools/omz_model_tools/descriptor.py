@@ -13,6 +13,10 @@ HEX_DIGITS = {"sha256": 64, "sha384": 96}
 PRECISIONS = ("FP16", "FP16-INT1", "FP16-INT8", "FP32", "FP32-INT1", "FP32-INT8")
 
 
+# What these tools lay beside models: records, staging and old folders, parts, locks.
+OURS = re.compile(r"\.(postprocess.*|omz_.*|.*\.(part|lock|new|old))", re.IGNORECASE)
+
+
 def relative_name(name: str) -> PurePosixPath:
     """A path that stays inside its folder on every system, or ValueError with what was expected."""
     if not name.isprintable():
@@ -52,7 +56,8 @@ class HttpSource:
             raise ValueError(wanted)
 
     def __str__(self) -> str:
-        return self.url
+        """As it may be shown: without the password, where it has one."""
+        return re.sub(r"(//[^/@:]*:)[^/@]*@", r"\1***@", self.url)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class UnpackArchive:
 @dataclass(frozen=True)
 class RegexReplace:
     file: PurePosixPath
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[str]  # not bounded in time: Ctrl-C ends it
     replacement: str
     count: int  # 0: every occurrence
 

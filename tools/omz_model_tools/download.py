@@ -5,15 +5,16 @@ The transcript is that of one file after the other, however many are under way.
 
 import contextlib
 import functools
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from omz_model_tools.descriptor import Downloadable, ModelFile
 from omz_model_tools.lock import exclusive
 from omz_model_tools.partial import Place, clear_strangers
-from omz_model_tools.postprocess import is_done, postprocess
+from omz_model_tools.postprocess import clear_leftovers, is_done, postprocess
 from omz_model_tools.problem import Problem, disk_problems
 from omz_model_tools.progress import Display, Gauge
 from omz_model_tools.report import Report
@@ -35,9 +36,13 @@ class Downloader:
 
     def download(self, models: Sequence[Downloadable]) -> list[str]:
         """Fetch what is not there yet; the names of the models that are not wholly there at the end."""
-        works = [_Work(model, self.output_dir / model.subdirectory, self.provide) for model in models]
+        works: list[_Work] = []
+        for model in models:
+            works.append(_Work(model, self.output_dir / model.subdirectory, self.provide, tuple(works)))
         tasks = [task for work in works for task in work.tasks]
+        missing = {folder for work in works for folder in work.folders() if not os.path.lexists(folder)}
         with contextlib.ExitStack() as stack:
+            stack.callback(_remove_empty, missing)
             for work in works:
                 stack.callback(work.release)
             stack.callback(self.display.close)
@@ -57,10 +62,9 @@ class Downloader:
             self.report.error(str(problem), *problem.details)
             self.report.line()
             successful = False
-        if successful:
-            work.release()
-        else:
+        if not successful:
             work.give_up()
+        work.release()
         self.report.event("model_download_end", model=model.name, successful=successful)
         return successful
 
@@ -93,26 +97,47 @@ class Downloader:
 
     def _postprocess(self, work: "_Work") -> None:
         self.report.event("model_postprocessing_begin", model=work.model.name)
-        with self.display.hidden():
-            postprocess(work.model, work.folder, self.report.section)
-            self.report.line()
-        self.report.event("model_postprocessing_end", model=work.model.name)
+        try:
+            with self.display.hidden():
+                work.postprocess(self.report.section)
+                self.report.line()
+        finally:
+            self.report.event("model_postprocessing_end", model=work.model.name)
+
+
+def _remove_empty(folders: Collection[Path]) -> None:
+    for folder in sorted(folders, reverse=True):  # the inner ones first
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 class _Work:
-    """What there is to do for one model."""
+    """What there is to do for one model; `before` are those whose turns come before this one's."""
 
-    def __init__(self, model: Downloadable, folder: Path, provide: Provide) -> None:
+    def __init__(self, model: Downloadable, folder: Path, provide: Provide, before: Sequence["_Work"]) -> None:
         self.model = model
         self.folder = folder
         self.tasks = [
             Task(functools.partial(self._bring, file), Gauge(file.name.name, file.size)) for file in model.files
         ]
         self._provide = provide
+        self._before = [work for work in before if work.model.postprocessing]
         self._beginning = threading.Lock()
         self._begun = False
+        self._has_lock_or_none = threading.Event()
         self._is_done = False
         self._held = contextlib.ExitStack()
+
+    def folders(self) -> set[Path]:
+        """All in which its files lie, with those around them."""
+        return {folder for file in self.model.files for folder in (self.folder / file.name).parents}
+
+    def postprocess(self, say: Callable[[str], None]) -> None:
+        if self._is_done:
+            with disk_problems(self.folder):
+                clear_leftovers(self.model, self.folder)
+        else:
+            postprocess(self.model, self.folder, say)
 
     def release(self) -> None:
         """Let other processes have the model."""
@@ -125,7 +150,10 @@ class _Work:
     def _bring(self, file: ModelFile, task: Task) -> bool:
         with self._beginning:  # whichever task of the model comes first
             if not self._begun:
-                self._begin(task)
+                try:
+                    self._begin(task)
+                finally:
+                    self._has_lock_or_none.set()
                 self._begun = True
         destination = self.folder / file.name
         if self._is_done:
@@ -145,7 +173,13 @@ class _Work:
                 clear_strangers(folder, places)
 
     def _take_lock(self, task: Task) -> None:
-        """Postprocessing changes files that another process would take for untrue."""
+        """Postprocessing changes files that another process would take for untrue.
+
+        In the order of the models' turns: then whatever this process holds it lets go without the lock it waits
+        for, and two processes with the same models in other orders do not wait for each other.
+        """
+        while not all(work._has_lock_or_none.is_set() for work in self._before):
+            task.stop.sleep(TICK)
         self.folder.mkdir(parents=True, exist_ok=True)
         waiting = "Waiting for another omz_downloader at work on this model..."
         self._held.enter_context(exclusive(self.folder / LOCK, lambda: task.talk.line(waiting), task.stop.sleep))

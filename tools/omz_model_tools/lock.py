@@ -3,9 +3,13 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_here: set[Path] = set()  # the locks that a thread of this process holds or is about to take
+_here_guard = threading.Lock()
 
 if sys.platform == "win32":
     import msvcrt
@@ -31,14 +35,15 @@ else:
 @contextlib.contextmanager
 def exclusive(path: Path, waiting: Callable[[], None], sleep: Callable[[float], object] = time.sleep) -> Iterator[None]:
     """Hold the lock file `path`; `waiting` is called once if another process holds it."""
-    told = False
-    while (descriptor := _take(path)) is None:
-        if not told:
-            waiting()
-            told = True
-        sleep(0.05)
-    with _held(descriptor, path):
-        yield
+    with _alone_here(path, sleep):
+        told = False
+        while (descriptor := _take(path)) is None:
+            if not told:
+                waiting()
+                told = True
+            sleep(0.05)
+        with _held(descriptor, path):
+            yield
 
 
 @contextlib.contextmanager
@@ -53,6 +58,24 @@ def if_free(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
+def _alone_here(path: Path, sleep: Callable[[float], object]) -> Iterator[None]:
+    """Wait for the other threads of this process first: of those there is nothing to tell."""
+    while not _claim(path):
+        sleep(0.05)
+    try:
+        yield
+    finally:
+        _here.discard(path)
+
+
+def _claim(path: Path) -> bool:
+    with _here_guard:
+        is_free = path not in _here
+        _here.add(path)
+        return is_free
+
+
+@contextlib.contextmanager
 def _held(descriptor: int, path: Path) -> Iterator[None]:
     try:
         yield
@@ -63,7 +86,7 @@ def _held(descriptor: int, path: Path) -> Iterator[None]:
 
 
 def _take(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _open(path)
     try:
         # The holder unlinks the file while it holds the lock: then ours is a lock on nothing.
         if _taken(descriptor) and _is_at(descriptor, path):
@@ -73,6 +96,17 @@ def _take(path: Path) -> int | None:
         raise
     os.close(descriptor)
     return None
+
+
+def _open(path: Path) -> int:
+    """The lock file, made where it is missing, with its folder: a process that failed removes it where it is empty."""
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            if path.is_symlink():  # to nowhere
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

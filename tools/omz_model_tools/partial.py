@@ -1,7 +1,9 @@
 """A file that is not all there yet: the part of it on disk, from this run or one that was killed.
 
 It lies beside the file's place under a name made of the checksum, so that a part of another version is never
-gone on with. It knows no network. One process at a time, with the lock of the same name.
+gone on with. Where a source begins at the first byte again, its bytes gather in a second file, and the longer of
+the two stays: a login page costs nobody the gigabytes that are there. It knows no network. One process at a time,
+with the lock of the same name.
 """
 
 import contextlib
@@ -16,7 +18,7 @@ from omz_model_tools.descriptor import ModelFile
 from omz_model_tools.lock import if_free
 from omz_model_tools.publish import publish_file
 
-OURS = re.compile(r"\.([0-9a-f]{32})\.(part|lock)")
+OURS = re.compile(r"\.([0-9a-f]{32})\.(part|anew\.part|lock)")
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,34 @@ class Place:
         return self.folder / f".{self.stem}.part"
 
     @property
+    def anew(self) -> Path:
+        return self.folder / f".{self.stem}.anew.part"
+
+    @property
     def lock(self) -> Path:
         return self.folder / f".{self.stem}.lock"
 
     def size(self) -> int:
-        return self.part.stat().st_size if self.part.exists() else 0
+        return max(_size(self.part), _size(self.anew))
+
+    def keep_the_longer(self) -> None:
+        """Of the two, where there are two."""
+        if _size(self.anew) > _size(self.part):
+            self.anew.replace(self.part)
+        self.anew.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what an earlier run left, unless a process is at work on it or it may not be removed."""
         with contextlib.suppress(OSError):
-            if self.part.exists() or self.lock.exists():
+            if any(path.exists() for path in (self.part, self.anew, self.lock)):
                 with if_free(self.lock) as free:
                     if free:
                         self.part.unlink(missing_ok=True)
+                        self.anew.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def clear_strangers(folder: Path, known: Collection[Place]) -> None:
@@ -59,49 +76,59 @@ def clear_strangers(folder: Path, known: Collection[Place]) -> None:
 
 
 class Partial:
-    """The part, open, and the hash of what it holds."""
+    """The part, open: what it holds may still become the true file."""
 
     def __init__(self, place: Place, file: ModelFile) -> None:
         self._file = file
-        self.path = place.part
-        self._stream = open(place.part, "a+b", buffering=0)  # noqa: SIM115 - closed by closing()
-        self._tally = verify.Tally(file)
-        self._take_up()
+        self._place = place
+        place.keep_the_longer()
+        self._held = _Growing(place.part, file)
+
+    @property
+    def path(self) -> Path:
+        return self._place.part
 
     @property
     def size(self) -> int:
-        return self._tally.size
-
-    def put(self, position: int, chunk: bytes) -> None:
-        """Add a chunk; one for the position 0 begins anew. TooLong, and nothing is kept, where it does not fit."""
-        if position == 0 and self.size:
-            self.drop()
-        assert position == self.size
-        with self._dropped_if_untrue():
-            self._tally.add(chunk)
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._stream.write(rest) :]
-
-    def check(self) -> None:
-        """Untrue unless all bytes are there and true; only those that may still become a true file are kept."""
-        with self._dropped_if_untrue():
-            self._tally.check()
+        return self._held.size
 
     def is_whole(self) -> bool:
-        return self.size > 0 and self._tally.is_true()
+        return self.size > 0 and self._held.is_true()
 
-    def drop(self) -> None:
-        self._stream.truncate(0)
-        self._tally = verify.Tally(self._file)
+    @contextlib.contextmanager
+    def receiving(self, start: int) -> Iterator["_Growing"]:
+        """What a source gives from the byte `start` on is to be added to this: from where the part ends, or from 0.
+
+        At its end Untrue unless all bytes are there and true; only those that may still become a true file are kept.
+        """
+        assert start in (0, self.size)
+        if start == self.size:
+            yield self._held
+            self._held.check()
+            return
+        anew = _Growing(self._place.anew, self._file)
+        try:
+            yield anew
+            anew.check()
+        finally:
+            self._choose(anew)
+
+    def _choose(self, anew: "_Growing") -> None:
+        anew.close()
+        if anew.is_true() or _size(self._place.anew) > _size(self._place.part):
+            self._held.close()
+            self._place.anew.replace(self._place.part)
+            self._held = _Growing(self._place.part, self._file, anew)
+        else:
+            self._place.anew.unlink()
 
     def publish(self, destination: Path) -> None:
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        self._held.sync()
+        self._held.close()
         publish_file(self.path, destination)
 
     def close(self) -> None:
-        self._stream.close()
+        self._held.close()
         if self.path.exists() and self.path.stat().st_size == 0:
             self.path.unlink()
 
@@ -110,6 +137,43 @@ class Partial:
         whole = "" if self._file.size is None else f" of {self._file.size}"
         return f"kept: {self.path.stat().st_size}{whole} bytes in {self.path}; the same command goes on from there"
 
+
+class _Growing:
+    """A file that bytes are added to, and the hash of what it holds."""
+
+    def __init__(self, path: Path, file: ModelFile, known: "_Growing | None" = None) -> None:
+        """`known`: the same bytes, hashed under another name."""
+        self._file = file
+        self._stream = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
+        self._tally: verify.Tally = verify.Tally(file) if known is None else known._tally
+        if known is None:
+            self._take_up()
+
+    @property
+    def size(self) -> int:
+        return self._tally.size
+
+    def is_true(self) -> bool:
+        return self._tally.is_true()
+
+    def add(self, chunk: bytes) -> None:
+        """TooLong, and nothing is kept, where it does not fit."""
+        with self._dropped_if_untrue():
+            self._tally.add(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+
+    def check(self) -> None:
+        with self._dropped_if_untrue():
+            self._tally.check()
+
+    def sync(self) -> None:
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        self._stream.close()
+
     def _take_up(self) -> None:
         """What is there is the beginning of the file, for all one can know before its end."""
         try:
@@ -117,14 +181,18 @@ class Partial:
             while chunk := self._stream.read(verify.CHUNK):
                 self._tally.add(chunk)
         except verify.TooLong:
-            self.drop()
-        if self.size == self._file.size and not self._tally.is_true():
-            self.drop()
+            self._drop()
+        if self.size == self._file.size and not self.is_true():
+            self._drop()
+
+    def _drop(self) -> None:
+        self._stream.truncate(0)
+        self._tally = verify.Tally(self._file)
 
     @contextlib.contextmanager
     def _dropped_if_untrue(self) -> Iterator[None]:
         try:
             yield
         except (verify.TooLong, verify.HashMismatch):
-            self.drop()
+            self._drop()
             raise

@@ -15,6 +15,22 @@ from omz_model_tools.report import Report
 
 
 @dataclass(frozen=True)
+class _Amount:
+    fetched: int = 0  # bytes
+    unknown: int = 0  # files to fetch of which nobody knows the size
+    cached: int = 0  # bytes that come from the cache
+
+    def __add__(self, other: "_Amount") -> "_Amount":
+        return _Amount(self.fetched + other.fetched, self.unknown + other.unknown, self.cached + other.cached)
+
+    def __str__(self) -> str:
+        files = "file" if self.unknown == 1 else "files"
+        unknown = f" and {self.unknown} {files} of unknown size" if self.unknown else ""
+        cached = f", {self.cached} bytes from the cache" if self.cached else ""
+        return f"{self.fetched} bytes{unknown} to fetch{cached}"
+
+
+@dataclass(frozen=True)
 class Plan:
     output_dir: Path
     report: Report
@@ -24,19 +40,19 @@ class Plan:
 
     def tell(self, models: Iterable[Downloadable]) -> list[str]:
         """Say what would be done; the names of the models whose download would fail from the start."""
-        failed, total = [], 0
+        failed, total = [], _Amount()
         for model in models:
             self.report.group(f"(DRY RUN) Downloading {model.name}")
             try:
-                needed = sum(self._tell_file(model, file) for file in self._missing(model))
+                needed = sum((self._tell_file(model, file) for file in self._missing(model)), _Amount())
             except Problem as problem:
                 self.report.error(str(problem), *problem.details)
                 failed.append(model.name)
             else:
-                self.report.line(f"{model.name}: {needed} bytes to fetch")
+                self.report.line(f"{model.name}: {needed}")
                 total += needed
             self.report.line()
-        self.report.line(f"In sum: {total} bytes to fetch")
+        self.report.line(f"In sum: {total}")
         return failed
 
     def _missing(self, model: Downloadable) -> list[ModelFile]:
@@ -55,23 +71,22 @@ class Plan:
                     missing.append(file)
         return missing
 
-    def _tell_file(self, model: Downloadable, file: ModelFile) -> int:
-        """The bytes to fetch, 0 if that is not known."""
+    def _tell_file(self, model: Downloadable, file: ModelFile) -> _Amount:
         path = self.output_dir / model.subdirectory / file.name
         with disk_problems(path):
             there = Place.of(path, file).size()
         self.report.section(f"(DRY RUN) Downloading {path}")
         size = "of unknown size" if file.size is None else f"{file.size} bytes"
         self.report.line(f"{size}, {there} of them already there" if there else size)
-        for word, place in zip(["from", *["or"] * len(file.sources) * 2], self._places(file), strict=False):
+        entry = self.cache.find(file.checksum) if self.cache else None
+        places = [self._shown(source) for source in mirrored(file.sources, self.mirror)]
+        for word, place in zip(["from", *["or"] * len(places)], [*([entry] if entry else []), *places], strict=False):
             self.report.line(f"{word} {place}")
         self.report.line()
-        return max((file.size or 0) - there, 0)
-
-    def _places(self, file: ModelFile) -> list[str]:
-        entry = None if self.cache is None else self.cache.entry(file.checksum)
-        cached = [str(entry)] if entry is not None and entry.is_file() else []
-        return [*cached, *(self._shown(source) for source in mirrored(file.sources, self.mirror))]
+        if entry:
+            with disk_problems(entry):
+                return _Amount(cached=entry.stat().st_size)
+        return _Amount(unknown=1) if file.size is None else _Amount(max(file.size - there, 0))
 
     def _shown(self, source: Source) -> str:
         barred = self.offline and isinstance(source, HttpSource)

@@ -17,6 +17,7 @@ from typing import Any
 from omz_model_tools import verify
 from omz_model_tools.archive import Names, Refused, limits, unpack
 from omz_model_tools.descriptor import (
+    OURS,
     Checksum,
     Downloadable,
     ModelFile,
@@ -33,19 +34,14 @@ from omz_model_tools.schema import shown
 RECORD = ".postprocessed.json"
 STAGING = ".postprocessing"
 LOCK = ".postprocessing.lock"
-# What this package itself lays beside models: records, staging and old folders, parts, locks.
-OURS = re.compile(r"\.(postprocess.*|omz_.*|.*\.(part|lock|new|old))", re.IGNORECASE)
 DAMAGED_RECORD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # at bytes that we did not write
 
 
 def is_done(model: Downloadable, folder: Path) -> bool:
-    """Whether these very steps were carried out on these very files, and what should be there is there.
-
-    Sizes are looked at, not contents: `check_done` reads those.
-    """
+    """Whether these very steps were carried out on these very files, and what should be there is there and true."""
     with disk_problems(folder):
         expected = _expected(model, folder)
-        return expected is not None and all(_has_its_size(folder / file.name, file) for file in expected)
+        return expected is not None and all(_fault(folder / file.name, file) is None for file in expected)
 
 
 def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.Untrue | None]]:
@@ -60,20 +56,26 @@ def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify
 
 
 def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
-    """Carry the steps out, all or none; at once if that was done. `say` is told of each."""
+    """Carry the steps out, all or none, if that is not done. `say` is told of each."""
+    if not model.postprocessing:
+        return
+    waiting = "Waiting for another omz_downloader at work on this model..."
+    with disk_problems(folder), exclusive(folder / LOCK, lambda: say(waiting)):
+        _clear(folder)
+        if not is_done(model, folder):
+            try:
+                _carry_out(model, folder, say)
+            finally:
+                _clear(folder)
+        for name in _archives(model):
+            (folder / name).unlink(missing_ok=True)
+
+
+def clear_leftovers(model: Downloadable, folder: Path) -> None:
+    """Remove what a run that was killed after it had written its record left of a model that is done."""
     leftovers = [folder / STAGING, folder / LOCK, *(folder / name for name in _archives(model))]
-    with disk_problems(folder):
-        if not model.postprocessing or (is_done(model, folder) and not any(map(os.path.lexists, leftovers))):
-            return
-        with exclusive(folder / LOCK, lambda: say("Waiting for another omz_downloader at work on this model...")):
-            _clear(folder)
-            if not is_done(model, folder):
-                try:
-                    _carry_out(model, folder, say)
-                finally:
-                    _clear(folder)
-            for name in _archives(model):
-                (folder / name).unlink(missing_ok=True)
+    if any(map(os.path.lexists, leftovers)):
+        postprocess(model, folder)
 
 
 def _carry_out(model: Downloadable, folder: Path, say: Callable[[str], None]) -> None:
@@ -265,10 +267,6 @@ def _as_file(path: str, size: int, sha256: str) -> ModelFile:
     if isinstance(size, bool) or not isinstance(size, int):
         raise TypeError(size)
     return ModelFile(relative_name(path), size, Checksum("sha256", sha256), ())
-
-
-def _has_its_size(path: Path, file: ModelFile) -> bool:
-    return path.is_file() and file.size in (None, path.stat().st_size)
 
 
 def _fault(path: Path, file: ModelFile) -> verify.Untrue | None:

@@ -84,31 +84,22 @@ class Provider:
     def _from_cache(self, errand: "_Errand", part: Partial) -> bool:
         if self.cache is None:
             return False
-        entry = self.cache.entry(errand.file.checksum)
-        if not entry.is_file():
+        entry = self.cache.find(errand.file.checksum)
+        if entry is None:
             return False
         try:
             self._transfer(errand, part, FileSource(entry), 0)
             return True
         except (Unavailable, verify.Untrue) as failure:
             errand.task.talk.warning(f"{entry}: damaged in the cache: {failure}; it is removed and fetched again")
-        with self._cache_trouble(errand):
+        with _cache_trouble(self.cache, errand):
             entry.unlink()
         return False
 
     def _keep_in_cache(self, errand: "_Errand") -> None:
         if self.cache is not None:
-            with self._cache_trouble(errand):
+            with _cache_trouble(self.cache, errand):
                 self.cache.put(errand.destination, errand.file.checksum)
-
-    @contextlib.contextmanager
-    def _cache_trouble(self, errand: "_Errand") -> Iterator[None]:
-        """The cache is a convenience: without it the download goes on."""
-        try:
-            yield
-        except OSError as error:
-            place = error.filename2 or error.filename or (self.cache and self.cache.folder)
-            errand.task.talk.warning(f"{place}: {error.strerror or one_line(error)}; the cache is not used")
 
     def _from_sources(self, errand: "_Errand", part: Partial) -> bool:
         defeats = []
@@ -147,15 +138,13 @@ class Provider:
         with (
             self.open(source, start, errand.file.size) as delivery,
             task.stop.waking(delivery.wake),
+            part.receiving(delivery.start) as growing,
         ):
-            position = delivery.start
             for chunk in delivery.chunks:
                 task.stop.check()
-                part.put(position, chunk)
-                position += len(chunk)
-                task.gauge.reach(position)
-        task.stop.check()
-        part.check()
+                growing.add(chunk)
+                task.gauge.reach(growing.size)
+            task.stop.check()
 
 
 @dataclass(frozen=True)
@@ -171,6 +160,18 @@ class _Errand:
             yield
         finally:
             self.task.gauge.end()
+
+
+@contextlib.contextmanager
+def _cache_trouble(cache: Cache, errand: _Errand) -> Iterator[None]:
+    """The cache is a convenience: when it takes nothing, the download goes on, and one complaint is enough."""
+    try:
+        yield
+    except OSError as error:
+        if cache.is_first_trouble():
+            place = error.filename2 or error.filename or cache.folder
+            reason = error.strerror or one_line(error)
+            errand.task.talk.warning(f"{place}: {reason}; not everything is kept in the cache")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from omz_model_tools import schema, strict_yaml
 from omz_model_tools.descriptor import (
     HEX_DIGITS,
+    OURS,
     PRECISIONS,
     Checksum,
     FileSource,
@@ -143,6 +144,10 @@ def files_of(place: Place, value: Any, beside: Path) -> tuple[ModelFile, ...]:
         file_place, file = _file(where, element, beside)
         if file.name in files:
             raise file_place.key("name").problem("expected a name of its own, got that of an earlier file")
+        if any(OURS.fullmatch(part) for part in file.name.parts):
+            raise file_place.key("name").problem(
+                "expected a name of its own, got one that these tools keep for themselves"
+            )
         for other in files:
             if other in file.name.parents or file.name in other.parents:
                 raise file_place.key("name").problem(f'expected a place of its own, but "{other}" is a file too')

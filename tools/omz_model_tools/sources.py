@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import queue
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -20,6 +23,9 @@ from omz_model_tools.verify import WrongLength
 
 CHUNK = 1 << 18
 TIMEOUT = (15.0, 60.0)  # seconds without a connection, seconds without a byte
+ANSWER_TIME = 120.0  # seconds until the head of an answer is there, however its bytes drip
+MOST_REDIRECTS = 10
+LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class Unavailable(Exception):
@@ -45,12 +51,24 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+class _Session(requests.Session):
+    """Follows no redirect, whatever it is told: requests reads the body of each, however long, to go on."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+    def target_of(self, answer: requests.Response) -> str | None:
+        """Where it sends us, if it does."""
+        return super().get_redirect_target(answer)
+
+
 @dataclass(frozen=True)
 class Sources:
     user_agent: str
     timeout: tuple[float, float] = TIMEOUT
     pace: Callable[[], Pace] = Pace
     now: Callable[[], datetime] = _now
+    answer_time: float = ANSWER_TIME
 
     def open(self, source: Source, start: int, size: int | None) -> AbstractContextManager[Delivery]:
         """The file from the byte `start` on, or all of it; WrongLength if another `size` is announced."""
@@ -59,7 +77,7 @@ class Sources:
     @contextlib.contextmanager
     def _http(self, url: str, start: int, size: int | None) -> Iterator[Delivery]:
         # A session of its own: threads may not share one.
-        with _reachable(), requests.Session() as session, contextlib.ExitStack() as answers:
+        with _reachable(), _Session() as session, contextlib.ExitStack() as answers:
             answer = answers.enter_context(self._ask(session, url, start))
             if start and not _goes_on(answer, start, size) and answer.status_code in (206, 416):
                 answers.close()
@@ -68,47 +86,103 @@ class Sources:
             if not start or answer.status_code != 206:
                 start = 0
                 self._check_whole(answer, size)
-            yield Delivery(start, self._chunks(answer), lambda: _shut(answer))
+            # What already has the length of the file is the file: a .gz is often called an encoding.
+            decoded = _is_encoded(answer) and (size is None or _length(answer) != size)
+            yield Delivery(start, self._chunks(answer, decoded), lambda: _shut(answer))
 
-    def _ask(self, session: requests.Session, url: str, start: int) -> requests.Response:
+    def _ask(self, session: _Session, url: str, start: int) -> requests.Response:
+        """Follow redirects to an answer."""
         headers = {"Accept-Encoding": "identity", "User-Agent": self.user_agent}
         if start:
             headers["Range"] = f"bytes={start}-"
-        try:
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = self._get(session, url, headers)
+            target = session.target_of(answer)
+            if target is None:
+                return answer
+            answer.close()
+            url = _redirected(answer.url, target)
+            headers.pop("Authorization", None)
+            login = answer.request.headers.get("Authorization")
+            if login and urlsplit(answer.url)[:2] == urlsplit(url)[:2]:  # the same scheme, host and port
+                headers["Authorization"] = login
+        raise Unavailable(f"more than {MOST_REDIRECTS} redirects", passing=False)
+
+    def _get(self, session: _Session, url: str, headers: dict[str, str]) -> requests.Response:
+        def get() -> requests.Response:
             return session.get(url, stream=True, timeout=self.timeout, headers=headers)
+
+        try:
+            return _in_time(get, self.answer_time)
         except requests.RequestException:
             raise
-        except OSError as error:  # the certificates that REQUESTS_CA_BUNDLE names are not there
+        except (OSError, ValueError) as error:  # no certificates where REQUESTS_CA_BUNDLE says, a .netrc in no encoding
             raise Unavailable(one_line(error), passing=False) from error
 
     def _check_whole(self, answer: requests.Response, size: int | None) -> None:
         if answer.status_code != 200:
             raise self._refused(answer)
-        length = answer.headers.get("Content-Length", "")
-        if size is not None and length.isdecimal() and int(length) != size and not _is_encoded(answer):
-            raise WrongLength(size, int(length))
+        length = _length(answer)
+        if size is not None and length is not None and length != size and not _is_encoded(answer):
+            raise WrongLength(size, length)
 
     def _refused(self, answer: requests.Response) -> Unavailable:
         status, headers = answer.status_code, answer.headers
-        words = f"HTTP status {status} {answer.reason or ''}".rstrip()
+        words = f"HTTP status {status} {_printable(answer.reason or '')}".rstrip()
         passing = status in (408, 425, 429) or 500 <= status < 600
         wait = retry_after(headers.get("Retry-After", ""), headers.get("Date"), self.now())
         if passing and wait > LONGEST_WAIT:
             return Unavailable(f"{words}, and not to be asked again for {wait:.0f} seconds", passing=False)
         return Unavailable(words, passing, wait)
 
-    def _chunks(self, answer: requests.Response) -> Iterator[bytes]:
+    def _chunks(self, answer: requests.Response, decoded: bool) -> Iterator[bytes]:
         pace = self.pace()
-        encoded = _is_encoded(answer)
         with _reachable():
-            while chunk := answer.raw.read1(CHUNK, decode_content=encoded):
+            while chunk := answer.raw.read1(CHUNK, decode_content=decoded):
                 pace.add(len(chunk))
                 yield chunk
 
 
+def _in_time(get: Callable[[], requests.Response], seconds: float) -> requests.Response:
+    """What `get` returns or raises; Unavailable if that takes longer: it is then left to itself."""
+    outcomes: queue.SimpleQueue[tuple[requests.Response | None, Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcomes.put((get(), None))
+        except Exception as error:  # raised again for the one who waits
+            outcomes.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise Unavailable(f"no whole answer in {seconds:.0f} seconds", passing=True) from None
+    if error is not None:
+        raise error
+    assert answer is not None
+    return answer
+
+
+def _redirected(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError as error:
+        raise Unavailable(f"redirected to no address: {one_line(error)}", passing=False) from error
+
+
+def _length(answer: requests.Response) -> int | None:
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if LENGTH.fullmatch(text) else None
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _goes_on(answer: requests.Response, start: int, size: int | None) -> bool:
     """Whether this is, and says that it is, what was asked for: the same file from `start` on."""
-    said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
+    said = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "").strip())
     if answer.status_code != 206 or said is None or _is_encoded(answer):
         return False
     total = None if said[2] == "*" else int(said[2])

@@ -50,7 +50,7 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:map", _StrictLoader.construct_s
 def parse(raw: bytes, where: str) -> Any:
     """The one document in `raw`: Mapping, list, str, int, float, bool, None, or an odd value of YAML's."""
     if len(raw) > MOST_BYTES:
-        raise Problem(f"{where}: expected at most {MOST_BYTES} bytes, got {len(raw)}")
+        raise Problem(f"{where}: expected at most {MOST_BYTES} bytes, got more")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 import hashlib
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from omz_model_tools.descriptor import ModelFile
 from omz_model_tools.problem import Problem
@@ -23,6 +24,11 @@ class Missing(Untrue):
         super().__init__("expected a downloaded file, got none")
 
 
+class Unreadable(Untrue):
+    def __init__(self) -> None:
+        super().__init__("expected a file that may be read, got one that may not")
+
+
 class TooLong(Untrue):
     def __init__(self, expected: int) -> None:
         super().__init__(f"file is longer than expected ({expected} B)")
@@ -37,7 +43,7 @@ class WrongLength(Untrue):
     """What a source announces, before it gave a byte."""
 
     def __init__(self, expected: int, announced: int) -> None:
-        super().__init__(f"expected a file of {expected} B, got one of {announced} B announced")
+        super().__init__(f"expected a file of {expected} B, got one of {announced} B")
 
 
 class HashMismatch(Untrue):
@@ -84,10 +90,17 @@ def check(path: Path, file: ModelFile) -> None:
     if file.size is not None and size > file.size:
         raise TooLong(file.size)
     tally = Tally(file)
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         while chunk := stream.read(CHUNK):
             tally.add(chunk)
     tally.check()
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except PermissionError:
+        raise Unreadable from None
 
 
 def fault(path: Path, file: ModelFile) -> Untrue | None:

@@ -46,11 +46,14 @@ def add_selection(parser: argparse.ArgumentParser, verb: str, what: str = "model
 
 
 def add_folder(parser: argparse.ArgumentParser, short: str, long: str, what: str) -> None:
+    told = f"{what} (default: the current directory)"
+    parser.add_argument(short, long, type=_folder, metavar="DIR", default="", help=told)
+
+
+def _folder(text: str) -> Path:
+    """Who names another folder needs no current one, which may have been deleted."""
     with disk_problems(Path("current directory")):
-        default = Path.cwd()
-    parser.add_argument(
-        short, long, type=Path, metavar="DIR", default=default, help=f"{what} (default: the current directory)"
-    )
+        return Path(text) if text else Path.cwd()
 
 
 def selected(
@@ -75,8 +78,17 @@ def selected_of(
             Report(sys.stdout, sys.stderr).line(entry.name)
         return None
     if not args.all:
-        entries = select(kind, entries, patterns_of(args.list) if args.name is None else args.name.split(","))
+        entries = select(kind, entries, _patterns(args))
     return [_read(entry) for entry in entries]
+
+
+def _patterns(args: argparse.Namespace) -> list[str]:
+    if args.name is not None:
+        return args.name.split(",")  # type: ignore[no-any-return]
+    patterns = patterns_of(args.list)
+    if not patterns:
+        print(f"{args.list}: no patterns in it, so nothing is chosen", file=sys.stderr)
+    return patterns
 
 
 def _read(entry: Entry[T]) -> T | Unreadable:

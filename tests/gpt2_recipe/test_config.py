@@ -87,6 +87,43 @@ def test_the_end_of_text_is_known_only_where_it_is_given_or_the_vocabulary_is_gp
     assert read(eos_token_id=None).eos_token_id is None
 
 
+def test_gpt2s_end_of_text_in_a_smaller_vocabulary_is_transformers_default_and_means_nothing(read):
+    assert read(vocab_size=300, eos_token_id=50256).eos_token_id is None
+    assert read(vocab_size=300, eos_token_id=[50256]).eos_token_id is None
+    assert read(vocab_size=60000, eos_token_id=50256).eos_token_id == 50256
+
+
+def test_of_several_ends_of_text_the_first_is_taken(read):
+    assert read(eos_token_id=[7, 50256]).eos_token_id == 7
+
+
+def test_what_transformers_5_writes_is_read(read):
+    written = {
+        "architectures": ["GPT2LMHeadModel"],
+        "dtype": "float32",
+        "model_type": "gpt2",
+        "n_inner": None,
+        "pad_token_id": None,
+        "reorder_and_upcast_attn": False,
+        "scale_attn_by_inverse_layer_idx": False,
+        "scale_attn_weights": True,
+        "tie_word_embeddings": True,
+        "transformers_version": "5.23.0",
+        "use_cache": True,
+    }
+    assert read(**written) == GPT2
+
+
+@pytest.mark.parametrize("architectures", [None, [], ["GPT2LMHeadModel"], ["GPT2Model"], "x"])
+def test_a_config_without_model_type_may_name_a_gpt2(read, architectures):
+    assert read(architectures=architectures) == GPT2
+
+
+def test_another_architecture_is_named(read):
+    assert 'expected "gpt2", got "llama"' in refusal(read, model_type="llama", hidden_size=64)
+    assert "expected GPT2LMHeadModel, got LlamaForCausalLM" in refusal(read, architectures=["LlamaForCausalLM"])
+
+
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh"])
 def test_the_gelus_are_implemented(read, name):
     assert read(activation_function=name) == replace(GPT2, activation_function=name)
@@ -131,7 +168,9 @@ def test_the_gelus_are_implemented(read, name):
         ("eos_token_id", 50257),
         ("eos_token_id", "50256"),
         ("eos_token_id", True),
-        ("eos_token_id", [50256]),
+        ("eos_token_id", []),
+        ("eos_token_id", [50257]),
+        ("eos_token_id", ["50256"]),
     ],
 )
 def test_a_field_that_is_broken_or_not_implemented_is_refused_by_name(read, name, value):

@@ -69,6 +69,27 @@ def test_a_head_without_the_prefix_beside_prefixed_weights_is_what_transformers_
     assert load(toy, bare_head).keys() == toy.state.keys()
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "base_model.model."])
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_what_a_trainers_wrapper_put_before_every_name_is_dropped(load, wrapper, prefix):
+    toy = replace(TOY, tied=False, masks=True)
+
+    def wrap(tensors):
+        for name in [*tensors]:
+            outer = wrapper if name == "lm_head.weight" else wrapper + prefix
+            tensors[outer + name] = tensors.pop(name)
+
+    assert load(toy, wrap).keys() == toy.state.keys()
+
+
+def test_two_models_in_one_file_are_refused(load):
+    def double(tensors):
+        for name in [*tensors]:
+            tensors[f"ema.{name}"] = tensors[name]
+
+    assert "extra: ema.h.0.attn.c_attn.bias" in refusal(load, TOY, double)
+
+
 def test_expected_shapes_add_up_to_the_published_number_of_parameters(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     shapes = expected_shapes(read_config(tmp_path / "config.json"))

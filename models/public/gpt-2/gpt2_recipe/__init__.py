@@ -1,34 +1,58 @@
-"""The gpt2 recipe: a folder with config.json and model.safetensors becomes an ov.Model.
+"""The gpt2 recipe: the folder of a checkpoint becomes an ov.Model.
 
+Hugging Face's (config.json with safetensors or a pytorch_model.bin, in one file or in shards) or OpenAI's.
 It knows nothing of descriptors, of downloads, or of where an IR is written: omz_model_tools finds it by the entry
-point `gpt2` of the group omz_model_tools.recipes and uses `convert` and `Problem`.
+point `gpt2` of the group omz_model_tools.recipes and uses `convert`, `describe` and `Problem`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import openvino as ov
 
 from gpt2_recipe.config import GPT2Config, read_config
 from gpt2_recipe.graph import build
+from gpt2_recipe.memory import check_memory
 from gpt2_recipe.problem import Problem
-from gpt2_recipe.weights import load_weights
+from gpt2_recipe.source import Source, open_source
+from gpt2_recipe.tokenizer_files import COMPANIONS, Companion, tokenizer_files
+from gpt2_recipe.weights import match_weights, widened_bytes
 
-__all__ = ["COMPANIONS", "Conversion", "GPT2Config", "Problem", "convert", "read_config"]
+__all__ = [
+    "COMPANIONS",
+    "Companion",
+    "Conversion",
+    "Description",
+    "GPT2Config",
+    "Problem",
+    "convert",
+    "describe",
+    "read_config",
+]
 
-WEIGHTS = "model.safetensors"
-COMPANIONS = ("vocab.json", "merges.txt")
-"""The tokenizer's files, which lie beside the IR so that its path alone is enough to use it."""
+ONE_FILE = (".safetensors", ".bin")
+FACTS = "omz_gpt2"
+"""The section of rt_info."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a recipe makes: the model, the files to copy beside it, and the facts for its rt_info."""
+    """What a recipe makes: the model, the files to lay beside it, the facts for its rt_info, and notes for the user."""
 
     model: ov.Model
-    companions: list[Path]
+    companions: list[Path | Companion]
     facts: dict[str, dict[str, str | int]]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What belongs to a checkpoint's model, whoever makes the IR of it: as in Conversion, without the model."""
+
+    companions: list[Path | Companion]
+    facts: dict[str, dict[str, str | int]]
+    notes: list[str] = field(default_factory=list)
 
 
 def convert(folder: Path, checksums: Mapping[str, str] | None = None) -> Conversion:
@@ -37,16 +61,30 @@ def convert(folder: Path, checksums: Mapping[str, str] | None = None) -> Convers
     checksums: SHA-256 by file name, as far as it is known of the files that lie there: nothing is hashed here.
     Raises Problem for a folder that is incomplete, damaged, or not a GPT-2 that is implemented.
     """
-    config = read_config(folder / "config.json")
-    weights = load_weights(folder / WEIGHTS, config)
-    companions = [folder / name for name in COMPANIONS if (folder / name).exists()]
-    facts = _facts(config, (checksums or {}).get(WEIGHTS))
-    return Conversion(build(config, weights), companions, {"omz_gpt2": facts})
+    source = open_source(folder)
+    weights = match_weights(source.path, source.tensors, source.config)
+    check_memory(source.path, widened_bytes(weights))
+    about = _describe(folder, source, checksums or {})
+    facts = {FACTS: {"recipe": "gpt2", **about.facts[FACTS]}}
+    return Conversion(build(source.config, weights), about.companions, facts, about.notes)
+
+
+def describe(folder: Path, checksums: Mapping[str, str] | None = None) -> Description:
+    """Describe the model of a checkpoint folder without building it.
+
+    It has no fact `recipe`: that one says that the recipe built the graph.
+    """
+    return _describe(folder, open_source(folder), checksums or {})
+
+
+def _describe(folder: Path, source: Source, checksums: Mapping[str, str]) -> Description:
+    files = tokenizer_files(folder, source.config.vocab_size)
+    known = checksums.get(source.path.name) if source.path.suffix in ONE_FILE else None
+    return Description(files.companions, {FACTS: _facts(source.config, known)}, files.notes)
 
 
 def _facts(config: GPT2Config, source_sha256: str | None) -> dict[str, str | int]:
     facts: dict[str, str | int] = {
-        "recipe": "gpt2",
         "n_positions": config.n_positions,
         "vocab_size": config.vocab_size,
     }

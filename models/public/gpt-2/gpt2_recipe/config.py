@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt2_recipe.problem import Problem
+from gpt2_recipe.json_file import read_object
+from gpt2_recipe.problem import Problem, one_line
 
 ACTIVATIONS = {"gelu_new": "TANH", "gelu_pytorch_tanh": "TANH", "gelu": "ERF"}
 """activation_function -> approximation_mode of OpenVINO's Gelu."""
 
 ONLY_IMPLEMENTED = {
-    "model_type": "gpt2",
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
@@ -26,6 +26,8 @@ ONLY_IMPLEMENTED = {
 """Fields with the one value that is implemented, which is also the value of an absent field."""
 
 MOST_LAYERS = 1000
+GPT2_EOS = 50256
+"""GPT2Config's default for eos_token_id."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ def read_config(path: Path) -> GPT2Config:
 
     Raises Problem when it is missing, broken, or asks for what is not implemented.
     """
-    fields = _read_object(path)
+    return config_of(path, read_object(path))
+
+
+def config_of(path: Path, fields: dict[str, Any]) -> GPT2Config:
+    """Check the fields of a config.json, and fill in what is absent; `path` is only named in complaints."""
+    _refuse_other_architectures(path, fields)
     for name, expected in ONLY_IMPLEMENTED.items():
         found = fields.get(name, expected)
         if type(found) is not type(expected) or found != expected:
@@ -57,18 +64,18 @@ def read_config(path: Path) -> GPT2Config:
                 f'{path}: "{name}": expected {json.dumps(expected)}, got {json.dumps(found)}; '
                 "the gpt2 recipe does not implement anything else"
             )
-    n_embd = _positive_int(path, fields, "n_embd", 768)
-    n_head = _positive_int(path, fields, "n_head", 12)
+    n_embd = positive_int(path, fields, "n_embd", 768)
+    n_head = positive_int(path, fields, "n_head", 12)
     if n_embd % n_head:
         raise Problem(f'{path}: "n_head": expected a divisor of n_embd {n_embd}, got {n_head}')
-    vocab_size = _positive_int(path, fields, "vocab_size", 50257)
+    vocab_size = positive_int(path, fields, "vocab_size", 50257)
     return GPT2Config(
         vocab_size=vocab_size,
-        n_positions=_positive_int(path, fields, "n_positions", 1024),
+        n_positions=positive_int(path, fields, "n_positions", 1024),
         n_embd=n_embd,
         n_layer=_n_layer(path, fields),
         n_head=n_head,
-        n_inner=4 * n_embd if fields.get("n_inner") is None else _positive_int(path, fields, "n_inner", 0),
+        n_inner=4 * n_embd if fields.get("n_inner") is None else positive_int(path, fields, "n_inner", 0),
         layer_norm_epsilon=_epsilon(path, fields),
         activation_function=_activation(path, fields),
         tie_word_embeddings=_boolean(path, fields, "tie_word_embeddings", True),
@@ -76,19 +83,23 @@ def read_config(path: Path) -> GPT2Config:
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_bytes())
-    except OSError as error:
-        raise Problem(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise Problem(f"{path}: is not JSON: {error}; fetch it again") from None
-    if not isinstance(fields, dict):
-        raise Problem(f"{path}: expected a JSON object, got {type(fields).__name__}")
-    return fields
+def _refuse_other_architectures(path: Path, fields: dict[str, Any]) -> None:
+    found = fields.get("model_type", "gpt2")
+    if found != "gpt2":
+        raise Problem(
+            f'{path}: "model_type": expected "gpt2", got {json.dumps(found)}; this recipe converts GPT-2 alone'
+        )
+    architectures = fields.get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    if "model_type" not in fields and names and not str(names[0]).startswith("GPT2"):
+        raise Problem(
+            f'{path}: "architectures": expected GPT2LMHeadModel, got {one_line(names[0])}; '
+            "this recipe converts GPT-2 alone"
+        )
 
 
-def _positive_int(path: Path, fields: dict[str, Any], name: str, default: int) -> int:
+def positive_int(path: Path, fields: dict[str, Any], name: str, default: int) -> int:
+    """Return a field that counts something; `default` stands for an absent one."""
     value = fields.get(name, default)
     if type(value) is not int or value < 1:
         raise Problem(f'{path}: "{name}": expected a positive integer, got {value!r}')
@@ -96,7 +107,7 @@ def _positive_int(path: Path, fields: dict[str, Any], name: str, default: int) -
 
 
 def _n_layer(path: Path, fields: dict[str, Any]) -> int:
-    value = _positive_int(path, fields, "n_layer", 12)
+    value = positive_int(path, fields, "n_layer", 12)
     if value > MOST_LAYERS:  # the names of a billion layers' weights fill the memory
         raise Problem(f'{path}: "n_layer": expected at most {MOST_LAYERS}, got {value}')
     return value
@@ -124,7 +135,11 @@ def _activation(path: Path, fields: dict[str, Any]) -> str:
 
 
 def _eos_token_id(path: Path, fields: dict[str, Any], vocab_size: int) -> int | None:
-    value = fields.get("eos_token_id", 50256 if vocab_size == 50257 else None)
+    value = fields.get("eos_token_id", GPT2_EOS if vocab_size == 50257 else None)
+    if isinstance(value, list) and value:  # transformers ends a text at any of them, we at the first
+        value = value[0]
+    if type(value) is int and value == GPT2_EOS >= vocab_size:
+        return None  # transformers writes GPT-2's whatever the vocabulary
     if value is not None and (type(value) is not int or not 0 <= value < vocab_size):
         raise Problem(f'{path}: "eos_token_id": expected a token id below {vocab_size} or null, got {value!r}')
     return value

@@ -4,6 +4,7 @@ Names and shapes: the checkpoints of openai-community/gpt2 and what transformers
 models/public/gpt-2).
 """
 
+import math
 import re
 from pathlib import Path
 from typing import TypeAlias
@@ -45,12 +46,17 @@ def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
 
 
 def load_weights(path: Path, config: GPT2Config) -> Weights:
-    """Return the weights of a model.safetensors; `lm_head.weight` is among them only where it is not tied.
+    """Return the weights of a model.safetensors, as `match_weights` does."""
+    return match_weights(path, read_tensors(path), config)
+
+
+def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
+    """Return a GPT-2's tensors by their names; `lm_head.weight` is among them only where it is not tied.
 
     Raises Problem, with the list of what is missing, extra, misshapen or of another dtype, unless every name and
-    shape is the one config.json asks for.
+    shape is the one the configuration asks for; `path` is only named in it.
     """
-    found = _published(path, read_tensors(path))
+    found = _published(path, tensors)
     shapes = expected_shapes(config)
     if "lm_head.weight" in found or not config.tie_word_embeddings:
         shapes["lm_head.weight"] = shapes["wte.weight"]
@@ -60,16 +66,28 @@ def load_weights(path: Path, config: GPT2Config) -> Weights:
     return found
 
 
+def widened_bytes(weights: Weights) -> int:
+    """Return the memory that weights take which are not stored as F32, and so are no views of their file."""
+    return sum(4 * math.prod(tensor.shape) for tensor in weights.values() if tensor.dtype != "F32")
+
+
 def _published(path: Path, tensors: Weights) -> Weights:
     """Return the weights under their names without a prefix; mask buffers are left out."""
+    wrapper = _wrapper(tensors)
     found: Weights = {}
     for stored_name, tensor in tensors.items():
-        name = stored_name.removeprefix("transformer.")
+        name = stored_name.removeprefix(wrapper).removeprefix("transformer.")
         if name in found:
             raise Problem(f"{path}: expected {one_line(name)} once, got it with and without the prefix transformer.")
         if not MASK_BUFFER.fullmatch(name):
             found[name] = tensor
     return found
+
+
+def _wrapper(tensors: Weights) -> str:
+    """Return what a trainer's wrapper put before every name, such as `module.` or `_orig_mod.`; mostly nothing."""
+    embeddings = [name.removesuffix("wte.weight") for name in tensors if name.endswith("wte.weight")]
+    return embeddings[0].removesuffix("transformer.") if len(embeddings) == 1 else ""
 
 
 def _match_or_stop(path: Path, found: Weights, shapes: dict[str, tuple[int, ...]]) -> None:

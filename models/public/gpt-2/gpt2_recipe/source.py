@@ -1,0 +1,46 @@
+"""Which files of a folder are its weights, and who reads them; it knows neither names nor shapes of weights."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2_recipe.checkpoint import StoredTensor, read_tensors
+from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.openai import HPARAMS, latest_prefix, read_hparams, read_openai
+from gpt2_recipe.problem import Problem
+from gpt2_recipe.sharded import read_sharded
+from gpt2_recipe.torch_file import read_torch
+
+READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
+    "model.safetensors": read_tensors,
+    "model.safetensors.index.json": lambda path: read_sharded(path, read_tensors),
+    "pytorch_model.bin": read_torch,
+    "pytorch_model.bin.index.json": lambda path: read_sharded(path, read_torch),
+}
+"""The first of these that lies in a folder is read."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint as it is stored: `path` is the file that a complaint is about."""
+
+    config: GPT2Config
+    path: Path
+    tensors: dict[str, StoredTensor]
+
+
+def open_source(folder: Path) -> Source:
+    """Read the configuration of a folder, map its weights.
+
+    Raises Problem for a folder that is no checkpoint, or whose files are incomplete or damaged.
+    """
+    if os.path.lexists(folder / HPARAMS) and not os.path.lexists(folder / "config.json"):
+        config, prefix = read_hparams(folder / HPARAMS), latest_prefix(folder)
+        return Source(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
+    config = read_config(folder / "config.json")
+    for name, read in READERS.items():
+        if os.path.lexists(folder / name):
+            return Source(config, folder / name, read(folder / name))
+    first, *others = READERS
+    raise Problem(f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}")

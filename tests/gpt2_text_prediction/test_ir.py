@@ -145,7 +145,9 @@ KINDS = {
     "two outputs": simple([([-1, -1], np.int64)], lambda a: [one_hot(a), ops.convert(a, "f32")]),
     "no input": simple([], lambda: ops.constant(np.zeros((1, 1, 5), np.float32))),
     "pictures": simple([([1, 3, 8, 8], np.float32)], ops.relu),
-    "ids of rank 3": simple([([-1, 1, -1], np.int64)], one_hot),
+    "two sequences at once": simple([([-1, 2, -1], np.int64)], one_hot),
+    "ids of rank 4": simple([([-1, 1, 1, -1], np.int64)], one_hot),
+    "hidden states before the logits": simple([([-1, 1, -1], np.int64)], lambda a: [ops.convert(a, "f32"), one_hot(a)]),
     "ids of rank 1": simple([([-1], np.int64)], one_hot),
     "ids of unknown rank": simple([("...", np.int64)], one_hot),
     "fractional ids": simple([([-1, -1], np.float32)], lambda a: one_hot(ops.convert(a, "i64"))),
@@ -160,6 +162,13 @@ def test_a_model_of_another_kind_is_refused(tmp_path, kind):
     message = refusal(path)
     assert message.startswith(f"{path}: expected ")
     assert "got" in message
+
+
+@pytest.mark.parametrize("shape", [[-1, 1, -1], [-1, -1, ov.Dimension(1, 7)], [1, 1, 7]], ids=str)
+def test_ids_and_outputs_as_the_onnx_model_zoo_has_them(tmp_path, shape):
+    model = simple([(shape, np.int64)], lambda a: [one_hot(a), ops.convert(a, "f32")])
+    ir = read_ir(ov.Core(), save(model, tmp_path / "zoo.xml"))
+    assert (ir.n_positions, ir.vocab_size) == (None if shape[2] == -1 else 7, 5)
 
 
 def test_a_vocabulary_of_unknown_size_is_refused(tmp_path):

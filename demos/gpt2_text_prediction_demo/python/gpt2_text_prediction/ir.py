@@ -16,7 +16,10 @@ FACTS = "omz_gpt2"
 
 @dataclass(frozen=True)
 class IR:
-    """A language model of one input, token ids [B, L], and one output, logits [B, L, vocab_size]."""
+    """A language model of one input, token ids [B, L], and one output, logits [B, L, vocab_size].
+
+    Or as the ONNX Model Zoo has them: ids [B, S, L], logits [B, S, L, vocab_size] first among the outputs.
+    """
 
     path: Path
     model: ov.Model
@@ -35,21 +38,23 @@ def read_ir(core: ov.Core, path: Path) -> IR:
         model = core.read_model(path)
     except RuntimeError as error:
         raise Problem(f"{path}: OpenVINO cannot read it as a model: {last_line(error)}") from None
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    zoo = len(model.inputs) == 1 and model.input(0).partial_shape.rank == ov.Dimension(3)
+    if len(model.inputs) != 1 or (len(model.outputs) != 1 and not zoo):
         raise Problem(
             f"{path}: expected a model with one input and one output, got {len(model.inputs)} and "
             f"{len(model.outputs)}; convert a text prediction model with omz_converter"
         )
     ids, logits = model.input(0), model.output(0)
     if not _is_language_model(ids, logits):
+        letters = "B, S, L" if zoo else "B, L"
         raise Problem(
-            f"{path}: expected token ids [B, L] in and logits [B, L, vocabulary] out, got "
+            f"{path}: expected token ids [{letters}] in and logits [{letters}, vocabulary] out, got "
             f"{ids.element_type.get_type_name()} {ids.partial_shape} and "
             f"{logits.element_type.get_type_name()} {logits.partial_shape}"
         )
-    vocab_size = logits.partial_shape[2].get_length()
+    vocab_size = logits.partial_shape[-1].get_length()
     eos_token_id = _fact(model, "eos_token_id")
-    bounds = [ids.partial_shape[1].get_max_length(), _fact(model, "n_positions")]  # -1: the shape has none
+    bounds = [ids.partial_shape[-1].get_max_length(), _fact(model, "n_positions")]  # -1: the shape has none
     return IR(
         path=path,
         model=model,
@@ -94,13 +99,15 @@ def _check_weights(path: Path) -> None:
 
 
 def _is_language_model(ids: Any, logits: Any) -> bool:
+    shape = ids.partial_shape
     return (
         ids.element_type in (ov.Type.i64, ov.Type.i32)
         and logits.element_type.is_real()
-        and ids.partial_shape.rank == ov.Dimension(2)
-        and all(dimension.get_max_length() != 0 for dimension in ids.partial_shape)  # the CPU plugin dies of it
-        and logits.partial_shape.rank == ov.Dimension(3)
-        and logits.partial_shape[2].is_static
+        and shape.rank in (ov.Dimension(2), ov.Dimension(3))
+        and all(dimension.get_max_length() != 0 for dimension in shape)  # the CPU plugin dies of it
+        and (len(shape) == 2 or shape[1].compatible(ov.Dimension(1)))
+        and logits.partial_shape.rank == ov.Dimension(len(shape) + 1)
+        and logits.partial_shape[-1].is_static
     )
 
 

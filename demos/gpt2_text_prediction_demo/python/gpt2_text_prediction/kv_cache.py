@@ -74,7 +74,8 @@ def _find_anchors(model: ov.Model) -> tuple[list[Node], Node]:
     """Return the attention ops in the order of their blocks and the Range that counts positions."""
     if len(model.get_parameters()) != 1 or len(model.get_results()) != 1 or model.get_variables():
         raise NoCachePossible("expected a stateless graph with one input and one output")
-    if not all(dimension.is_dynamic for dimension in model.input(0).partial_shape):
+    shape = model.input(0).partial_shape
+    if len(shape) != 2 or not all(dimension.is_dynamic for dimension in shape):
         raise NoCachePossible("expected an input whose numbers of rows and tokens are free")
     ordered = model.get_ordered_ops()
     attentions = [op for op in ordered if op.get_type_name() == "ScaledDotProductAttention"]

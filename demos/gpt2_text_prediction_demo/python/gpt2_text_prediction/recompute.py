@@ -1,6 +1,7 @@
 """The back end of a model without a cache: every step runs every row from its first token.
 
-Rows are padded on the right, which the causal mask hides; a model of a fixed shape is given just that shape.
+Rows are padded on the right, which the causal mask hides; a model of a fixed shape is given just that shape. One of
+the ONNX Model Zoo, whose ids are [B, S, L], is given one row at a time: [1, 1, L], as the zoo's own data is.
 Letters: B rows, L the longest row, V vocabulary.
 """
 
@@ -20,9 +21,10 @@ class Recompute:
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
-        batch, length = compiled.input(0).partial_shape
+        batch, *sequences, length = compiled.input(0).partial_shape
         self._dtype = compiled.input(0).element_type.to_dtype()
-        self._rows_at_once = batch.get_length() if batch.is_static else None
+        self._sequences = (1,) * len(sequences)
+        self._rows_at_once = batch.get_length() if batch.is_static else 1 if sequences else None
         self._length = length.get_length() if length.is_static else None
 
     def step(self, rows: Sequence[Row]) -> tuple[list[Logits], list[None]]:
@@ -37,9 +39,11 @@ class Recompute:
         ids = np.zeros((self._rows_at_once or len(rows), self._length or max(map(len, whole))), self._dtype)
         for i, tokens in enumerate(whole):
             ids[i, : len(tokens)] = tokens
-        logits = self._request.infer([ids], share_inputs=True, share_outputs=True)[0]  # [B, L, V]
-        if logits.shape[:2] != ids.shape:
-            raise Problem(f"expected logits for each of {list(ids.shape)} tokens, got {list(logits.shape)}")
+        given = ids.reshape(len(ids), *self._sequences, -1)
+        logits = self._request.infer([given], share_inputs=True, share_outputs=True)[0]  # [B, L, V] or [B, 1, L, V]
+        if logits.shape[:-1] != given.shape:
+            raise Problem(f"expected logits for each of {list(given.shape)} tokens, got {list(logits.shape)}")
+        logits = logits.reshape(*ids.shape, -1)
         picked = []
         for i, (row, tokens) in enumerate(zip(rows, whole, strict=True)):
             first = len(tokens) - len(row.tokens)

@@ -1,0 +1,37 @@
+"""A text as inputs for omz_quantizer to calibrate with; found by the entry point of the recipe it serves."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.ir import read_ir
+from gpt2_text_prediction.problem import Problem, readable
+from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+
+__all__ = ["Problem", "inputs"]
+
+WINDOW = 256
+MOST_WINDOWS = 64
+
+
+def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, L]
+    """Return windows of the text's tokens that do not overlap, at most MOST_WINDOWS, spread over all of it.
+
+    Raises Problem for a text that cannot be read or is too short, and for an IR without its vocabulary.
+    """
+    with readable(text):
+        raw = text.read_bytes()
+    try:
+        words = raw.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(f"{text}: expected UTF-8, got the byte 0x{raw[error.start]:02x} at {error.start}") from None
+    tokens = GPT2Tokenizer(*find_tokenizer_files(ir, None, None)).encode(words)
+    length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
+    if len(tokens) < length:
+        raise Problem(f"{text}: expected at least {length} tokens to calibrate with, got {len(tokens)}")
+    count = min(MOST_WINDOWS, len(tokens) // length)
+    starts = np.linspace(0, len(tokens) - length, count).astype(int)
+    return [np.array([tokens[start : start + length]], np.int64) for start in starts]

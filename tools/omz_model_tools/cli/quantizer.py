@@ -1,0 +1,87 @@
+"""omz_quantizer: converted models, with their weights compressed."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from omz_model_tools.cli.selection import add_folder, add_selection, each, selected
+from omz_model_tools.guard import guarded
+from omz_model_tools.problem import Problem
+from omz_model_tools.quantize import QUANTIZED, FourBits, Quantizer, load_calibration, load_compress
+from omz_model_tools.report import Report
+
+
+def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
+    """omz_quantizer; `roots` as for the downloader."""
+    return guarded(lambda: _quantize(argv, roots))
+
+
+def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    models = selected(parser, args, roots)
+    if models is None:
+        return 0
+    report = Report(sys.stdout, sys.stderr)
+    work = Quantizer(
+        model_dir=args.model_dir,
+        output_dir=args.output_dir or args.model_dir,
+        precisions=_precisions(args.precisions),
+        report=report,
+        compress=_no_compress if args.dry_run else load_compress(),
+        load_calibration=load_calibration,
+        four_bits=FourBits(
+            group_size=args.group_size,
+            ratio=args.ratio,
+            all_layers=args.all_layers,
+            calibration_text=args.calibration_text,
+            awq=args.awq,
+            scale_estimation=args.scale_estimation,
+        ),
+        dry_run=args.dry_run,
+    )
+    return each(models, work.quantize, report)
+
+
+def _no_compress(*_: object) -> object:
+    raise AssertionError("a dry run compresses nothing")
+
+
+def _precisions(text: str) -> list[str]:
+    found = text.split(",")
+    unknown = sorted(set(found) - set(QUANTIZED))
+    if unknown:
+        raise Problem(f"Unknown precisions specified: {', '.join(unknown)}; expected some of {', '.join(QUANTIZED)}.")
+    return list(dict.fromkeys(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="omz_quantizer", description="Compress the weights of converted models to 8 or 4 bits."
+    )
+    add_selection(parser, "quantize")
+    add_folder(parser, "--model_dir", "--model-dir", "root of the directory tree with the converted models")
+    output = "root of the directory tree to place quantized models into (default: the model directory)"
+    parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", help=output)
+    wanted = f"make only these of {', '.join(QUANTIZED)} (default: %(default)s)"
+    parser.add_argument("--precisions", metavar="PREC[,PREC...]", default="FP16-INT8,FP16-INT4", help=wanted)
+    dry_run = "print what would be quantized, without reading or writing a model"
+    parser.add_argument("--dry_run", action="store_true", help=dry_run)
+    parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # as of omz_converter
+    _add_four_bits(parser.add_argument_group("INT4"))
+    return parser
+
+
+def _add_four_bits(group: argparse._ArgumentGroup) -> None:
+    size = "weights of a channel that share a scale, -1 for all of them (default: %(default)s)"
+    group.add_argument("--group_size", type=int, metavar="N", default=64, help=size)
+    ratio = "the share of the inner layers that becomes INT4, the rest being INT8 (default: %(default)s)"
+    group.add_argument("--ratio", type=float, metavar="R", default=1.0, help=ratio)
+    everything = "make embeddings and head INT4 too, which else are INT8"
+    group.add_argument("--all_layers", action="store_true", help=everything)
+    text = "a text to see the model at work on, for --awq, --scale_estimation and the choice of --ratio"
+    group.add_argument("--calibration_text", type=Path, metavar="FILE", help=text)
+    group.add_argument("--awq", action="store_true", help="activation-aware weights: protect those that matter most")
+    estimate = "choose scales by what comes out of each layer"
+    group.add_argument("--scale_estimation", action="store_true", help=estimate)

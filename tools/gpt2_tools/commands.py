@@ -8,3 +8,10 @@ def benchmark() -> int:
     with ends_at_once():
         from gpt2_tools.benchmark import main  # noqa: PLC0415
     return main()
+
+
+def export() -> int:
+    """Run gpt2_export."""
+    with ends_at_once():
+        from gpt2_tools.export import main  # noqa: PLC0415
+    return main()

@@ -19,6 +19,8 @@ import gpt2_recipe
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 END_OF_TEXT = "<|endoftext|>"
+HAS_PAGED_ATTENTION = int(ov.get_version()[:4]) >= 2026
+"""Tried: openvino 2025.0 to 2025.4 have another, 2026.0 and 2026.4 the one that we use."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Conversion:
     model: openvino.Model
     companions: list[Path]
     facts: dict[str, dict[str, str | int]]
+    notes: tuple[str, ...] = ()
 
 
 def convert(folder: Path, checksums: Mapping[str, str]) -> Conversion:

@@ -151,7 +151,7 @@ def test_a_model_of_the_onnx_zoo_is_that_of_the_facts(name: str) -> None:
         assert facts(files[file]) == (length, "sha384", sha384)
         assert [str(source) for source in files[file].sources] == [f"{GPT2}/{file}", f"{OMZ}/{file}"]
     assert (model.framework, model.recipe) == ("onnx", None)
-    assert model.model_optimizer_args == (f"--input_model=$dl_dir/{name}.onnx",)
+    assert model.model_optimizer_args == (f"--input_model=$dl_dir/{name}.onnx", "--input_shape=[?,?,1..1024]")
     (tokens,) = model.input_info
     assert (tokens.name, tokens.shape, ov.Layout(tokens.layout)) == ("input1", None, ov.Layout("[N,?,S]"))
     assert model.license == "https://github.com/onnx/models/blob/main/LICENSE"

@@ -239,7 +239,10 @@ def test_help_explains_every_flag(name: str) -> None:
             *("--num_attempts", "--precisions", "--cache_dir", "--jobs", "--mirror", "--offline"),
             *("--progress_format", "--quiet", "--verify", "--dry_run"),
         },
-        "omz_converter": {"--download_dir", "--precisions", "--verify", "--dry_run"},
+        "omz_converter": {
+            *("--download_dir", "--precisions", "--verify", "--dry_run", "--checkpoint", "--recipe", "--model_name"),
+            *("--route", "--input_shape", "--output", "--python", "--mo", "--add_mo_arg"),
+        },
     }
     assert flags == common | own[name]
 

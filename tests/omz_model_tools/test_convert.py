@@ -23,6 +23,7 @@ from omz_model_tools.convert import LOCK, Converter
 from omz_model_tools.descriptor import Model
 from omz_model_tools.lock import exclusive
 from omz_model_tools.report import Report
+from omz_model_tools.routes import Direct
 
 WEIGHTS = np.array([1.5, -2.0, 1 / 3], np.float32)
 VOCAB = b'{"a": 0}'
@@ -56,8 +57,9 @@ def download(root: Path, weights: np.ndarray = WEIGHTS, vocab: bytes = VOCAB) ->
 
 def convert(root: Path, model: Model, recipe: Any = toy_recipe, **options: Any) -> Run:
     out, err = io.StringIO(), io.StringIO()
-    options = {"precisions": ["FP16", "FP32"], "output_dir": root, **options}
-    work = Converter(root, report=Report(out, err), load_recipe=lambda name: recipe, **options)
+    options = {"precisions": ["FP16", "FP32"], "output_dir": root, "route_of": lambda model: direct, **options}
+    direct = Direct(lambda name: recipe)
+    work = Converter(root, report=Report(out, err), **options)
     return Run(work.convert(model), out.getvalue(), err.getvalue())
 
 
@@ -188,10 +190,13 @@ def test_what_is_skipped(tmp_path: Path) -> None:
     assert convert(tmp_path, ready) == Run(True, "========== Skipping toy (no conversions defined)\n\n", "")
 
 
-def test_a_model_for_model_optimizer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_direct_route_needs_a_recipe(tmp_path: Path, dry_run: bool) -> None:
+    download(tmp_path)
     model = toy_model(tmp_path, recipe=None, framework="onnx", model_optimizer_args=["--input=x"])
-    line = 'expected a "recipe", got arguments for Model Optimizer, which this omz_converter does not run'
-    assert convert(tmp_path, model) == Run(False, "\n", f"########## Error: {model.descriptor}: {line}\n")
+    line = 'expected a "recipe" for --route direct, got none; leave --route out'
+    expected = Run(False, "\n", f"########## Error: {model.descriptor}: {line}\n")
+    assert convert(tmp_path, model, dry_run=dry_run) == expected
 
 
 def test_nothing_was_downloaded(tmp_path: Path) -> None:
@@ -331,7 +336,7 @@ PROGRAM = textwrap.dedent(
 
     def convert(folder, checksums):
         made = toy_recipe.convert(folder, checksums)
-        return SimpleNamespace(model=made.model, facts=made.facts, companions=Slow(made.companions))
+        return SimpleNamespace(model=made.model, facts=made.facts, companions=Slow(made.companions), notes=())
 
     recipe = SimpleNamespace(convert=convert, Problem=toy_recipe.Problem)
     sys.exit(converter(["--all", "-d", str(download), "-o", str(root)], [root / "models"], lambda name: recipe))

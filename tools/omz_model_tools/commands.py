@@ -29,3 +29,17 @@ def data_downloader() -> int:
     with ends_at_once():
         from omz_model_tools.cli import data_downloader as command  # noqa: PLC0415
     return command.data_downloader()
+
+
+def quantizer() -> int:
+    """Run omz_quantizer."""
+    with ends_at_once():
+        from omz_model_tools.cli import quantizer as command  # noqa: PLC0415
+    return command.quantizer()
+
+
+def model_checker() -> int:
+    """Run omz_model_checker."""
+    with ends_at_once():
+        from omz_model_tools.cli import model_checker as command  # noqa: PLC0415
+    return command.model_checker()

@@ -11,15 +11,32 @@ from omz_model_tools.problem import Problem
 GROUP = "omz_model_tools.recipes"
 
 
-class Conversion(Protocol):
-    @property
-    def model(self) -> Any: ...  # openvino.Model
+class Companion(Protocol):
+    """A file to write beside the IR."""
 
     @property
-    def companions(self) -> Sequence[Path]: ...  # files that belong beside the IR
+    def name(self) -> str: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+class Description(Protocol):
+    """What belongs to a model, whoever makes its IR."""
+
+    @property
+    def companions(self) -> Sequence[Path | Companion]: ...  # files that belong beside the IR: to copy, or to write
 
     @property
     def facts(self) -> Mapping[str, Mapping[str, str | int]]: ...  # for the IR's rt_info
+
+    @property
+    def notes(self) -> Sequence[str]: ...  # lines for the user
+
+
+class Conversion(Description, Protocol):
+    @property
+    def model(self) -> Any: ...  # openvino.Model
 
 
 class Recipe(Protocol):
@@ -28,6 +45,8 @@ class Recipe(Protocol):
     Problem: type[Exception]  # what it raises for what the user can mend
 
     def convert(self, folder: Path, checksums: Mapping[str, str]) -> Conversion: ...  # SHA-256 by file name
+
+    def describe(self, folder: Path, checksums: Mapping[str, str]) -> Description: ...  # without building a model
 
 
 def load_recipe(name: str) -> Recipe:

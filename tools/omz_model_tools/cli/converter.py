@@ -5,11 +5,21 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from omz_model_tools.checkpoint_conversion import Checkpoint, CheckpointConverter
 from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
 from omz_model_tools.convert import Converter
+from omz_model_tools.convert_model import ConvertModel
+from omz_model_tools.descriptor import Model
+from omz_model_tools.growth import watch_on
 from omz_model_tools.guard import guarded
+from omz_model_tools.model_optimizer import find_model_optimizer
+from omz_model_tools.onnx_route import Maker, ThroughOnnx
 from omz_model_tools.recipes import Recipe, load_recipe
 from omz_model_tools.report import Report
+from omz_model_tools.routes import Direct, Route
+
+DEFAULT_RECIPE = "gpt2"
+ONNX_FLAGS = ("input_shape", "output", "python", "mo", "add_mo_arg")
 
 
 def converter(
@@ -24,20 +34,73 @@ def converter(
 def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Callable[[str], Recipe]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    if args.checkpoint is not None:
+        return _convert_checkpoint(parser, args, load)
+    _refuse(parser, args, ["recipe", "model_name"], "without --checkpoint")
     models = selected(parser, args, roots)
     if models is None:
         return 0
     report = Report(sys.stdout, sys.stderr)
+    route_of = _route_of(parser, args, report, load)
     work = Converter(
         download_dir=args.download_dir,
         output_dir=args.output_dir or args.download_dir,
         precisions=precisions(args.precisions),
         report=report,
-        load_recipe=load,
+        route_of=route_of,
         dry_run=args.dry_run,
         verify=args.verify,
+        watch=watch_on(sys.stderr),
     )
     return each(models, work.convert, report)
+
+
+def _route_of(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, report: Report, load: Callable[[str], Recipe]
+) -> Callable[[Model], Route]:
+    """Which way a model takes: what --route says, else the direct one where it has a recipe.
+
+    Model Optimizer's flags, and those for what only it and openvino.convert_model do, mean the way through ONNX.
+    """
+    if args.route == "direct":
+        _refuse(parser, args, ONNX_FLAGS, "with --route direct")
+        return lambda model: Direct(load)
+    maker: Maker = ConvertModel()
+    if args.python or args.mo or args.add_mo_arg:
+        maker = find_model_optimizer(report, args.python, args.mo, tuple(args.add_mo_arg))
+    through_onnx = ThroughOnnx(report, load, maker, args.input_shape, args.output)
+    if args.route == "onnx" or any(getattr(args, flag) for flag in ONNX_FLAGS):
+        return lambda model: through_onnx
+    return lambda model: through_onnx if model.recipe is None else Direct(load)
+
+
+def _convert_checkpoint(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, load: Callable[[str], Recipe]
+) -> int:
+    others = ["name", "list", "all", "print_all", "models_dir", "verify", "route", *ONNX_FLAGS]
+    _refuse(parser, args, others, "with --checkpoint")
+    if args.output_dir is None:
+        parser.error("--checkpoint needs -o/--output_dir")
+    checkpoint = Checkpoint(
+        folder=args.checkpoint,
+        name=args.model_name or args.checkpoint.resolve().name,
+        recipe=args.recipe or DEFAULT_RECIPE,
+    )
+    work = CheckpointConverter(
+        output_dir=args.output_dir,
+        precisions=precisions(args.precisions),
+        report=Report(sys.stdout, sys.stderr),
+        dry_run=args.dry_run,
+        watch=watch_on(sys.stderr),
+    )
+    work.convert(checkpoint, load(checkpoint.recipe))
+    return 0
+
+
+def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
+    for flag in flags:
+        if getattr(args, flag):
+            parser.error(f"--{flag} means nothing {why}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add_folder(parser, "-d", "--download_dir", "root of the directory tree with downloaded model files")
     output = "root of the directory tree to place converted files into (default: the download directory)"
     parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", help=output)
+    _add_checkpoint(parser)
     wanted = "run only conversions that produce models with the specified precisions (default: %(default)s)"
     parser.add_argument("--precisions", metavar="PREC[,PREC...]", default="FP16,FP32", help=wanted)
     check = "check the checksums of the downloaded files first"
@@ -53,4 +117,30 @@ def _parser() -> argparse.ArgumentParser:
     dry_run = "print what would be converted, without reading or writing a model"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
     parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # OMZ's alias
+    _add_onnx(parser)
     return parser
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a checkpoint of your own")
+    folder = "convert the checkpoint in this folder instead of a model of the zoo, to OUTPUT_DIR/PREC/MODEL_NAME.xml"
+    group.add_argument("--checkpoint", type=Path, metavar="DIR", help=folder)
+    group.add_argument("--recipe", metavar="RECIPE", help=f"the recipe that reads it (default: {DEFAULT_RECIPE})")
+    group.add_argument("--model_name", metavar="NAME", help="the name of the IR (default: the folder's)")
+
+
+def _add_onnx(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the way through ONNX")
+    route = "direct: by the model's recipe; onnx: by way of an ONNX file (default: direct where there is a recipe)"
+    group.add_argument("--route", choices=["direct", "onnx"], help=route)
+    shape = "shapes of the inputs, such as [1,1024] or [?,1..1024] (default: the descriptor's)"
+    group.add_argument("--input_shape", metavar="SHAPE[,SHAPE...]", help=shape)
+    output = "tensors or nodes that become the outputs, in the model's order (default: the descriptor's, else all)"
+    group.add_argument("--output", metavar="NAME[,NAME...]", help=output)
+    python = "the Python of the environment that has openvino-dev, to make the IR with Model Optimizer"
+    group.add_argument("-p", "--python", type=Path, metavar="PYTHON", help=python)
+    mo = "Model Optimizer's program, mo or mo.py (default: that of PYTHON, else the one on the PATH)"
+    group.add_argument("--mo", type=Path, metavar="MO.PY", help=mo)
+    extra = "one more argument for Model Optimizer, as --add_mo_arg=--ARG; can be given several times"
+    group.add_argument("--add_mo_arg", metavar="ARG", action="append", default=[], help=extra)
+    group.add_argument("--add-mo-arg", dest="add_mo_arg", action="append", help=argparse.SUPPRESS)  # OMZ's alias

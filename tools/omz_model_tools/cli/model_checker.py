@@ -1,0 +1,39 @@
+"""omz_model_checker: a model held against test data in the ONNX Model Zoo's form."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omz_model_tools.guard import guarded
+from omz_model_tools.onnx_test_data import Tolerance, compare, data_sets_in
+from omz_model_tools.report import Report
+
+
+def model_checker(argv: Sequence[str] | None = None) -> int:
+    """omz_model_checker: 1 where an output is not as expected."""
+    return guarded(lambda: _check(_parser().parse_args(argv)))
+
+
+def _check(args: argparse.Namespace) -> int:
+    report = Report(sys.stdout, sys.stderr)
+    tolerance = Tolerance(args.rtol, args.atol)
+    agreed = []
+    for comparison in compare(args.model, data_sets_in(args.test_data), tolerance):
+        report.line(comparison.text())
+        agreed.append(comparison.agrees)
+    report.line(f"{sum(agreed)} of {len(agreed)} outputs agree (rtol {args.rtol:g}, atol {args.atol:g}, on CPU in f32)")
+    return 0 if all(agreed) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    told = "Hold a model against test data in the ONNX Model Zoo's form, on the CPU in f32."
+    parser = argparse.ArgumentParser(prog="omz_model_checker", description=told)
+    model = "an IR (.xml) or an ONNX file; an FP16 IR has rounded weights, and is not expected to agree"
+    parser.add_argument("-m", "--model", required=True, type=Path, metavar="MODEL", help=model)
+    data = "a folder with test_data_set_* folders, or one of these: input_0.pb, ..., output_0.pb, ..."
+    parser.add_argument("--test_data", required=True, type=Path, metavar="DIR", help=data)
+    relative = "how far off a value may be, relative to the one expected (default: %(default)s)"
+    parser.add_argument("--rtol", type=float, metavar="R", default=1e-3, help=relative)
+    parser.add_argument("--atol", type=float, metavar="A", default=1e-5, help="and beyond (default: %(default)s)")
+    return parser

@@ -1,0 +1,30 @@
+"""Model Optimizer's way to write shapes, [1,1024] or [?,1..1024],[2], read into bounds; it knows no library."""
+
+import re
+
+Bounds = tuple[int, int]
+"""The least and the most of a dimension; -1: no bound above."""
+
+
+def parse_shapes(text: str) -> list[list[Bounds]]:
+    """Each shape's dimensions; ValueError for what is no list of shapes."""
+    if not re.fullmatch(r"\[[^][]*\](\s*,\s*\[[^][]*\])*", text.strip()):
+        raise ValueError(text)
+    return [
+        [_bounds(part) for part in re.split(r"\s*,\s*|\s+", inside.strip())]
+        for inside in re.findall(r"\[(.*?)\]", text)
+    ]
+
+
+def _bounds(text: str) -> Bounds:
+    if text in ("?", "-1"):
+        return 0, -1
+    found = re.fullmatch(r"(\d+)|(\d*)\.\.(\d*)", text, flags=re.ASCII)
+    if found is None or text == "..":
+        raise ValueError(text)
+    if found[1]:
+        return int(found[1]), int(found[1])
+    least, most = int(found[2] or 0), int(found[3] or -1)
+    if 0 <= most < least:
+        raise ValueError(text)
+    return least, most

@@ -101,6 +101,13 @@ def test_the_current_folder_and_a_name_of_its_own(run: Run, tmp_path: Path) -> N
     assert sorted(path.name for path in (folder / "x/FP16").iterdir())[1:3] == ["v1.5.bin", "v1.5.xml"]
 
 
+def test_a_link_gives_its_own_name(run: Run, tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    link.symlink_to(TOY.write(tmp_path / "step-1000"))
+    done = run("omz_converter", "--checkpoint", link, "-o", "ir", "--dry_run", "--precisions", "FP16", cwd=tmp_path)
+    assert said(done) == (0, announced(link, Path("ir"), "FP16", name="latest", mark="(DRY RUN) "), "")
+
+
 def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
     folder, out = TOY.write(tmp_path / "my"), tmp_path / "out"
     expected = announced(folder, out, "FP16", "FP32", mark="(DRY RUN) ")

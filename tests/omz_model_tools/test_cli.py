@@ -98,7 +98,8 @@ def test_a_users_mistake_is_one_line(name: str, arguments: list[str], line: str,
 
 def test_unknown_precisions() -> None:
     assert run("omz_converter", "--all", "--precisions", "FP64,FP16,INT3") == (
-        1, "", "Unknown precisions specified: FP64, INT3.\n"
+        1, "", "Unknown precisions specified: FP64, INT3. "
+        "Known: FP16, FP16-INT1, FP16-INT8, FP32, FP32-INT1, FP32-INT8.\n"
     )  # fmt: skip
 
 

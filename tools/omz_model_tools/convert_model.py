@@ -1,5 +1,6 @@
 """openvino.convert_model as the maker of IRs: told in Model Optimizer's words, as far as it has them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -59,7 +60,7 @@ def _convert(order: Order) -> Any:
         with ends_at_once():  # it makes an exception of its own of Ctrl-C
             model = openvino.convert_model(path, input=inputs, output=outputs)
     except Exception as error:  # its own kinds of exceptions differ from release to release
-        raise Problem(f"{path}: openvino.convert_model: {_reason(error)}") from error
+        raise Problem(_failure(path, error)) from error
     _lay_out(openvino, order, model)
     return model
 
@@ -105,14 +106,27 @@ def _tensors_of(path: Path, names: list[str]) -> list[str]:
         import onnx  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise Problem(f"--output: {error.name} is not installed; run: pip install 'omz-gpt2[onnx]'") from None
-    graph = onnx.load(path, load_external_data=False).graph
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:  # protobuf's, of a file that is something else
+        raise Problem(f"{path}: expected an ONNX file, got something else: {one_line(error)[:200]}") from None
     tensors = {name: name for node in graph.node for name in node.output}
     nodes = {node.name: node.output[0] for node in graph.node if node.name}
     unknown = [name for name in names if name not in tensors and name not in nodes]
     if unknown:
         outputs = ", ".join(output.name for output in graph.output)
         raise Problem(f"--output: {path} has no tensor and no node {unknown[0]!r}; its outputs are {outputs}")
-    return [tensors.get(name, nodes.get(name, name)) for name in names]
+    wanted = {tensors.get(name, nodes.get(name, name)) for name in names}
+    return [name for name in tensors if name in wanted]  # in the model's order, each once
+
+
+def _failure(path: Path, error: Exception) -> str:
+    external = re.search(r"externally stored data in file \(([^,)]+)", str(error))
+    if external:
+        return f"{path}: its weights in {path.with_name(external[1])} are missing or damaged; fetch that file again"
+    if "Cannot recognize" in str(error):
+        return f"{path}: expected an ONNX file, got something else; fetch it again"
+    return f"{path}: openvino.convert_model: {_reason(error)}"
 
 
 def _reason(error: Exception) -> str:

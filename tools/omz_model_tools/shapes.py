@@ -19,8 +19,8 @@ def parse_shapes(text: str) -> list[list[Bounds]]:
 def _bounds(text: str) -> Bounds:
     if text in ("?", "-1"):
         return 0, -1
-    found = re.fullmatch(r"(\d+)|(\d*)\.\.(\d*)", text, flags=re.ASCII)
-    if found is None or text == "..":
+    found = re.fullmatch(r"(\d{1,9})|(\d{,9})\.\.(\d{,9})", text, flags=re.ASCII)
+    if found is None or text == ".." or int(found[1] or 1) == 0:
         raise ValueError(text)
     if found[1]:
         return int(found[1]), int(found[1])

@@ -1,6 +1,7 @@
 """omz_converter: downloaded models, converted to OpenVINO IR."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ def _convert_checkpoint(
         parser.error("--checkpoint needs -o/--output_dir")
     checkpoint = Checkpoint(
         folder=args.checkpoint,
-        name=args.model_name or args.checkpoint.resolve().name,
+        name=args.model_name or Path(os.path.abspath(args.checkpoint)).name,  # noqa: PTH100 - a link keeps its name
         recipe=args.recipe or DEFAULT_RECIPE,
     )
     work = CheckpointConverter(

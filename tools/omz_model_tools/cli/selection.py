@@ -121,10 +121,11 @@ def _its_turn(one: T | Unreadable, work: Callable[[T], bool], report: Report) ->
 
 
 def precisions(text: str) -> list[str]:
-    found = text.split(",")
+    found = [part.strip() for part in text.split(",")]
     unknown = sorted(set(found) - set(PRECISIONS))
     if unknown:
-        raise Problem(f"Unknown precisions specified: {', '.join(unknown)}.")
+        names = ", ".join(name or "''" for name in unknown)
+        raise Problem(f"Unknown precisions specified: {names}. Known: {', '.join(PRECISIONS)}.")
     return found
 
 

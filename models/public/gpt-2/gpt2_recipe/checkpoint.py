@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.problem import Problem, one_line, require_plain_file
 
 STORED_AS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 """dtype of the file -> what its bytes are mapped as."""
@@ -48,6 +48,7 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
     Returns its tensors by name; one whose dtype is not in STORED_AS has no readable data, which its reader sees.
     Raises Problem when the file is missing, truncated or malformed.
     """
+    require_plain_file(path)
     try:
         path.open("rb").close()  # the library calls whatever it cannot read missing
         with safe_open(path, framework="numpy") as file:

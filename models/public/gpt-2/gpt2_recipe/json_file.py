@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt2_recipe.problem import Problem
+from gpt2_recipe.problem import Problem, require_plain_file
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -12,6 +12,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises Problem when it cannot be read or holds anything else.
     """
+    require_plain_file(path)
     try:
         fields = json.loads(path.read_bytes())
     except OSError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gpt2_recipe.checkpoint import StoredTensor
 from gpt2_recipe.config import GPT2Config, config_of, positive_int
 from gpt2_recipe.json_file import read_object
-from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.problem import Problem, one_line, require_plain_file
 from gpt2_recipe.tensor_bundle import read_bundle
 
 HPARAMS = "hparams.json"
@@ -71,6 +71,7 @@ def _published(variable: str) -> str:
 
 def _named_in(path: Path) -> str | None:
     """Return the file name that `checkpoint` gives: the folder before it is that of the machine which wrote it."""
+    require_plain_file(path)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

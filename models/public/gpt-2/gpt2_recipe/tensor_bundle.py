@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gpt2_recipe.checkpoint import STORED_AS, StoredTensor
 from gpt2_recipe.crc32c import masked_crc32c
-from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.problem import Problem, one_line, require_plain_file
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
@@ -53,6 +53,7 @@ def read_bundle(prefix: Path) -> dict[str, StoredTensor]:
     Raises Problem when a file is missing or damaged, or the checkpoint is of a kind that is not read.
     """
     index = prefix.with_name(prefix.name + ".index")
+    require_plain_file(index)
     try:
         entries = dict(_table(index.read_bytes()))
         header = _message(entries.pop(b"", b""))
@@ -92,6 +93,7 @@ def _tensor(prefix: Path, count: int, shards: dict[int, Bytes], key: bytes, valu
 
 
 def _mapped(path: Path) -> Bytes:
+    require_plain_file(path)
     if path.stat().st_size == 0:  # which cannot be mapped
         return np.empty(0, np.uint8)
     return np.memmap(path, dtype=np.uint8, mode="c")

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpt2_recipe.checkpoint import StoredTensor
 from gpt2_recipe.memory import check_memory
-from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.problem import Problem, one_line, require_plain_file
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,7 @@ def _load(path: Path) -> Any:
             f"{path}: is read by PyTorch, which is not installed: pip install 'omz-gpt2[onnx]', "
             "or save the model as model.safetensors"
         ) from None
+    require_plain_file(path)
     try:
         with path.open("rb") as file:
             mapped = file.read(len(ZIP)) == ZIP

@@ -1,0 +1,20 @@
+"""problem: what no file is, is refused by name before anybody waits for it."""
+
+import os
+
+import pytest
+from toy import Toy
+
+import gpt2_recipe
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    Toy(seed=1).write(tmp_path)
+    if name.endswith("index.json"):
+        (tmp_path / "model.safetensors").unlink()
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(gpt2_recipe.Problem, match=f"{name}: cannot be read: expected a file, got a pipe or device"):
+        gpt2_recipe.convert(tmp_path)

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +258,6 @@ def test_the_converter_loads_neither_requests_nor_openvino_to_list_models() -> N
 
 def test_the_embedded_model_converted(tmp_path: Path) -> None:
     assert run("omz_downloader", "--name", "gpt-2-mini", "-o", tmp_path)[0] == 0
-    started = time.monotonic()
     folder = f"{tmp_path}/public/gpt-2-mini"
     expected = "".join(
         f"========== Converting gpt-2-mini to IR ({precision})\n"
@@ -267,7 +265,6 @@ def test_the_embedded_model_converted(tmp_path: Path) -> None:
         for precision in ("FP16", "FP32")
     )
     assert run("omz_converter", "--name", "gpt-2-mini", "-d", tmp_path) == (0, expected, "")
-    assert time.monotonic() - started < 20
     for precision in ("FP16", "FP32"):
         files = sorted(path.name for path in Path(folder, precision).iterdir())
         assert files == ["gpt-2-mini.bin", "gpt-2-mini.xml", "merges.txt", "vocab.json"]

@@ -11,7 +11,9 @@ from tokenizers.models import BPE, WordLevel
 from toy import Toy
 
 from gpt2_recipe import Problem
+from gpt2_recipe.added_tokens import AddedToken
 from gpt2_recipe.tokenizer_files import TokenizerFiles, tokenizer_files
+from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.tokenizer import GPT2Tokenizer
 
 TOY = Toy()
@@ -84,6 +86,87 @@ def test_added_tokens_json_of_older_versions(tmp_path):
     (tmp_path / "added_tokens.json").write_text('{"<|pad|>": 300}')
     tokenizer = lay(tokenizer_files(tmp_path, 301), tmp_path / "ir")
     assert (tokenizer.vocab_size, tokenizer.decode([300])) == (301, "<|pad|>")
+
+
+def test_one_token_is_one(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    (tmp_path / "added_tokens.json").write_text('{"<|pad|>": 300}')
+    files = tokenizer_files(tmp_path, 301)
+    (note,) = files.notes
+    assert note.endswith("holds 1 token more than the vocabulary of the checkpoint")
+    assert files.added == [AddedToken("<|pad|>", 300)]
+
+
+def test_a_name_of_an_unused_row_that_is_taken(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    (tmp_path / "added_tokens.json").write_text('{"<|unused_300|>": 301}')
+    tokenizer = lay(tokenizer_files(tmp_path, 302), tmp_path / "ir")
+    assert tokenizer.decode([300, 301]) == "<|unused_300|>_<|unused_300|>"
+
+
+def test_a_token_that_counts_as_a_whole_word_is_told(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    told = {"added_tokens_decoder": {"300": {"content": "rain", "single_word": True}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    assert tokenizer_files(tmp_path, 301).notes[1] == (
+        f"{tmp_path}: its added token 'rain' counts as a whole word only, which gpt2_export does not carry"
+    )
+
+
+def test_more_tokens_without_a_merge_than_the_demo_takes(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    assert len(tokenizer_files(tmp_path, 315).notes) == 1
+    files = tokenizer_files(tmp_path, 316)
+    assert files.notes[1] == (
+        f"{tmp_path}: no text becomes 17 of its tokens, and the demo takes 16 of that kind; the demo will refuse it"
+    )
+    lay(tokenizer_files(tmp_path, 315), tmp_path / "ir")
+    with pytest.raises(DemoProblem):
+        lay(files, tmp_path / "refused")
+
+
+BAD_MERGES = [
+    (b"\x89\xe1", "{merges}: expected UTF-8, got the byte 0x89; fetch it again"),
+    (b"", "{merges}: does not fit the vocabulary: does not make 44 of its tokens; fetch both again"),
+    (b"#version: 0.2\ne t\nq q\n", "{merges}: line 3: does not fit the vocabulary: 'q q'; fetch both again"),
+    (b"et\n", "{merges}: line 1: does not fit the vocabulary: 'et '; fetch both again"),
+]
+
+
+@pytest.mark.parametrize(("content", "wanted"), BAD_MERGES)
+def test_merges_that_the_demo_would_refuse(tmp_path, content, wanted):
+    TOY.write_vocabulary(tmp_path)
+    merges = tmp_path / "merges.txt"
+    merges.write_bytes(content)
+    with pytest.raises(Problem) as caught:
+        tokenizer_files(tmp_path, 300)
+    assert str(caught.value) == wanted.format(merges=merges)
+    with pytest.raises(DemoProblem):
+        GPT2Tokenizer(tmp_path / "vocab.json", merges)
+
+
+def test_an_id_twice_is_refused(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    vocab = tmp_path / "vocab.json"
+    ids = json.loads(vocab.read_bytes())
+    vocab.write_text(json.dumps({**ids, "b": ids["a"]}))
+    with pytest.raises(Problem) as caught:
+        tokenizer_files(tmp_path, 301)
+    assert str(caught.value) == f"{vocab}: expected each id once, got {ids['a']} for 'a' and for 'b'; fetch it again"
+
+
+def test_a_vocabulary_that_is_not_of_bytes_is_a_note(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    vocab = tmp_path / "vocab.json"
+    ids = json.loads(vocab.read_bytes())
+    vocab.write_text(json.dumps({token: i for token, i in ids.items() if token not in ("!", "\u0100")}))
+    assert tokenizer_files(tmp_path, 300) == TokenizerFiles(
+        [],
+        [
+            f"{vocab}: expected a byte-level vocabulary with a token for each of the 256 bytes, got one without 2 of "
+            "them; the IR has no tokenizer beside it, so the demo cannot run on it"
+        ],
+    )
 
 
 def test_rows_of_a_padded_embedding_get_names(tmp_path):

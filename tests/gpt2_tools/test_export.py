@@ -1,8 +1,13 @@
 """gpt2_tools.export and recipe_ir: what is taken, what is refused, and that nothing good is replaced by less."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+import types
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -11,9 +16,13 @@ from openvino import opset13 as ops
 from toy import Toy, save
 
 from gpt2_recipe import read_config
+from gpt2_recipe.added_tokens import AddedToken, as_fact
 from gpt2_text_prediction.kv_cache import with_kv_cache
 from gpt2_tools.export import main
 from gpt2_tools.recipe_ir import read_recipe_ir, weights
+from omz_model_tools.lock import exclusive
+
+COMMANDS = Path(sysconfig.get_path("scripts"))
 
 
 def refusal(capsys, *arguments: object) -> str:
@@ -117,6 +126,90 @@ def test_a_missing_vocabulary_and_one_of_another_model(tmp_path, capsys):
     Toy(vocab_size=280).write_vocabulary(path.parent)
     wanted = f"{path}: has 300 tokens, but {path.parent}/vocab.json 280; convert it again\n"
     assert refusal(capsys, "-m", path, "-o", tmp_path / "out") == wanted
+
+
+def test_a_vocabulary_with_more_tokens_than_the_embedding_has(tmp_path, capsys):
+    path = Toy().ir(tmp_path / "toy")
+    Toy(vocab_size=310).write_vocabulary(path.parent)
+    wanted = (
+        f"{path}: its embedding has 300 rows, too few for the 310 tokens of {path.parent}/vocab.json; lay the "
+        "vocab.json and merges.txt that it was trained with beside it, or resize the checkpoint's embedding and "
+        "convert that\n"
+    )
+    assert refusal(capsys, "-m", path, "-o", tmp_path / "out") == wanted
+
+
+def added(toy: Toy, folder, *tokens: AddedToken):
+    """The IR of a toy whose recipe wrote down these tokens, which its vocabulary has in the place of its last ones."""
+    model = toy.model(folder)
+    ids = json.loads((folder / "vocab.json").read_bytes())
+    names = {token.id: token.content for token in tokens}
+    (folder / "vocab.json").write_text(json.dumps({names.get(i, token): i for token, i in ids.items()}))
+    merges = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    made = [line for line in merges if line.startswith("#") or ids.get(line.replace(" ", "")) not in names]
+    (folder / "merges.txt").write_text("\n".join(made) + "\n", encoding="utf-8")
+    model.set_rt_info(as_fact(tokens), ["omz_gpt2", "added_tokens"])
+    return save(model, folder / "toy.xml")
+
+
+def test_added_tokens_are_read_back_as_far_as_the_vocabulary_has_them(tmp_path):
+    pad, other = AddedToken("<pad>", 297, special=True), AddedToken("a b", 298, lstrip=True)
+    end = AddedToken("<|endoftext|>", 299, special=True)
+    path = added(Toy(), tmp_path, pad, other)
+    assert set(read_recipe_ir(path).added) == {pad, other, end}
+    Toy().write_vocabulary(tmp_path)
+    assert read_recipe_ir(path).added == (end,)
+
+
+def test_added_tokens_in_an_unknown_form(tmp_path, capsys):
+    model = Toy().model(tmp_path)
+    model.set_rt_info('[{"name": "x"}]', ["omz_gpt2", "added_tokens"])
+    path = save(model, tmp_path / "toy.xml")
+    wanted = f"{path}: its rt_info lists added tokens in an unknown way; convert it again\n"
+    assert refusal(capsys, "-m", path, "-o", tmp_path / "out") == wanted
+
+
+@pytest.mark.parametrize(("form", "package"), [("genai", "openvino_tokenizers"), ("onnx", "onnx")])
+def test_a_full_disk_is_foreseen(tmp_path, capsys, monkeypatch, form, package):
+    path = Toy().ir(tmp_path / "toy")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=8_000_000))
+    monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+    for name in ("tokenizer_pipeline", "utils"):
+        monkeypatch.setattr(sys.modules[package], name, None, raising=False)
+    wanted = f"{tmp_path}: expected 9 MB of free space for out, got 8 MB; make room\n"
+    assert refusal(capsys, "-m", path, "-o", tmp_path / "out", "--format", form) == wanted
+    assert [entry.name for entry in tmp_path.iterdir()] == ["toy"]
+
+
+def test_a_second_one_waits_and_begins_with_what_the_first_left(tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
+    path, out = Toy().ir(tmp_path / "toy"), tmp_path / "out"
+    command = [COMMANDS / "gpt2_export", "-m", path, "-o", out, "--format", "onnx"]
+    with exclusive(tmp_path / ".out.lock", lambda: None):
+        (tmp_path / ".out.new").mkdir()  # the first one's, at work
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr.readline() == "Waiting for another gpt2_export that writes this folder...\n"
+        assert (tmp_path / ".out.new").is_dir()
+        out.mkdir()
+        (out / "model.onnx").write_bytes(b"omz-gpt2")
+        (out / "notes.txt").write_text("mine")
+    assert second.communicate(timeout=60) == (f"{out}: {path} for ONNX runtimes\n", "")
+    assert second.returncode == 0
+    assert sorted(entry.name for entry in out.iterdir()) == ["model.onnx", "notes.txt", "test_data_set_0"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "toy"]
+
+
+def test_what_appears_in_the_folder_meanwhile_stays(tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
+    path, out = Toy().ir(tmp_path / "toy"), tmp_path / "out"
+    command = [COMMANDS / "gpt2_export", "-m", path, "-o", out, "--format", "onnx"]
+    with exclusive(tmp_path / ".out.lock", lambda: None):
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr.readline().startswith("Waiting")
+        out.mkdir()
+        (out / "notes.txt").write_text("mine")
+    assert second.communicate(timeout=60)[1].startswith(f"{out}: expected a new or an empty folder")
+    assert [entry.name for entry in out.iterdir()] == ["notes.txt"]
 
 
 def test_a_missing_model(tmp_path, capsys):

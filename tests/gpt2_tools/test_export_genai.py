@@ -13,6 +13,8 @@ from importlib.util import find_spec
 import numpy as np
 import openvino as ov
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
 from toy import EXACT, Toy
 
 from gpt2_text_prediction.engine import load_engine
@@ -177,6 +179,50 @@ def test_the_tokenizer_is_the_demos_but_for_the_end_of_a_text(mini_export):
         expected = parts[0] + [token for part in parts[1:] for token in [ours.end_of_text_id, *part]]
         assert ids == expected, text
         assert back == text.replace(END, ""), text
+
+
+def test_added_tokens_are_those_of_the_tokenizers_library(run, tmp_path):
+    """What a fine-tuning added: special or not, with white space around it or not, one the beginning of another."""
+    toy = Toy(n_positions=32, n_embd=32, vocab_size=305)
+    folder = toy.write(tmp_path / "ck")
+    Toy(vocab_size=300).write_vocabulary(folder)
+    bpe = Tokenizer(BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.add_special_tokens(["<|endoftext|>", "<pad>", AddedToken("<s>", lstrip=True, rstrip=True), "<pad>>"])
+    bpe.add_tokens(["two words", "it"])
+    bpe.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 299}))
+    done = run("omz_converter", "--checkpoint", folder, "-o", tmp_path / "ir", "--precisions", "FP32")
+    assert done.returncode == 0, done.stderr
+    out = export(run, tmp_path / "ir/FP32/ck.xml", tmp_path / "out")
+    texts = [
+        "Hello <pad> x<|endoftext|> y",
+        "<pad>><pad>",
+        "a <s> b  <s><s>c",
+        "it isn't two  words: two words.",
+        "<pa",
+    ]
+    for text, (ids, back) in zip(texts, python(TOKENIZE, out, stdin=json.dumps(texts)), strict=True):
+        assert ids == bpe.encode(text).ids, text
+        assert back == bpe.decode(ids), text
+    decoder = json.loads((out / "tokenizer_config.json").read_text())["added_tokens_decoder"]
+    assert {i: token["content"] for i, token in decoder.items()} == {
+        "299": "<|endoftext|>",
+        "300": "<pad>",
+        "301": "<s>",
+        "302": "<pad>>",
+        "303": "two words",
+        "304": "it",
+    }
+
+
+def test_one_position_is_no_text(run, tmp_path):
+    ir = Toy(n_positions=1).ir(tmp_path / "ir")
+    done = run("gpt2_export", "-m", ir, "-o", tmp_path / "out")
+    wanted = f"{ir}: cannot be given a cache: it has one position, so no token follows another\n"
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", wanted)
 
 
 def test_another_token_may_end_a_text(run, tmp_path):

@@ -1,6 +1,7 @@
 """quantize: what is read, refused and published, without NNCF; and with it, that the model is still the same."""
 
 import io
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -20,7 +21,9 @@ from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.tokenizer import GPT2Tokenizer
 from gpt2_tools import calibration
 from omz_model_tools.catalogue import load_models, packaged_root
+from omz_model_tools.cli.quantizer import quantizer
 from omz_model_tools.descriptor import Model
+from omz_model_tools.ir_folder import SMALL_FILES, ir_bytes
 from omz_model_tools.problem import Problem
 from omz_model_tools.quantize import INT8, FourBits, Quantizer, load_calibration, load_compress
 from omz_model_tools.report import Report
@@ -37,6 +40,11 @@ class Run:
     success: bool
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    free: int
 
 
 def toy_model(root: Path, **changed: Any) -> Model:
@@ -177,6 +185,33 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+def test_a_full_disk_is_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = converted(tmp_path)
+    before = tree(tmp_path / "public")
+    needed = ir_bytes(ov.Core().read_model(source), compress_to_fp16=False) + SMALL_FILES
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(needed - 1))
+    wanted = f"{tmp_path}/public/toy: expected 9 MB of free space for FP16-INT8, got 9 MB; make room"
+    assert refusal(quantize(tmp_path, "FP16-INT8")) == wanted
+    assert tree(tmp_path / "public") == before
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(needed))
+    assert quantize(tmp_path, "FP16-INT8").success
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [(",", "''"), ("FP16-INT8,FP8,FP4", "FP4, FP8"), ("FP16", "FP16"), ("FP16-INT8,", "''")]
+)
+def test_unknown_precisions(capsys: pytest.CaptureFixture[str], text: str, names: str) -> None:
+    assert quantizer(["--name", "gpt-2-mini", "--dry_run", "--precisions", text]) == 1
+    known = "FP16-INT8, FP16-INT4, FP32-INT8, FP32-INT4"
+    assert capsys.readouterr() == ("", f"Unknown precisions specified: {names}. Known: {known}.\n")
+
+
+def test_precisions_may_be_told_with_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    assert quantizer(["--name", "gpt-2-mini", "--dry_run", "--precisions", "FP16-INT8, FP32-INT4"]) == 0
+    headings = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("=====")]
+    assert headings == ["FP16-INT8", "FP32-INT4"]
+
+
 def test_a_file_where_the_folder_belongs(tmp_path: Path) -> None:
     converted(tmp_path)
     (tmp_path / "public/toy/FP16-INT8").write_text("mine")
@@ -208,8 +243,9 @@ def test_a_group_size_that_does(tmp_path: Path, group_size: int) -> None:
     [
         ({"group_size": 0}, "--group_size: expected a number from 2, or -1 for whole channels, got 0"),
         ({"group_size": -2}, "--group_size: expected a number from 2, or -1 for whole channels, got -2"),
-        ({"ratio": 1.1}, "--ratio: expected a number from 0 to 1, got 1.1"),
-        ({"ratio": float("nan")}, "--ratio: expected a number from 0 to 1, got nan"),
+        ({"ratio": 1.1}, "--ratio: expected a number above 0 and at most 1, got 1.1"),
+        ({"ratio": 0.0}, "--ratio: expected a number above 0 and at most 1, got 0.0"),
+        ({"ratio": float("nan")}, "--ratio: expected a number above 0 and at most 1, got nan"),
         ({"awq": True}, f"--awq: {NO_TEXT}"),
         ({"scale_estimation": True}, f"--scale_estimation: {NO_TEXT}"),
         (

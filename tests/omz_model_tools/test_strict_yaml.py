@@ -1,6 +1,5 @@
 """strict_yaml: what a careless or hostile text may hold becomes one line, in bounded time."""
 
-
 import pytest
 
 from omz_model_tools import strict_yaml

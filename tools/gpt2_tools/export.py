@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_tools.problem import Problem
 from omz_model_tools.guard import guarded
+from omz_model_tools.ir_folder import SMALL_FILES, ir_bytes, require_room
+from omz_model_tools.lock import exclusive
 from omz_model_tools.problem import Problem as FileProblem
 from omz_model_tools.problem import disk_problems
 from omz_model_tools.publish import FolderPlace
@@ -67,13 +69,26 @@ def _publish(args: argparse.Namespace, place: FolderPlace) -> None:
 
     ir = read_recipe_ir(args.model)
     write = _onnx_writer(args) if args.format == "onnx" else _genai_writer(place)
-    place.recover()
-    try:
-        place.new.mkdir(parents=True)
-        write(ir, place.new)
-        place.publish()
-    finally:
+    with exclusive(place.target.with_name(f".{place.target.name}.lock"), _say_waiting):
         place.recover()
+        check_target(place.target, *MARKS[args.format])  # again, for what another process left there
+        require_room(place.target.parent, _bytes(args, ir) + SMALL_FILES, place.target.name, "make room")
+        try:
+            place.new.mkdir()
+            write(ir, place.new)
+            place.publish()
+        finally:
+            place.recover()
+
+
+def _bytes(args: argparse.Namespace, ir: "RecipeIR") -> int:
+    from gpt2_tools.recipe_ir import weight_bytes  # noqa: PLC0415
+
+    return weight_bytes(ir) if args.format == "onnx" else ir_bytes(ir.model, compress_to_fp16=False)
+
+
+def _say_waiting() -> None:
+    print("Waiting for another gpt2_export that writes this folder...", file=sys.stderr, flush=True)
 
 
 def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]":
@@ -87,8 +102,8 @@ def _genai_writer(place: FolderPlace) -> "Callable[[RecipeIR, Path], None]":
     from gpt2_tools.export_genai import GRAPH, load_parts, write_folder  # noqa: PLC0415
 
     parts = load_parts()
-    graph = not (place.target / GRAPH).exists()  # a user may have tuned it
-    return lambda ir, folder: write_folder(parts, ir, folder, graph=graph)
+    tuned = place.target / GRAPH  # by the user: it stays
+    return lambda ir, folder: write_folder(parts, ir, folder, graph=not tuned.exists())
 
 
 def check_target(folder: Path, file: str, mark: bytes) -> None:

@@ -3,14 +3,17 @@ tokenizer and detokenizer as IRs, and the Hugging Face files that say the rest.
 """
 
 import json
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 
+from gpt2_recipe.added_tokens import AddedToken
 from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache
 from gpt2_tools.problem import Problem
 from gpt2_tools.recipe_ir import RecipeIR
@@ -81,10 +84,16 @@ def write_folder(parts: Parts, ir: RecipeIR, folder: Path, *, graph: bool) -> No
     try:
         model = with_kv_cache(ir.model)
     except NoCachePossible as reason:
-        raise Problem(f"{ir.path}: cannot be given a cache: {reason}; convert it again") from None
+        raise Problem(f"{ir.path}: cannot be given a cache: {_told(ir, reason)}") from None
     _save(model, folder / "openvino_model.xml")
     if graph:
         (folder / GRAPH).write_text(GRAPH_TEXT, encoding="utf-8")
+
+
+def _told(ir: RecipeIR, reason: NoCachePossible) -> str:
+    if ir.config.n_positions == 1:
+        return "it has one position, so no token follows another"
+    return f"{reason}; convert it again"
 
 
 def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
@@ -116,6 +125,9 @@ def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
             "add_prefix_space": False,
             "clean_up_tokenization_spaces": False,
             "model_max_length": config.n_positions,
+            "added_tokens_decoder": {
+                str(token.id): _as_published(token) for token in sorted(added_tokens(ir), key=lambda token: token.id)
+            },
             **tokens,
         },
     }
@@ -129,12 +141,27 @@ def end_of_text(ir: RecipeIR) -> tuple[int, str]:
     return eos, next(symbol for symbol, i in _vocabulary(ir).items() if i == eos)
 
 
+def added_tokens(ir: RecipeIR) -> list[AddedToken]:
+    """Return what is found in a text before anything else: what was added, and the end of a text; longest first."""
+    eos, symbol = end_of_text(ir)
+    found = {symbol: AddedToken(symbol, eos, special=True), **{token.content: token for token in ir.added}}
+    return sorted(found.values(), key=lambda token: token.content, reverse=True)
+
+
+def _as_published(token: AddedToken) -> dict[str, Any]:
+    fields = asdict(token)
+    del fields["id"]
+    return {**fields, "normalized": not token.special}
+
+
 def build_tokenizer(parts: Parts, ir: RecipeIR) -> tuple[ov.Model, ov.Model]:
     """Return text -> input_ids, attention_mask, and ids -> text.
 
-    The token that ends a text is recognised in a text, as transformers and openvino-genai do, unlike the demo.
+    Added tokens and the one that ends a text are recognised in a text, as transformers and openvino-genai do, unlike
+    the demo.
     """
     eos, symbol = end_of_text(ir)
+    added = added_tokens(ir)
     steps = parts.pipeline
     ids = _vocabulary(ir)
     lines = ir.merges.read_text(encoding="utf-8").splitlines()
@@ -143,12 +170,14 @@ def build_tokenizer(parts: Parts, ir: RecipeIR) -> tuple[ov.Model, ov.Model]:
         pipeline = steps.TokenizerPipeline()
         pipeline.add_steps(
             [
-                steps.SpecialTokensSplit.from_string_iter([symbol]),
+                steps.SpecialTokensSplit([steps.SpecialToken(t.content, t.lstrip, t.rstrip) for t in added]),
                 steps.RegexSplitStep.byte_level_splitter(),
                 steps.BytesToCharsStep(),
-                steps.BPETokenizationStep(sorted(ids, key=ids.__getitem__), merges, added_tokens={symbol: eos}),
+                steps.BPETokenizationStep(
+                    sorted(ids, key=ids.__getitem__), merges, added_tokens={t.content: t.id for t in added}
+                ),
                 steps.PaddingStep(token=symbol, _token_id=eos, pad_right=False),
-                steps.VocabDecoderStep(skip_tokens=[eos]),
+                steps.VocabDecoderStep(skip_tokens=[t.id for t in added if t.special]),
                 steps.CharsToBytesStep(),
                 steps.UTF8ValidateStep(mode=steps.UTF8ReplaceMode.REPLACE),
             ]
@@ -164,15 +193,31 @@ def build_tokenizer(parts: Parts, ir: RecipeIR) -> tuple[ov.Model, ov.Model]:
 
 
 def check_tokenizer(ir: RecipeIR, tokenizer: ov.Model, detokenizer: ov.Model) -> None:
-    """Raise Problem unless a sample text gives the demo's tokens, and these the text again."""
+    """Raise Problem unless a sample text with every added token gives the demo's tokens, and these the text again."""
     core = ov.Core()
-    expected = ir.tokenizer.encode(SAMPLE)
-    got = core.compile_model(tokenizer, "CPU")(ov.Tensor([SAMPLE]))["input_ids"][0].tolist()
+    added = added_tokens(ir)
+    sample = SAMPLE + "".join(f" a{token.content}" for token in added)
+    expected = expected_tokens(ir, added, sample)
+    got = core.compile_model(tokenizer, "CPU")(ov.Tensor([sample]))["input_ids"][0].tolist()
     if got != expected:
         raise _misfit(f"expected the tokens {expected}, got {got}")
+    special = {token.id for token in added if token.special}
+    wanted = ir.tokenizer.decode([token for token in expected if token not in special])
     text = core.compile_model(detokenizer, "CPU")(ov.Tensor([expected]))["string_output"][0]
-    if text != SAMPLE:
-        raise _misfit(f"expected the text {SAMPLE!r}, got {str(text)!r}")
+    if text != wanted:
+        raise _misfit(f"expected the text {wanted!r}, got {str(text)!r}")
+
+
+def expected_tokens(ir: RecipeIR, added: Sequence[AddedToken], text: str) -> list[int]:
+    """Return the tokens of a text by the demo's tokenizer, which reads what lies between added tokens."""
+    space = r"\s*"
+    patterns = [f"{space * t.lstrip}({re.escape(t.content)}){space * t.rstrip}" for t in added]
+    tokens, end = [], 0
+    for match in re.finditer("|".join(patterns), text):
+        assert match.lastindex is not None
+        tokens += [*ir.tokenizer.encode(text[end : match.start()]), added[match.lastindex - 1].id]
+        end = match.end()
+    return tokens + ir.tokenizer.encode(text[end:])
 
 
 def _misfit(reason: str) -> Problem:

@@ -3,6 +3,7 @@
 It writes nothing, and refuses IRs of others by name.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_recipe import GPT2Config
+from gpt2_recipe import FACTS, GPT2Config
+from gpt2_recipe.added_tokens import END_OF_TEXT, AddedToken, from_fact
 from gpt2_recipe.config import ACTIVATIONS
 from gpt2_recipe.weights import expected_shapes
 from gpt2_text_prediction.generator import find_tokenizer_files
@@ -36,6 +38,7 @@ class RecipeIR:
     vocab: Path
     merges: Path
     tokenizer: GPT2Tokenizer
+    added: tuple[AddedToken, ...]  # besides the end of a text, of what is no plain text
 
 
 def read_recipe_ir(path: Path) -> RecipeIR:
@@ -50,10 +53,33 @@ def read_recipe_ir(path: Path) -> RecipeIR:
     vocab, merges = find_tokenizer_files(path, None, None)
     tokenizer = GPT2Tokenizer(vocab, merges)
     if tokenizer.vocab_size != ir.vocab_size:
-        raise Problem(f"{path}: has {ir.vocab_size} tokens, but {vocab} {tokenizer.vocab_size}; convert it again")
+        raise Problem(_misfit(path, ir.vocab_size, vocab, tokenizer.vocab_size))
     eos = tokenizer.end_of_text_id if ir.eos_token_id is None else ir.eos_token_id
     config = _config(ir.model, ir.n_positions, ir.vocab_size, eos)
-    return RecipeIR(path, ir.model, config, "nncf" in ir.model.get_rt_info(), vocab, merges, tokenizer)
+    added = _added_tokens(path, ir.model, vocab)
+    return RecipeIR(path, ir.model, config, "nncf" in ir.model.get_rt_info(), vocab, merges, tokenizer, added)
+
+
+def _misfit(path: Path, rows: int, vocab: Path, tokens: int) -> str:
+    if tokens < rows:
+        return f"{path}: has {rows} tokens, but {vocab} {tokens}; convert it again"
+    return (
+        f"{path}: its embedding has {rows} rows, too few for the {tokens} tokens of {vocab}; lay the vocab.json and "
+        "merges.txt that it was trained with beside it, or resize the checkpoint's embedding and convert that"
+    )
+
+
+def _added_tokens(path: Path, model: ov.Model, vocab: Path) -> tuple[AddedToken, ...]:
+    """Return what the recipe wrote down, and <|endoftext|>, as far as the vocabulary beside the IR has it."""
+    ids = json.loads(vocab.read_bytes())
+    told = [AddedToken(END_OF_TEXT, ids[END_OF_TEXT], special=True)] if END_OF_TEXT in ids else []
+    if model.has_rt_info([FACTS, "added_tokens"]):
+        try:
+            told = [*from_fact(model.get_rt_info([FACTS, "added_tokens"]).astype(str)), *told]
+        except (ValueError, TypeError):
+            raise Problem(f"{path}: its rt_info lists added tokens in an unknown way; convert it again") from None
+    found = {token.content: token for token in reversed(told)}
+    return tuple(token for token in found.values() if ids.get(token.content) == token.id)
 
 
 def _refuse_foreign(core: ov.Core, path: Path) -> None:

@@ -48,13 +48,18 @@ def check_room(model: Any, places: Sequence[FolderPlace], free_in: Callable[[Pat
         new = ir_bytes(model, _is_compressed(place)) + SMALL_FILES
         peak = max(peak, grown + new)
         grown += new - _bytes_in(place.target)
-    folder = places[0].target.parent
+    names = ", ".join(place.target.name for place in places)
+    require_room(places[0].target.parent, peak, names, "make room, or ask for fewer --precisions", free_in)
+
+
+def require_room(
+    folder: Path, needed: int, what: str, advice: str, free_in: Callable[[Path], int] = free_bytes
+) -> None:
+    """Raise Problem unless so many bytes are free where the folder lies."""
     free = free_in(folder)
-    if peak > free:
-        names = ", ".join(place.target.name for place in places)
+    if needed > free:
         raise Problem(
-            f"{folder}: expected {_megabytes(peak)} of free space for {names}, got {_megabytes(free)}; "
-            "make room, or ask for fewer --precisions"
+            f"{folder}: expected {_megabytes(needed)} of free space for {what}, got {_megabytes(free)}; {advice}"
         )
 
 

@@ -22,6 +22,7 @@ from omz_model_tools.convert import LOCK
 from omz_model_tools.descriptor import Model
 from omz_model_tools.interrupt import ends_at_once
 from omz_model_tools.ir import save_ir
+from omz_model_tools.ir_folder import SMALL_FILES, ir_bytes, require_room
 from omz_model_tools.lock import exclusive
 from omz_model_tools.origin import facts_of, maker
 from omz_model_tools.problem import Problem, disk_problems, one_line
@@ -59,8 +60,8 @@ class FourBits:
     def __post_init__(self) -> None:
         if self.group_size != EACH_CHANNEL and self.group_size < 2:
             raise Problem(f"--group_size: expected a number from 2, or -1 for whole channels, got {self.group_size}")
-        if not 0 <= self.ratio <= 1:
-            raise Problem(f"--ratio: expected a number from 0 to 1, got {self.ratio}")
+        if not 0 < self.ratio <= 1:  # NNCF takes 0 for 1
+            raise Problem(f"--ratio: expected a number above 0 and at most 1, got {self.ratio}")
         for flag, given in (("--awq", self.awq), ("--scale_estimation", self.scale_estimation)):
             if given and self.calibration_text is None:
                 raise Problem(f"{flag}: expected a text to calibrate with; give --calibration_text FILE")
@@ -137,6 +138,7 @@ class Quantizer:
             place.recover()
             try:
                 compressed = self._compressed(source, recipe, precision, calibration)
+                require_room(folder, ir_bytes(compressed, False) + SMALL_FILES, precision, "make room")
                 place.new.mkdir()
                 save_ir(compressed, place.new / source.name, compress_to_fp16=False)
                 _copy_companions(source, place.new)

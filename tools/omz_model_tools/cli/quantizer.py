@@ -49,10 +49,11 @@ def _no_compress(*_: object) -> object:
 
 
 def _precisions(text: str) -> list[str]:
-    found = text.split(",")
+    found = [part.strip() for part in text.split(",")]
     unknown = sorted(set(found) - set(QUANTIZED))
     if unknown:
-        raise Problem(f"Unknown precisions specified: {', '.join(unknown)}; expected some of {', '.join(QUANTIZED)}.")
+        names = ", ".join(name or "''" for name in unknown)
+        raise Problem(f"Unknown precisions specified: {names}. Known: {', '.join(QUANTIZED)}.")
     return list(dict.fromkeys(found))
 
 
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_four_bits(group: argparse._ArgumentGroup) -> None:
     size = "weights of a channel that share a scale, -1 for all of them (default: %(default)s)"
     group.add_argument("--group_size", type=int, metavar="N", default=64, help=size)
-    ratio = "the share of the inner layers that becomes INT4, the rest being INT8 (default: %(default)s)"
+    ratio = "the share of the inner layers that becomes INT4, above 0, the rest being INT8 (default: %(default)s)"
     group.add_argument("--ratio", type=float, metavar="R", default=1.0, help=ratio)
     everything = "make embeddings and head INT4 too, which else are INT8"
     group.add_argument("--all_layers", action="store_true", help=everything)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import openvino as ov
 
+from gpt2_recipe.added_tokens import as_fact
 from gpt2_recipe.config import GPT2Config, read_config
 from gpt2_recipe.graph import build
 from gpt2_recipe.memory import check_memory
@@ -80,7 +81,10 @@ def describe(folder: Path, checksums: Mapping[str, str] | None = None) -> Descri
 def _describe(folder: Path, source: Source, checksums: Mapping[str, str]) -> Description:
     files = tokenizer_files(folder, source.config.vocab_size)
     known = checksums.get(source.path.name) if source.path.suffix in ONE_FILE else None
-    return Description(files.companions, {FACTS: _facts(source.config, known)}, files.notes)
+    facts, added = _facts(source.config, known), as_fact(files.added)
+    if added is not None:
+        facts["added_tokens"] = added
+    return Description(files.companions, {FACTS: facts}, files.notes)
 
 
 def _facts(config: GPT2Config, source_sha256: str | None) -> dict[str, str | int]:

@@ -5,10 +5,12 @@ It knows no weights: the number of ids that the embedding has is given to it.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpt2_recipe.added_tokens import AddedToken, added_tokens
+from gpt2_recipe.byte_level import NotByteLevel, check_merges, check_vocabulary, most_unmade, read_merges, unmade
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem
 
@@ -34,10 +36,11 @@ class Companion:
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """What to lay beside the IR, and lines for the user where that is not all he needs."""
+    """What to lay beside the IR, lines for the user where that is not all he needs, and what is no plain text."""
 
     companions: list[Path | Companion]
     notes: list[str]
+    added: list[AddedToken] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class _Tokenizer:
     """A byte-level BPE, with the files that hold it already or none."""
 
     ids: dict[str, int]
+    pairs: list[tuple[str, str]]
     merges: Path | Companion
     vocab: Path | Companion
 
@@ -56,27 +60,37 @@ def tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
     """
     try:
         tokenizer = _find(folder)
-    except _NotByteLevel as reason:
+    except NotByteLevel as reason:
         return TokenizerFiles([], [f"{reason}; the IR has no tokenizer beside it, so the demo cannot run on it"])
     if tokenizer is None:
         lone = [folder / name for name in COMPANIONS if (folder / name).exists()]
         return TokenizerFiles([*lone], [_no_tokenizer(folder)])
-    ids = {**tokenizer.ids, **_added_tokens(folder, tokenizer.ids)}
-    if len(ids) > vocab_size or not set(ids.values()) <= set(range(vocab_size)):
-        note = (
+    added, notes = added_tokens(folder, tokenizer.ids)
+    ids = tokenizer.ids | {token.content: token.id for token in added}
+    if not set(ids.values()) <= set(range(vocab_size)):
+        notes.append(
             f"{folder}: its tokenizer has ids that the embedding of {vocab_size} rows has not; the demo will refuse it"
         )
-        return TokenizerFiles([tokenizer.vocab, tokenizer.merges], [note])
+        return TokenizerFiles([tokenizer.vocab, tokenizer.merges], notes)
     unused = sorted(set(range(vocab_size)) - set(ids.values()))
-    ids |= {UNUSED.format(i): i for i in unused}
-    if ids == tokenizer.ids:
-        return TokenizerFiles([tokenizer.vocab, tokenizer.merges], [])
-    vocab = Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    return TokenizerFiles([vocab, tokenizer.merges], _what_was_added(folder, len(ids) - len(tokenizer.ids), unused))
+    ids |= {_free_name(i, ids): i for i in unused}
+    vocab = tokenizer.vocab
+    if ids != tokenizer.ids:
+        vocab = Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode())
+        notes += _what_was_added(folder, tokenizer, ids, unused)
+    notes += [
+        f"{folder}: its added token {token.content!r} counts as a whole word only, which gpt2_export does not carry"
+        for token in added
+        if token.single_word
+    ]
+    return TokenizerFiles([vocab, tokenizer.merges], notes, added)
 
 
-class _NotByteLevel(Exception):
-    """Why a tokenizer cannot be written as vocab.json and merges.txt."""
+def _free_name(i: int, taken: Mapping[str, int]) -> str:
+    name = UNUSED.format(i)
+    while name in taken:
+        name = f"{name}_"
+    return name
 
 
 def _find(folder: Path) -> _Tokenizer | None:
@@ -84,7 +98,10 @@ def _find(folder: Path) -> _Tokenizer | None:
         if (folder / vocab).is_file() and (folder / merges).is_file():
             files = [(folder / found, name) for found, name in ((vocab, VOCAB), (merges, MERGES))]
             named = [path if path.name == name else Companion(name, path.read_bytes()) for path, name in files]
-            return _Tokenizer(_ids(folder / vocab, read_object(folder / vocab)), vocab=named[0], merges=named[1])
+            ids = _ids(folder / vocab, read_object(folder / vocab))
+            pairs = read_merges(folder / merges)
+            check_merges(folder / merges, pairs, ids)
+            return _Tokenizer(ids, list(pairs.values()), vocab=named[0], merges=named[1])
     if (folder / TOKENIZER).is_file():
         return _from_tokenizer_json(folder / TOKENIZER)
     return None
@@ -97,19 +114,21 @@ def _from_tokenizer_json(path: Path) -> _Tokenizer:
         raise Problem(f'{path}: "model": expected a JSON object; fetch it again')
     _refuse_other_kinds(path, fields, model)
     ids = _ids(path, model.get("vocab"))
-    merges = "".join(f"{line}\n" for line in ["#version: 0.2", *_merges(path, model.get("merges"))])
-    vocab = json.dumps(ids, ensure_ascii=False)
+    pairs = _merges(path, model.get("merges"))
+    check_merges(path, {f"merge {count}": pair for count, pair in enumerate(pairs, 1)}, ids)
+    merges = "".join(f"{line}\n" for line in ["#version: 0.2", *map(" ".join, pairs)])
     return _Tokenizer(
         ids,
-        vocab=Companion(VOCAB, vocab.encode("utf-8", "surrogatepass")),
-        merges=Companion(MERGES, merges.encode("utf-8", "surrogatepass")),
+        pairs,
+        vocab=Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode()),
+        merges=Companion(MERGES, merges.encode()),
     )
 
 
 def _refuse_other_kinds(path: Path, fields: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     kind = model.get("type", "BPE" if "merges" in model else "another model")
     if kind != "BPE":
-        raise _NotByteLevel(f"{path}: expected a byte-level BPE as GPT-2's, got {kind}")
+        raise NotByteLevel(f"{path}: expected a byte-level BPE as GPT-2's, got {kind}")
     changed = [name for name, plain in PLAIN_MODEL.items() if (model.get(name) or plain) != plain]
     if fields.get("normalizer") is not None:
         changed.append("normalizer")
@@ -117,23 +136,24 @@ def _refuse_other_kinds(path: Path, fields: Mapping[str, Any], model: Mapping[st
     if not isinstance(before, dict) or any(before.get(name, plain) != plain for name, plain in PLAIN_BYTES.items()):
         changed.append("pre_tokenizer")
     if changed:
-        raise _NotByteLevel(f"{path}: expected a byte-level BPE as GPT-2's, got one with another {', '.join(changed)}")
+        raise NotByteLevel(f"{path}: expected a byte-level BPE as GPT-2's, got one with another {', '.join(changed)}")
 
 
 def _ids(path: Path, vocab: Any) -> dict[str, int]:
     if not isinstance(vocab, dict) or not all(type(i) is int and i >= 0 for i in vocab.values()):
         raise Problem(f"{path}: expected a vocabulary of tokens and their ids; fetch it again")
+    check_vocabulary(path, vocab)
     return vocab
 
 
-def _merges(path: Path, merges: Any) -> list[str]:
-    """Return the lines of merges.txt; tokenizer.json holds strings or pairs, by the version that wrote it."""
+def _merges(path: Path, merges: Any) -> list[tuple[str, str]]:
+    """Return the pairs; tokenizer.json holds strings or pairs, by the version that wrote it."""
     pairs = (
         [pair.split(" ") if isinstance(pair, str) else pair for pair in merges] if isinstance(merges, list) else None
     )
     if pairs is None or not all(_is_pair(pair) for pair in pairs):
         raise Problem(f'{path}: "merges": expected a list of pairs; fetch it again')
-    return [" ".join(pair) for pair in pairs]
+    return [(left, right) for left, right in pairs]
 
 
 def _is_pair(pair: Any) -> bool:
@@ -144,21 +164,6 @@ def _is_pair(pair: Any) -> bool:
     )
 
 
-def _added_tokens(folder: Path, ids: Mapping[str, int]) -> dict[str, int]:
-    """Return the tokens that fine-tuning added, which the vocabulary proper does not hold."""
-    found: dict[str, int] = {}
-    if (folder / TOKENIZER).is_file():
-        listed = read_object(folder / TOKENIZER).get("added_tokens")
-        for token in listed if isinstance(listed, list) else []:
-            if isinstance(token, dict) and isinstance(token.get("content"), str):
-                found[token["content"]] = token.get("id", -1)
-    if (folder / "added_tokens.json").is_file():
-        found |= read_object(folder / "added_tokens.json")
-    taken = set(ids.values())
-    new = {token: i for token, i in _ids(folder, found).items() if token not in ids}
-    return {token: i for token, i in new.items() if i not in taken}
-
-
 def _no_tokenizer(folder: Path) -> str:
     return (
         f"{folder}: holds neither vocab.json and merges.txt nor a tokenizer.json; "
@@ -166,8 +171,15 @@ def _no_tokenizer(folder: Path) -> str:
     )
 
 
-def _what_was_added(folder: Path, count: int, unused: list[int]) -> list[str]:
+def _what_was_added(folder: Path, tokenizer: _Tokenizer, ids: Mapping[str, int], unused: list[int]) -> list[str]:
+    count = len(ids) - len(tokenizer.ids)
     named = f", {len(unused)} of them named {UNUSED.format(unused[0])} and so on" if unused else ""
-    return [
-        f"{folder}: vocab.json beside the IR holds {count} tokens more than the vocabulary of the checkpoint{named}"
-    ]
+    tokens = "1 token" if count == 1 else f"{count} tokens"
+    notes = [f"{folder}: vocab.json beside the IR holds {tokens} more than the vocabulary of the checkpoint{named}"]
+    strange = len(unmade(tokenizer.pairs, ids.keys()))
+    if strange > most_unmade(len(ids)):
+        notes.append(
+            f"{folder}: no text becomes {strange} of its tokens, and the demo takes {most_unmade(len(ids))} of that "
+            "kind; the demo will refuse it"
+        )
+    return notes

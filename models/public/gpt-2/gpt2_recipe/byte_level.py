@@ -1,0 +1,81 @@
+"""Whether a vocabulary and its merges are a byte-level BPE as GPT-2's, told of the checkpoint's own files.
+
+It refuses what the demo's tokenizer refuses, and writes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from gpt2_recipe.problem import Problem, one_line
+
+MOST_UNMADE = 16
+"""Tokens such as <|endoftext|> are in a vocabulary without a merge that makes them; many more mean a cut file."""
+
+
+class NotByteLevel(Exception):
+    """Why a tokenizer cannot be written as GPT-2's vocab.json and merges.txt, though nothing is broken."""
+
+
+def check_vocabulary(path: Path, ids: Mapping[str, int]) -> None:
+    """Raise Problem for one that is broken, NotByteLevel for one of another kind."""
+    twice = [i for i, count in Counter(ids.values()).items() if count > 1]
+    if twice:
+        names = [token for token, i in ids.items() if i == twice[0]]
+        raise Problem(
+            f"{path}: expected each id once, got {twice[0]} for {one_line(ascii(names[0]))} and for "
+            f"{one_line(ascii(names[1]))}; fetch it again"
+        )
+    if any("\ud800" <= symbol <= "\udfff" for symbol in "".join(ids)):
+        raise Problem(f"{path}: expected tokens of Unicode characters, got a lone surrogate; fetch it again")
+    missing = BYTE_SYMBOLS - ids.keys()
+    if missing:
+        raise NotByteLevel(
+            f"{path}: expected a byte-level vocabulary with a token for each of the 256 bytes, "
+            f"got one without {len(missing)} of them"
+        )
+
+
+def read_merges(path: Path) -> dict[str, tuple[str, str]]:
+    """Return the pairs of a merges.txt by their places in it; Problem where it is no text."""
+    raw = path.read_bytes()
+    try:
+        lines = raw.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise Problem(f"{path}: expected UTF-8, got the byte 0x{raw[error.start]:02x}; fetch it again") from None
+    found = {}
+    for count, line in enumerate(lines, 1):
+        if line and not line.startswith("#version"):
+            left, _, right = line.partition(" ")
+            found[f"line {count}"] = (left, right)
+    return found
+
+
+def check_merges(path: Path, merges: Mapping[str, tuple[str, str]], ids: Mapping[str, int]) -> None:
+    """Raise Problem unless these pairs, each named by its place, make the tokens of the vocabulary."""
+    for place, (left, right) in merges.items():
+        if not {left, right, left + right} <= ids.keys():
+            pair = one_line(ascii(f"{left} {right}"))
+            raise Problem(f"{path}: {place}: does not fit the vocabulary: {pair}; fetch both again")
+    count = len(unmade(merges.values(), ids.keys()))
+    if count > most_unmade(len(ids)):
+        raise Problem(f"{path}: does not fit the vocabulary: does not make {count} of its tokens; fetch both again")
+
+
+def unmade(merges: Iterable[tuple[str, str]], tokens: Collection[str]) -> set[str]:
+    """Return the tokens that no text becomes."""
+    return set(tokens) - {left + right for left, right in merges} - BYTE_SYMBOLS
+
+
+def most_unmade(count: int) -> int:
+    """Return how many such tokens the demo takes in a vocabulary of so many."""
+    return max(MOST_UNMADE, count // 100)
+
+
+def _byte_symbols() -> frozenset[str]:
+    """Return the symbols of the 256 bytes: those that print stand for themselves, the others for U+0100 on."""
+    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return frozenset(map(chr, [*printing, *range(256, 512 - len(printing))]))
+
+
+BYTE_SYMBOLS = _byte_symbols()

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from omz_model_tools.cli.selection import add_folder, add_selection, each, selected
+from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
 from omz_model_tools.guard import guarded
-from omz_model_tools.problem import Problem
 from omz_model_tools.quantize import QUANTIZED, FourBits, Quantizer, load_calibration, load_compress
 from omz_model_tools.report import Report
 
@@ -27,7 +26,7 @@ def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     work = Quantizer(
         model_dir=args.model_dir,
         output_dir=args.output_dir or args.model_dir,
-        precisions=_precisions(args.precisions),
+        precisions=precisions(args.precisions, QUANTIZED),
         report=report,
         compress=_no_compress if args.dry_run else load_compress(),
         load_calibration=load_calibration,
@@ -46,15 +45,6 @@ def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
 
 def _no_compress(*_: object) -> object:
     raise AssertionError("a dry run compresses nothing")
-
-
-def _precisions(text: str) -> list[str]:
-    found = [part.strip() for part in text.split(",")]
-    unknown = sorted(set(found) - set(QUANTIZED))
-    if unknown:
-        names = ", ".join(name or "''" for name in unknown)
-        raise Problem(f"Unknown precisions specified: {names}. Known: {', '.join(QUANTIZED)}.")
-    return list(dict.fromkeys(found))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,13 +120,14 @@ def _its_turn(one: T | Unreadable, work: Callable[[T], bool], report: Report) ->
     return work(one)
 
 
-def precisions(text: str) -> list[str]:
+def precisions(text: str, known: Sequence[str] = PRECISIONS) -> list[str]:
+    """The precisions of a comma-separated list, each once, in its order."""
     found = [part.strip() for part in text.split(",")]
-    unknown = sorted(set(found) - set(PRECISIONS))
+    unknown = sorted(set(found) - set(known))
     if unknown:
         names = ", ".join(name or "''" for name in unknown)
-        raise Problem(f"Unknown precisions specified: {names}. Known: {', '.join(PRECISIONS)}.")
-    return found
+        raise Problem(f"Unknown precisions specified: {names}. Known: {', '.join(known)}.")
+    return list(dict.fromkeys(found))
 
 
 def positive(text: str) -> int:

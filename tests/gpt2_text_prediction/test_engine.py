@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvino import opset13 as ops
-from toy import EXACT, Toy, assert_close, save, without_attention_ops
+from toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine import Engine, load_engine
@@ -45,20 +45,42 @@ def static(*shape: int):
     return change
 
 
+def as_in_the_onnx_zoo(model: ov.Model) -> ov.Model:
+    """Return the model with ids [B, S, L], logits [B, S, L, V], and a second output behind them."""
+    without_attention_ops(model)
+    ids = ops.parameter(ov.PartialShape([-1, -1, ov.Dimension(1, TOY.n_positions)]), np.int64, name="input1")
+    shape = ops.shape_of(ids)
+    flat = ops.reshape(ids, ops.concat([[-1], ops.gather(shape, [2], 0)], 0), special_zero=False)
+    model.get_parameters()[0].output(0).replace(flat.output(0))
+    logits = model.get_results()[0].input_value(0)
+    unflat = ops.reshape(logits, ops.concat([shape, [TOY.vocab_size]], 0), special_zero=False)
+    return ov.Model([ops.result(unflat), ops.result(logits)], [ids], "zoo")
+
+
 BACK_ENDS = {
     "stateful": lambda model: model,
+    "paged": lambda model: model,
     "recompute": without_attention_ops,
     "recompute of [1, 8]": static(1, 8),
     "recompute of [2, 8]": static(2, 8),
+    "recompute of [B, S, L]": as_in_the_onnx_zoo,
 }
 
 
-@pytest.fixture(scope="module", params=BACK_ENDS, ids=lambda name: name.replace(" ", "_"))
+needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=needs_paged_attention if name == "paged" else ()) for name in BACK_ENDS],
+    ids=lambda name: name.replace(" ", "_"),
+)
 def engine(request, tmp_path_factory) -> Engine:
     folder = tmp_path_factory.mktemp("engine")
     path = save(BACK_ENDS[request.param](TOY.model(folder)), folder / "toy.xml")
-    loaded = load_engine(path, config=EXACT)
-    assert loaded.back_end.name == request.param.split()[0]
+    asked_for = "paged" if request.param == "paged" else "stateful"
+    loaded = load_engine(path, config=EXACT, back_end=asked_for)
+    assert (loaded.back_end.name, loaded.fallback) == (request.param.split()[0], None)
     return loaded
 
 
@@ -367,10 +389,11 @@ FOREIGN = {
 }
 
 
+@pytest.mark.parametrize("back_end", ["stateful", "paged"])
 @pytest.mark.parametrize("name", FOREIGN, ids=lambda name: name.replace(" ", "_"))
-def test_irs_that_differ_from_ours_are_run_right(tmp_path, name):
+def test_irs_that_differ_from_ours_are_run_right(tmp_path, name, back_end):
     path = save(FOREIGN[name](TOY.model(tmp_path)), tmp_path / "foreign.xml")
-    judged = Judged(load_engine(path, config=EXACT))
+    judged = Judged(load_engine(path, config=EXACT, back_end=back_end))
     assert judged.engine.n_positions == (6 if "6" in name or "six" in name else 8)
     one, two = Cache(), Cache()
     judged.step(Row(one, [1, 2, 3], wanted=range(3)))
@@ -378,28 +401,31 @@ def test_irs_that_differ_from_ours_are_run_right(tmp_path, name):
     judged.step(Row(one, range(judged.engine.n_positions), past=0))
 
 
-def test_logits_of_half_precision_are_handed_out_in_f32(tmp_path):
+@pytest.mark.parametrize("back_end", ["stateful", "paged"])
+def test_logits_of_half_precision_are_handed_out_in_f32(tmp_path, back_end):
     model = TOY.model(tmp_path)
     logits = model.get_results()[0].input_value(0)
     half = ov.Model([ops.result(ops.convert(logits, "f16"))], model.get_parameters(), "half")
-    engine = load_engine(save(half, tmp_path / "half.xml"), config=EXACT)
+    engine = load_engine(save(half, tmp_path / "half.xml"), config=EXACT, back_end=back_end)
     (got,) = engine.step([Row(Cache(), [1, 2, 3])])
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, TOY.logits([1, 2, 3])[2:], rtol=1e-3, atol=1e-2)
 
 
-def test_weights_that_are_no_numbers_give_logits_that_are_none(tmp_path):
+@pytest.mark.parametrize("back_end", ["stateful", "paged"])
+def test_weights_that_are_no_numbers_give_logits_that_are_none(tmp_path, back_end):
     toy = Toy(seed=77)
     toy.state["h.0.mlp.c_fc.bias"][0] = np.nan
-    engine = load_engine(toy.ir(tmp_path), config=EXACT)
+    engine = load_engine(toy.ir(tmp_path), config=EXACT, back_end=back_end)
     (logits,) = engine.step([Row(Cache(), [1])])
     assert np.isnan(logits).all()
 
 
-def test_a_cache_of_another_engine_is_computed_again(tmp_path):
-    one = Judged(load_engine(TOY.ir(tmp_path / "one"), config=EXACT))
+@pytest.mark.parametrize("back_end", ["stateful", "paged"])
+def test_a_cache_of_another_engine_is_computed_again(tmp_path, back_end):
+    one = Judged(load_engine(TOY.ir(tmp_path / "one"), config=EXACT, back_end=back_end))
     other_toy = Toy(n_layer=1, n_head=1, n_embd=6, n_positions=8, vocab_size=11, seed=5)
-    other = Judged(load_engine(other_toy.ir(tmp_path / "other"), config=EXACT), other_toy)
+    other = Judged(load_engine(other_toy.ir(tmp_path / "other"), config=EXACT, back_end=back_end), other_toy)
     cache = Cache()
     one.step(Row(cache, [1, 2, 3]))
     other.step(Row(Cache(), [4, 5, 6]))

@@ -5,16 +5,17 @@ memory it computes again from the tokens, so that every order of rows gives the 
 Letters: W places of a row whose logits are wanted, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import openvino as ov
 
 from gpt2_text_prediction.ir import IR, last_line, read_ir
 from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.paged import Paged
+from gpt2_text_prediction.paged_attention import NoPagedAttention, with_paged_attention
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.recompute import Recompute
 from gpt2_text_prediction.rows import Logits, Row
@@ -29,17 +30,24 @@ class BackEnd(Protocol):
     def step(self, rows: Sequence[Row]) -> tuple[list[Logits], Sequence[Any]]:
         """Return each row's wanted logits and its new lease, in the rows' order."""
 
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """Tell whether there is memory for rows of so many tokens at once, nothing shared."""
+
 
 class Engine:
     """A compiled model and the one thing to do with it."""
 
-    def __init__(self, ir: IR, back_end: BackEnd, compiled: ov.CompiledModel, n_positions: int) -> None:
+    def __init__(
+        self, ir: IR, back_end: BackEnd, compiled: ov.CompiledModel, n_positions: int, fallback: str | None = None
+    ) -> None:
+        """Put the parts together; fallback: one line, why this is not the back end that was asked for."""
         self.vocab_size = ir.vocab_size
         self.eos_token_id = ir.eos_token_id
         self.n_positions = n_positions
         self.path = ir.path
         self.back_end = back_end
         self.compiled = compiled
+        self.fallback = fallback
 
     def step(self, rows: Sequence[Row]) -> list[Logits]:  # -> for each row [W, V]
         """Append each row's tokens to its cache and return the logits at its wanted positions.
@@ -61,6 +69,10 @@ class Engine:
             row.cache.tokens[row.kept() :] = row.tokens  # an interrupt here leaves a lease that holds no more
             row.cache.lease = lease
         return logits
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """Tell whether there is memory for rows of so many tokens at once; without a budget there always is."""
+        return self.back_end.fits(lengths)
 
     def property_of_device(self, name: str) -> str | None:
         """Return a property as the device reports it after compilation, or None where it has none of the name."""
@@ -86,28 +98,79 @@ class Engine:
 
 
 def load_engine(
-    path: Path, device: str = "CPU", config: dict[str, Any] | None = None, max_seq_len: int | None = None
+    path: Path,
+    device: str = "CPU",
+    config: dict[str, Any] | None = None,
+    max_seq_len: int | None = None,
+    back_end: Literal["paged", "stateful", "static"] = "stateful",
+    cache_budget: int | None = None,
 ) -> Engine:
     """Read, prepare and compile a model.
 
     max_seq_len lowers the model's own number of positions, and stands for it where the model does not tell.
-    Raises Problem for files, a device, a configuration or a length that cannot be used.
+    back_end: "paged" keeps the cache in blocks that rows share, of cache_budget bytes; where openvino, the device or
+    the model does not run it, the engine is another and its `fallback` says so. "static" compiles one row of all
+    positions and no cache.
+    Raises Problem for files, a device, a configuration, a length or a budget that cannot be used.
     """
+    if cache_budget is not None and back_end != "paged":
+        raise Problem(f"cache_budget: the {back_end} back end keeps none: ask for paged")
     core = ov.Core()
     ir = read_ir(core, path)
     n_positions = _positions(ir, max_seq_len)
-    back_end: Callable[[ov.CompiledModel], BackEnd]
+    fallback = None
+    if back_end == "static":
+        return _static(core, ir, device, config or {}, n_positions)
+    if back_end == "paged":
+        try:
+            return _paged(core, ir, device, config or {}, n_positions, cache_budget)
+        except (NoPagedAttention, NoCachePossible) as reason:
+            unkept = "" if cache_budget is None else " or its budget"
+            fallback = f"{path}: runs without a paged cache{unkept}: {reason}"
+            ir = read_ir(core, path)  # as it was: it may have been changed by half
+    return _stateful(core, ir, device, config or {}, n_positions, fallback)
+
+
+def _paged(
+    core: ov.Core, ir: IR, device: str, config: dict[str, Any], n_positions: int, cache_budget: int | None
+) -> Engine:
+    if not device.startswith("CPU"):
+        raise NoPagedAttention(f"it is for the CPU, and the device is {device}")
+    model = with_kv_cache(ir.model)
+    with_wanted_positions(model)
+    with_paged_attention(model)
+    try:
+        compiled = core.compile_model(model, device, config)
+        return Engine(ir, Paged(compiled, n_positions, cache_budget), compiled, n_positions)
+    except RuntimeError as error:  # where it is the user's mistake, the other back end will say so
+        raise NoPagedAttention(last_line(error)) from None
+
+
+def _static(core: ov.Core, ir: IR, device: str, config: dict[str, Any], n_positions: int) -> Engine:
+    sequences = len(ir.model.input(0).get_partial_shape()) - 2
+    try:
+        ir.model.reshape([1] * (1 + sequences) + [n_positions])
+    except RuntimeError as error:
+        raise Problem(f"{ir.path}: cannot have the static shape of {n_positions}: {last_line(error)}") from None
+    compiled = _compile(core, ir.model, ir.path, device, config)
+    return Engine(ir, Recompute(compiled), compiled, n_positions)
+
+
+def _stateful(
+    core: ov.Core, ir: IR, device: str, config: dict[str, Any], n_positions: int, fallback: str | None
+) -> Engine:
     try:
         model = with_kv_cache(ir.model)
         with_wanted_positions(model)
-        back_end = partial(Stateful, n_positions=n_positions)
+        has_cache = True
     except NoCachePossible:
-        model, back_end = core.read_model(path), Recompute  # as it was: it may have been changed by half
-    compiled = _compile(core, model, path, device, config or {})
+        model, has_cache = core.read_model(ir.path), False  # as it was: it may have been changed by half
+    compiled = _compile(core, model, ir.path, device, config)
     try:
-        return Engine(ir, back_end(compiled), compiled, n_positions)
+        back_end: BackEnd = Stateful(compiled, n_positions) if has_cache else Recompute(compiled)
     except RuntimeError as error:
-        raise Problem(f"{path}: cannot be run on {device}: {last_line(error)}") from None
+        raise Problem(f"{ir.path}: cannot be run on {device}: {last_line(error)}") from None
+    return Engine(ir, back_end, compiled, n_positions, fallback)
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:

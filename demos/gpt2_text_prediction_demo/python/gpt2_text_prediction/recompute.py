@@ -34,6 +34,10 @@ class Recompute:
         logits = [row_logits for start in starts for row_logits in self._infer(rows[start : start + at_once])]
         return logits, [None] * len(rows)
 
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """See BackEnd.fits: the runtime takes what memory it needs."""
+        return True
+
     def _infer(self, rows: Sequence[Row]) -> list[Logits]:
         whole = [[*row.cache.tokens[: row.kept()], *row.tokens] for row in rows]
         ids = np.zeros((self._rows_at_once or len(rows), self._length or max(map(len, whole))), self._dtype)

@@ -4,6 +4,7 @@ Letters: W places of a row whose logits are wanted, V vocabulary.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ class Cache:
 
     def fork(self) -> "Cache":
         """Return a second cache that continues from the same tokens; their keys and values are shared."""
-        return Cache(list(self.tokens), self.lease)
+        return Cache(list(self.tokens), copy(self.lease))
 
 
 @dataclass(frozen=True)

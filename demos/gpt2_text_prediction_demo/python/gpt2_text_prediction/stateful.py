@@ -59,6 +59,10 @@ class Stateful:
         logits = self._infer(rows, parts)
         return logits, [Lease(self, self._steps, i) for i in range(len(rows))]
 
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """See BackEnd.fits: the runtime takes what memory it needs."""
+        return True
+
     def _holds(self, row: Row) -> bool:
         lease = row.cache.lease
         return row.kept() > 0 and lease is not None and lease.owner is self and lease.step == self._steps

@@ -318,3 +318,110 @@ def test_no_token_outside_of_the_reference_nucleus_is_ever_drawn(values, tempera
         assert logits[token] > -INF
         edge = logits[allowed > 0].min()
         assert logits[token] >= edge - 1e-4 * max(1.0, abs(edge)) * max(temperature, 1)
+
+
+@pytest.mark.parametrize(
+    ("min_p", "kept"),
+    [(0, {0, 1, 2, 3}), (0.24, {0, 1, 2, 3}), (0.26, {1, 2, 3}), (0.51, {1, 2}), (0.76, {1}), (1, {1})],
+)
+def test_min_p_is_a_share_of_the_likeliest(min_p, kept):
+    assert survivors(min_p=min_p) == kept
+    assert survivors(min_p=min_p, typical_p=0.9999) == kept
+
+
+def test_min_p_comes_behind_temperature_and_top_p():
+    assert survivors(min_p=0.51, temperature=0.1) == {1}
+    assert survivors(min_p=0.51, temperature=100) == {0, 1, 2, 3}
+    assert survivors(top_p=0.71, min_p=0.51) == {1, 2}  # 0.71 is of all: it has kept token 3, too
+    assert survivors(top_p=0.39, min_p=0.01) == {1}
+
+
+def test_equal_tokens_all_have_the_likeliests_probability():
+    assert survivors([1, 1, 1, 0.99], min_p=1) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("typical_p", "kept"),
+    # the entropy is 1.280; -log p is 0.916 for token 1, 1.204 for 2, 1.609 for 3, 2.303 for 0
+    [
+        (0.001, {2}),
+        (0.29, {2}),
+        (0.31, {2, 3}),
+        (0.49, {2, 3}),
+        (0.51, {1, 2, 3}),
+        (0.89, {1, 2, 3}),
+        (0.91, {0, 1, 2, 3}),
+    ],
+)
+def test_typical_p_keeps_what_is_nearest_to_the_entropy(typical_p, kept):
+    assert survivors(typical_p=typical_p) == kept
+
+
+def test_typical_p_is_of_what_the_others_left():
+    # of tokens 1 and 2 alone, 4/7 and 3/7, the entropy is 0.683; -log p is 0.560 and 0.847
+    for others in ({"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.6}):
+        assert survivors(typical_p=0.5, **others) == {1}
+        assert survivors(typical_p=0.6, **others) == {1, 2}
+    assert survivors([0, -1, -INF, -INF], typical_p=0.5) == {0}
+    assert survivors([5, -INF, -INF], typical_p=0.001) == {0}
+
+
+@pytest.mark.parametrize("temperature", [1e-37, 1e-6, 1e30, 3.5e38])
+def test_typical_p_and_min_p_bear_every_temperature(temperature):
+    logits = [1e38, -1e38, 0, -INF]
+    expected = {0, 1, 2} if temperature == 3.5e38 else {0}
+    assert survivors(logits, temperature=temperature, min_p=1e-3) == expected
+    assert survivors(logits, temperature=temperature, typical_p=0.9) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "settings_", [{"min_p": 0.3}, {"typical_p": 0.6}, {"top_p": 0.95, "min_p": 0.3, "typical_p": 0.8}]
+)
+def test_greedy_wins_over_what_is_kept(settings_):
+    assert survivors(temperature=0, **settings_) == {1}
+    assert survivors(**settings_ | {"top_p": 0}) == {1}
+
+
+@pytest.mark.parametrize(
+    ("settings_", "kept"),
+    [
+        ({"min_p": 0.3}, [1, 2, 3]),
+        ({"typical_p": 0.45}, [2, 3]),
+        ({"typical_p": 0.6, "top_p": 0.85}, [1, 2]),  # of three: 4/9, 3/9, 2/9; the entropy is 1.061
+        ({"min_p": 0.2, "temperature": 1.0, "top_k": 3}, [1, 2, 3]),
+    ],
+    ids=str,
+)
+def test_four_tokens_come_as_often_as_they_should_behind_min_p_and_typical_p(settings_, kept):
+    expected = np.zeros(4)
+    expected[kept] = np.array([0.1, 0.4, 0.3, 0.2])[kept]
+    assert_frequencies(draws(HAND, 3000, **settings_), expected / expected.sum())
+
+
+def test_at_the_size_of_gpt2_min_p_and_typical_p_keep_what_a_sort_would():
+    for scale in (0, 1, 4):
+        logits = spread(50257, scale)
+        p = reference(logits)
+        likely = p >= 0.01 * p.max()
+        assert_frequencies(draws(logits, 700, min_p=0.01), np.where(likely, p, 0) / p[likely].sum())
+        for top_p in (1.0, 0.9):
+            kept = reference(logits, top_p=top_p)
+            surprise = -np.log(np.maximum(kept, 1e-300))
+            distance = np.abs(surprise - (kept * surprise).sum()).round(5 if scale else 0)
+            order = np.argsort(distance, kind="stable")
+            before = np.searchsorted(distance[order], distance)  # how many are nearer
+            mass = np.concatenate([[0], np.cumsum(kept[order])])[before]
+            typical = np.where(mass < 0.5, kept, 0)
+            assert_frequencies(
+                draws(logits, 700, top_p=top_p, typical_p=0.5), np.where(typical > 0, typical, 0) / typical.sum()
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("min_p", v) for v in (-0.1, 1.01, math.nan, INF, "0.1")]
+    + [("typical_p", v) for v in (0, -1, 1.01, math.nan, None)],
+)
+def test_min_p_and_typical_p_out_of_range_are_a_problem(name, value):
+    with pytest.raises(Problem, match=f"^{name}: expected .*got {value}"):
+        Sampling(**{name: value})

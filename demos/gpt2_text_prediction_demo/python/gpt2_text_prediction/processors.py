@@ -1,0 +1,218 @@
+"""What is done to logits before a token is taken from them: bias, penalties, bans. Nothing is drawn here.
+
+Names, meaning and order are those of Hugging Face's transformers: logit_bias (its SequenceBiasLogitsProcessor),
+repetition_penalty, no_repeat_ngram_size, bad_words_ids, min_new_tokens. presence_penalty and frequency_penalty, which
+it has not, are OpenAI's and come behind repetition_penalty, where vLLM has them.
+Letters: V vocabulary.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt2_text_prediction.problem import Problem
+
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""What f32 can divide by, and what it can hold."""
+
+
+class History(NamedTuple):
+    """What stands before the token that is wanted; eos_token_id None: nothing ends the text."""
+
+    prompt: Sequence[int] = ()
+    new: Sequence[int] = ()
+    eos_token_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processing:
+    """Which tokens are made likelier, less likely or impossible; each default leaves the logits as they are.
+
+    repetition_penalty: above 1 against the tokens of prompt and text so far: positive logits are divided by it,
+    negative ones multiplied. presence_penalty, frequency_penalty: subtracted from the new tokens' logits, once, and
+    as many times as the token has come. no_repeat_ngram_size: no run of so many tokens comes twice, 0 for no ban.
+    logit_bias: what is added, by token id; minus infinity bans. bad_words_ids: sequences of ids that never come;
+    the end of the text alone is not banned by it, as in Hugging Face. min_new_tokens: the text does not end before.
+    ignore_eos: the text goes on behind the token that ends it, which is one like all others.
+    Raises Problem for a value that is out of range or no number.
+    """
+
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram_size: int = 0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+    bad_words_ids: Sequence[Sequence[int]] = ()
+    min_new_tokens: int = 0
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        penalty = self.repetition_penalty
+        if not (is_number(penalty) and SMALLEST <= penalty <= LARGEST):
+            raise Problem(f"repetition_penalty: expected a number above 0 (1 for none), got {penalty}")
+        for name in ("presence_penalty", "frequency_penalty"):
+            value = getattr(self, name)
+            if not (is_number(value) and -2 <= value <= 2):
+                raise Problem(f"{name}: expected a number from -2 to 2 (0 for none), got {value}")
+        require_count("no_repeat_ngram_size", self.no_repeat_ngram_size, " (no ban)")
+        require_count("min_new_tokens", self.min_new_tokens)
+        if not isinstance(self.ignore_eos, bool):
+            raise Problem(f"ignore_eos: expected True or False, got {self.ignore_eos}")
+        # copies, which nobody else can change
+        object.__setattr__(self, "logit_bias", _bias(self.logit_bias))
+        object.__setattr__(self, "bad_words_ids", _sequences(self.bad_words_ids))
+
+    @cached_property
+    def is_off(self) -> bool:
+        """Whether all logits stay as they are, whatever the history."""
+        penalties = (self.repetition_penalty - 1, self.presence_penalty, self.frequency_penalty)
+        bans = (self.no_repeat_ngram_size, self.logit_bias, self.bad_words_ids, self.min_new_tokens)
+        return not any(penalties) and not any(bans)
+
+    @cached_property
+    def largest_id(self) -> int:
+        """The largest token id that is named."""
+        return max([-1, *self.logit_bias, *(token for word in self.bad_words_ids for token in word)])
+
+
+def likeliest(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
+    """Return the first of the largest logits.
+
+    Raises Problem when the logits are not numbers: the model's weights or its arithmetic are broken.
+    """
+    best = int(logits.argmax())  # of a NaN, if there is one
+    if not math.isfinite(logits[best]):
+        raise Problem("the model's logits hold NaN or infinity: its weights are damaged, or overflow at this precision")
+    return best
+
+
+def process(
+    logits: npt.NDArray[np.float32], settings: Processing, history: History
+) -> npt.NDArray[np.float32]:  # [V] -> [V]
+    """Return logits with the settings applied: new ones, where any is on.
+
+    Raises Problem for a token that is not in the vocabulary, and when no token is left or f32 overflows.
+    """
+    if settings.is_off:
+        return logits
+    if settings.largest_id >= logits.size:
+        known = f"token ids are 0 .. {logits.size - 1}"
+        raise Problem(f"logit_bias, bad_words_ids: {known}, got {settings.largest_id}")
+    changed = logits.copy()
+    with np.errstate(over="ignore"):  # looked for below
+        _add_bias(changed, settings)
+        _penalize(changed, settings, history)
+    changed[_banned(settings, history)] = -np.inf
+    most = changed.max()
+    if most == -np.inf:
+        settings_that_ban = "logit_bias, no_repeat_ngram_size, bad_words_ids and min_new_tokens"
+        raise Problem(f"no token is left to choose from: {settings_that_ban} ban all")
+    if most == np.inf:
+        raise Problem("the penalties or logit_bias take a logit past the largest number of f32: use smaller ones")
+    return changed
+
+
+def require_lengths(settings: Processing, max_new_tokens: int) -> None:
+    """Raise Problem unless so many new tokens can be made."""
+    require_count("max_new_tokens", max_new_tokens, least=1)
+    if settings.min_new_tokens > max_new_tokens:
+        expected = f"at most max_new_tokens, {max_new_tokens}"
+        raise Problem(f"min_new_tokens: expected {expected}, got {settings.min_new_tokens}")
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether it is a number, and neither NaN nor True."""
+    known = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return known and bool(-math.inf <= value <= math.inf)
+
+
+def require_count(name: str, value: Any, meaning: str = "", least: int = 0) -> None:
+    """Raise Problem unless it is a whole number from least; meaning: what that one means."""
+    if not (_is_whole(value) and value >= least):
+        raise Problem(f"{name}: expected a whole number from {least}{meaning}, got {value}")
+
+
+def _bias(given: Any) -> dict[int, float]:
+    expected = "logit_bias: expected a number or -inf for each token id"
+    if not isinstance(given, Mapping):
+        raise Problem(f"{expected}, got {given!r}")
+    for token, value in given.items():
+        fits = is_number(value) and (-LARGEST <= value <= LARGEST or value == -math.inf)
+        if not (_is_id(token) and fits):
+            raise Problem(f"{expected}, got {token!r}: {value!r}")
+    return dict(given)
+
+
+def _sequences(given: Any) -> tuple[tuple[int, ...], ...]:
+    expected = "bad_words_ids: expected sequences of token ids"
+    if not _is_sequence(given):
+        raise Problem(f"{expected}, got {given!r}")
+    for word in given:
+        if not (_is_sequence(word) and len(word) and all(map(_is_id, word))):
+            raise Problem(f"{expected}, none of them empty, got {word!r}")
+    return tuple(map(tuple, given))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_id(value: Any) -> bool:
+    return _is_whole(value) and value >= 0
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _add_bias(logits: npt.NDArray[np.float32], settings: Processing) -> None:  # [V], changed
+    if settings.logit_bias:
+        logits[list(settings.logit_bias)] += np.array(list(settings.logit_bias.values()), np.float32)
+
+
+def _penalize(logits: npt.NDArray[np.float32], settings: Processing, history: History) -> None:  # [V], changed
+    if settings.repetition_penalty != 1:
+        seen = np.array([*history.prompt, *history.new], np.int64)
+        before, penalty = logits[seen], np.float32(settings.repetition_penalty)
+        logits[seen] = np.where(before < 0, before * penalty, before / penalty)
+    if settings.presence_penalty or settings.frequency_penalty:
+        seen, counts = np.unique(np.array(history.new, np.int64), return_counts=True)
+        logits[seen] -= counts.astype(np.float32) * np.float32(settings.frequency_penalty)
+        logits[seen] -= np.float32(settings.presence_penalty)
+
+
+def _banned(settings: Processing, history: History) -> list[int]:
+    """Return the ids of the tokens that must not come next."""
+    banned = []
+    if settings.no_repeat_ngram_size:
+        banned += _repeating(np.array([*history.prompt, *history.new], np.int64), settings.no_repeat_ngram_size)
+    if settings.bad_words_ids:
+        banned += _completing(settings.bad_words_ids, history)
+    if history.eos_token_id is not None and len(history.new) < settings.min_new_tokens:
+        banned.append(history.eos_token_id)
+    return banned
+
+
+def _repeating(tokens: npt.NDArray[np.int64], size: int) -> list[int]:  # [L] -> ids
+    """Return what came behind each earlier occurrence of the last size - 1 tokens."""
+    runs = tokens.size - size + 1
+    if runs < 1:
+        return []
+    same = np.ones(runs, bool)
+    for place in range(size - 1):
+        same &= tokens[place : place + runs] == tokens[runs + place]
+    return list(tokens[size - 1 :][same])
+
+
+def _completing(words: Sequence[Sequence[int]], history: History) -> list[int]:
+    """Return the last token of each word whose others stand at the end."""
+    longest = max(map(len, words))
+    tail = (*history.prompt[-longest:], *history.new[-longest:])
+    return [
+        word[-1] for word in words if tail[len(tail) - len(word) + 1 :] == word[:-1] and word != (history.eos_token_id,)
+    ]

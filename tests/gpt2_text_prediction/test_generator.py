@@ -1,20 +1,27 @@
 """gpt2_text_prediction.generator: the oracle's continuation, and every reason to stop."""
 
+import asyncio
+import gc
 import itertools
 import json
 import shutil
+import threading
+import weakref
+from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import openvino as ov
 import pytest
-from toy import EXACT, Toy, save, without_attention_ops
+from toy import EXACT, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
-from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator
+from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
 from gpt2_text_prediction.generator import configuration, find_tokenizer_files
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
 PROMPT = "the rain in"
+needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
 
 
 @pytest.fixture(scope="module")
@@ -290,8 +297,334 @@ def test_the_default_settings_are_in_force(ir):
         assert generator.engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
 
 
-def test_a_closed_generator_lets_go_of_its_model(ir):
+def test_a_closed_generator_is_a_problem_whatever_is_asked_of_it(ir):
     with TextGenerator(ir) as generator:
-        pass
-    with pytest.raises(AttributeError):
-        generator.stream("a")
+        begun = generator.stream("a")
+    generator.close()
+    asked = (
+        lambda: generator.stream("a"),
+        lambda: list(begun),
+        lambda: generator.generate(["a"]),
+        lambda: asyncio.run(generator.generate_async(["a"])),
+        lambda: generator.score("a b"),
+        lambda: generator.next_tokens("a"),
+    )
+    for ask in asked:
+        with pytest.raises(Problem, match=r"^the generator is closed: load the model again$"):
+            ask()
+
+
+def test_ignore_eos_goes_on_behind_the_end_of_the_text(tmp_path, generator):
+    prompt = generator.tokenizer.encode(PROMPT)
+    continuation = TOY.greedy(prompt, 12)
+    model = TOY.model(tmp_path)
+    model.set_rt_info(str(continuation[1]), ["omz_gpt2", "eos_token_id"])
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+        ignoring = Sampling(temperature=0, ignore_eos=True)
+        _, stream = finished(ending.stream(PROMPT, ignoring, max_new_tokens=12))
+    assert stream.tokens == continuation
+    assert stream.finish_reason == "length"
+
+
+def test_min_new_tokens_puts_the_end_of_the_text_off(tmp_path, generator):
+    prompt = generator.tokenizer.encode(PROMPT)
+    end = TOY.greedy(prompt, 1)[0]
+    model = TOY.model(tmp_path)
+    model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+        _, stream = finished(ending.stream(PROMPT, Sampling(temperature=0, min_new_tokens=5), max_new_tokens=9))
+        assert len(stream.tokens) >= 5
+        assert end not in stream.tokens
+        with pytest.raises(Problem, match=r"^min_new_tokens: .*9, got 10"):
+            ending.stream(PROMPT, Sampling(min_new_tokens=10), max_new_tokens=9)
+
+
+def test_penalties_and_bans_know_the_prompt_and_the_text_so_far(generator):
+    _, stream = finished(generator.stream(PROMPT, Sampling(temperature=0, no_repeat_ngram_size=1)))
+    whole = [*stream.prompt_tokens, *stream.tokens]
+    assert len(set(stream.tokens)) == len(stream.tokens)
+    assert not set(stream.tokens) & set(stream.prompt_tokens)
+    assert len(whole) == 24 or stream.finish_reason == "stop"
+
+
+def tokens_of(results: list[Result]) -> list[list[int]]:
+    return [one.tokens for one in results]
+
+
+PROMPTS = [PROMPT, "a", "the sea and the sand", ""]
+DRAWN = Sampling(temperature=1.5, top_p=1, seed=5)
+
+
+def test_several_prompts_are_answered_in_their_order(generator):
+    results = generator.generate(PROMPTS, GREEDY, max_new_tokens=6)
+    for prompt, result in zip(PROMPTS, results, strict=True):
+        ids = generator.tokenizer.encode(prompt) or [TOY.end_of_text_id]
+        assert result.tokens == TOY.greedy(ids, min(6, 24 - len(ids)))
+        assert result.text == generator.tokenizer.decode(result.tokens)
+        assert result.finish_reason == "length"
+
+
+def test_logprobs_are_the_oracles_whatever_the_sampling_does(generator):
+    (result,) = generator.generate([PROMPT], replace(DRAWN, repetition_penalty=2.0, top_k=5), max_new_tokens=5)
+    ids = generator.tokenizer.encode(PROMPT)
+    logits = TOY.logits([*ids, *result.tokens])[len(ids) - 1 : -1].astype(np.float64)
+    expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(result.logprobs, expected[np.arange(5), result.tokens], atol=1e-4)
+
+
+def test_a_text_that_ends_at_once_has_no_logprobs(tmp_path, generator):
+    (end,) = TOY.greedy(generator.tokenizer.encode("a"), 1)
+    model = TOY.model(tmp_path)
+    model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+        (result,) = ending.generate(["a"], GREEDY)
+    assert (result.text, result.tokens, result.logprobs.tolist(), result.finish_reason) == ("", [], [], "stop")
+
+
+def test_seed_prompt_and_sample_fix_a_text(ir, generator):
+    """Whatever the batch, the order, the thread, the back end and the drafts."""
+    expected = tokens_of(generator.generate(PROMPTS, DRAWN, num_return_sequences=3))
+    assert len({tuple(tokens) for tokens in expected}) == 12
+    for p, s in [(n // 3, n % 3) for n in reversed(range(12))]:
+        assert finished(generator.stream(PROMPTS[p], DRAWN, index=(p, s)))[1].tokens == expected[3 * p + s]
+    assert tokens_of(generator.generate(PROMPTS[:2], DRAWN)) == [expected[0], expected[3]]
+    for options in (
+        {"back_end": "stateful", "prompt_lookup": True},
+        {"back_end": "stateful"},
+        {"prompt_lookup": False},
+    ):
+        with TextGenerator(ir, config=EXACT, **options) as other:
+            assert tokens_of(other.generate(PROMPTS, DRAWN, num_return_sequences=3)) == expected
+
+
+def test_several_threads_get_what_each_would_alone(generator):
+    alone = [tokens_of(generator.generate(PROMPTS, replace(DRAWN, seed=n), num_return_sequences=2)) for n in range(6)]
+    got: dict[int, list[list[int]]] = {}
+
+    def ask(n: int) -> None:
+        got[n] = tokens_of(generator.generate(PROMPTS, replace(DRAWN, seed=n), num_return_sequences=2))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [got[n] for n in range(6)] == alone
+
+
+def test_without_a_seed_a_call_has_one_which_makes_it_again(generator):
+    first = generator.generate([PROMPT], num_return_sequences=2)
+    again = generator.generate([PROMPT], Sampling(seed=first[0].seed), num_return_sequences=2)
+    assert first[0].seed == first[1].seed
+    assert tokens_of(first) == tokens_of(again)
+    assert first[0].seed != generator.generate([PROMPT])[0].seed
+
+
+def test_asyncio_gets_the_same(generator):
+    async def read(stream: Stream) -> str:
+        return "".join([piece async for piece in stream])
+
+    async def ask() -> list[list[Result] | str]:
+        calls = [generator.generate_async(PROMPTS, replace(DRAWN, seed=n)) for n in range(3)]
+        streams = [read(generator.stream(prompt, DRAWN, index=(p, 0))) for p, prompt in enumerate(PROMPTS)]
+        return await asyncio.gather(*calls, *streams)
+
+    answers = asyncio.run(ask())
+    for n in range(3):
+        assert tokens_of(answers[n]) == tokens_of(generator.generate(PROMPTS, replace(DRAWN, seed=n)))
+    assert answers[3:] == [one.text for one in generator.generate(PROMPTS, DRAWN)]
+
+
+def test_asyncio_may_cancel(generator):
+    async def ask() -> None:
+        waiting = asyncio.ensure_future(generator.generate_async(PROMPTS * 50, DRAWN, num_return_sequences=4))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(ask())
+    assert generator.generate([PROMPT], GREEDY, max_new_tokens=1)
+    assert not generator.scheduler._active
+
+
+def test_a_loop_that_is_closed_meanwhile_stops_nothing_else(generator):
+    async def leave() -> None:
+        await asyncio.wait_for(generator.generate_async(PROMPTS * 50, DRAWN, num_return_sequences=4), 0.001)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(leave())
+    assert generator.generate([PROMPT], GREEDY, max_new_tokens=2)[0].tokens
+
+
+@pytest.mark.parametrize("pieces", range(4))
+def test_leaving_a_stream_frees_its_row(generator, pieces):
+    stream = generator.stream(PROMPT, GREEDY)
+    iterator = iter(stream)
+    for _ in range(pieces):
+        next(iterator)
+    iterator.close()
+    generator.generate(["a"], GREEDY, max_new_tokens=1)
+    assert not generator.scheduler._active
+    assert stream.finish_reason is None
+
+
+def test_a_stream_is_read_once(generator):
+    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=2)
+    assert list(stream)
+    with pytest.raises(RuntimeError, match="once"):
+        list(stream)
+
+
+def test_a_broken_clock_is_its_streams_error_alone(generator):
+    ticks = iter([0.0, 1.0])
+    with pytest.raises(StopIteration):
+        next_of(generator.stream(PROMPT, GREEDY, clock=lambda: next(ticks)))
+    assert len(generator.generate([PROMPT], GREEDY, max_new_tokens=4)[0].tokens) == 4
+
+
+def next_of(stream: Stream) -> None:
+    """Read a stream without a generator around it, in which StopIteration is another error."""
+    iterator = iter(stream)
+    try:
+        while True:
+            next(iterator)
+    except RuntimeError as error:
+        raise error.__cause__ from None
+
+
+def test_closing_ends_what_runs(ir):
+    generator = TextGenerator(ir, config=EXACT)
+    iterator = iter(generator.stream(PROMPT, GREEDY, max_new_tokens=20))
+    next(iterator)
+    generator.close()
+    generator.close()
+    rest: list[str] = []
+    with suppress(Problem):  # unless all of it had come
+        rest += iterator
+    assert len(rest) <= 20
+    assert "gpt2 scheduler" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_closing_lets_go_of_the_model(ir):
+    with TextGenerator(ir, config=EXACT) as generator:
+        engine = weakref.ref(generator.engine)
+        generator.generate([PROMPT])
+    gc.collect()
+    assert engine() is None
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "words"),
+    [
+        ("one text", {}, r"^prompts: expected a list of texts, got one text$"),
+        (["a", "z" * 24], {}, r"^prompt 2: the prompt has 24 tokens; at most 23 fit"),
+        (["\udcff"], {}, r"^prompt 1: the text is not valid UTF-8"),
+        (["a"], {"max_new_tokens": 0}, r"^max_new_tokens: "),
+        (["a"], {"num_return_sequences": 0}, r"^num_return_sequences: expected a whole number from 1, got 0$"),
+        (["a"], {"num_return_sequences": 1.5}, r"^num_return_sequences: "),
+    ],
+)
+def test_what_cannot_be_generated_is_a_problem(generator, prompts, options, words):
+    with pytest.raises(Problem, match=words):
+        generator.generate(prompts, **options)
+
+
+def test_no_prompts_have_no_results(generator):
+    assert generator.generate([]) == []
+
+
+def test_broken_weights_are_a_problem_of_every_call(tmp_path):
+    toy = Toy(seed=79)
+    toy.state["ln_f.bias"][0] = float("nan")
+    with TextGenerator(toy.ir(tmp_path), config=EXACT) as generator:
+        for ask in (
+            lambda: generator.generate(["a", "b"]),
+            lambda: generator.score("ab"),
+            lambda: generator.next_tokens("a"),
+        ):
+            with pytest.raises(Problem, match="NaN or infinity"):
+                ask()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("text", ["the rain in", "ab", "日本", "z" * 24])
+def test_a_score_is_the_oracles(generator, text):
+    score = generator.score(text)
+    ids = generator.tokenizer.encode(text)
+    assert score.tokens == ids
+    assert score.logprobs.shape == (len(ids),)
+    assert np.isnan(score.logprobs[0])
+    expected = log_softmax(TOY.logits(ids))[np.arange(len(ids) - 1), ids[1:]]
+    np.testing.assert_allclose(score.logprobs[1:], expected, atol=1e-4)
+
+
+def test_the_score_of_a_single_token_is_nan_and_of_nothing_nothing(generator):
+    assert np.isnan(generator.score("z").logprobs).tolist() == [True]
+    assert generator.score("").logprobs.tolist() == []
+
+
+def test_a_text_too_long_to_be_scored_is_a_problem(generator):
+    with pytest.raises(Problem, match=r"^the text has 25 tokens; at most 24 fit: shorten it$"):
+        generator.score("z" * 25)
+
+
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_next_tokens_are_the_oracles_likeliest(generator, k):
+    found = generator.next_tokens(PROMPT, k)
+    expected = log_softmax(TOY.logits(generator.tokenizer.encode(PROMPT))[-1])
+    order = np.argsort(-expected, kind="stable")[:k]
+    assert [one.token for one in found] == order.tolist()
+    assert [one.text for one in found] == [generator.tokenizer.decode([token]) for token in order.tolist()]
+    np.testing.assert_allclose([one.probability for one in found], np.exp(expected[order]), atol=1e-5)
+
+
+def test_next_tokens_of_nothing_start_a_text(generator):
+    assert generator.next_tokens("", 1)[0].token == TOY.greedy([TOY.end_of_text_id], 1)[0]
+
+
+@pytest.mark.parametrize("k", [0, -1, 301, 1.5])
+def test_a_k_out_of_range_is_a_problem(generator, k):
+    with pytest.raises(Problem, match=rf"^k: .*got {k}$"):
+        generator.next_tokens(PROMPT, k)
+
+
+@needs_paged_attention
+def test_texts_wait_for_memory_and_all_come(ir, generator):
+    expected = tokens_of(generator.generate(PROMPTS * 5, DRAWN))
+    block_bytes = generator.engine.back_end.block_bytes
+    with TextGenerator(ir, config=EXACT, cache_budget=4 * block_bytes) as small:
+        assert tokens_of(small.generate(PROMPTS * 5, DRAWN)) == expected
+
+
+@needs_paged_attention
+def test_the_cache_of_a_cpu_is_paged_and_of_another_device_stateful(ir, generator):
+    assert (generator.engine.back_end.name, generator.prompt_lookup) == ("paged", True)
+    with TextGenerator(ir, device="AUTO:CPU", config=EXACT) as other:
+        assert not other.prompt_lookup
+        assert (other.engine.back_end.name, other.engine.fallback) == ("stateful", None)
+
+
+@needs_paged_attention
+def test_thousands_of_generations_leave_nothing_behind(generator):
+    def left() -> tuple[int, int]:
+        gc.collect()
+        return len(gc.get_objects()), threading.active_count()
+
+    def some(count: int) -> None:
+        for n in range(count):
+            generator.generate([PROMPT, f"{n}"], replace(DRAWN, seed=n), max_new_tokens=2, num_return_sequences=2)
+            next(iter(generator.stream(f"{n} {n}", DRAWN)))
+
+    some(100)
+    generator.generate(["a"], max_new_tokens=1)
+    objects, threads = left()
+    some(400)
+    generator.generate(["a"], max_new_tokens=1)
+    assert left()[0] < objects + 300
+    assert left()[1] <= threads
+    blocks = generator.engine.back_end.blocks
+    assert blocks.free() >= blocks.count - 4 * 2

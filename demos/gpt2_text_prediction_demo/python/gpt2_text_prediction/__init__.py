@@ -7,13 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpt2_text_prediction.generator import Stream, TextGenerator
+    from gpt2_text_prediction.beam import Beams
+    from gpt2_text_prediction.generator import NextToken, Result, Score, Stream, TextGenerator
     from gpt2_text_prediction.problem import Problem
     from gpt2_text_prediction.sampling import Sampling
+    from gpt2_text_prediction.text_rules import TextRules
 
-__all__ = ["Problem", "Sampling", "Stream", "TextGenerator"]
+__all__ = ["Beams", "NextToken", "Problem", "Result", "Sampling", "Score", "Stream", "TextGenerator", "TextRules"]
 
-_HOMES = {"Problem": "problem", "Sampling": "sampling", "Stream": "generator", "TextGenerator": "generator"}
+_HOMES = {
+    "Beams": "beam",
+    "NextToken": "generator",
+    "Problem": "problem",
+    "Result": "generator",
+    "Sampling": "sampling",
+    "Score": "generator",
+    "Stream": "generator",
+    "TextGenerator": "generator",
+    "TextRules": "text_rules",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,21 +3,34 @@
 from gpt2_text_prediction import Sampling, TextGenerator
 """
 
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from gpt2_text_prediction.beam import Beams, beam_search
 from gpt2_text_prediction.engine import Engine, load_engine
+from gpt2_text_prediction.generation import Generation, Plan, Prompt, Reading, Recent, logprob
 from gpt2_text_prediction.ir import check_files
 from gpt2_text_prediction.problem import Problem, readable
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_text_prediction.sampling import Sampling, choose
-from gpt2_text_prediction.tokenizer import END_OF_TEXT, GPT2Tokenizer, TextStream
+from gpt2_text_prediction.processors import likeliest, require_count, require_lengths
+from gpt2_text_prediction.rows import Logits, Row
+from gpt2_text_prediction.sampling import Sampling
+from gpt2_text_prediction.scheduler import CLOSED, Call, Scheduler
+from gpt2_text_prediction.text_rules import StoppableText, TextRules
+from gpt2_text_prediction.tokenizer import END_OF_TEXT, GPT2Tokenizer
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def configuration(device: str, precision_hint: str | None = None, num_threads: int | None = None) -> dict[str, Any]:
@@ -36,9 +49,12 @@ def configuration(device: str, precision_hint: str | None = None, num_threads: i
 
 
 class TextGenerator:
-    """A loaded model with its tokenizer; `stream` continues a prompt."""
+    """A loaded model with its tokenizer; to be used from any number of threads, whose texts share its steps.
 
-    def __init__(
+    stream continues a prompt, generate several; score and next_tokens tell probabilities.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a choice of the user's, by name
         self,
         model: str | Path,
         *,
@@ -47,24 +63,44 @@ class TextGenerator:
         device: str = "CPU",
         config: dict[str, Any] | None = None,
         max_seq_len: int | None = None,
+        back_end: Literal["paged", "stateful", "static"] | None = None,
+        cache_budget: int | None = None,
+        prompt_lookup: bool | None = None,
     ) -> None:
         """Load a model and the vocabulary, which lies beside it unless it is given.
 
         config: properties of the device, by default those of `configuration`.
         max_seq_len: how many tokens prompt and continuation may have, by default the model's positions.
+        back_end, cache_budget: see load_engine; by default "paged" on a CPU and "stateful" elsewhere.
+        prompt_lookup: whether tokens are guessed from what stood in the text before; the text stays the same. By
+        default where the cache is paged: elsewhere a guess that was wrong costs too much.
         Raises Problem for files or settings that cannot be used.
         """
         model = Path(model)
         check_files(model)
         self.tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
-        self.engine = load_engine(model, device, configuration(device) if config is None else config, max_seq_len)
-        if self.engine.vocab_size != self.tokenizer.vocab_size:
+        settings = configuration(device) if config is None else config
+        chosen = back_end or ("paged" if device.startswith("CPU") else "stateful")
+        engine = load_engine(model, device, settings, max_seq_len, chosen, cache_budget)
+        if engine.vocab_size != self.tokenizer.vocab_size:
             raise Problem(
-                f"{model}: has {self.engine.vocab_size} tokens, its tokenizer {self.tokenizer.vocab_size}; "
+                f"{model}: has {engine.vocab_size} tokens, its tokenizer {self.tokenizer.vocab_size}; "
                 "give the model's own files with --vocab and --merges"
             )
-        eos = self.engine.eos_token_id
-        self.eos_token_id = self.tokenizer.end_of_text_id if eos is None else eos
+        self._open: _Open | None = _Open(engine, Scheduler(engine))
+        self.eos_token_id = self.tokenizer.end_of_text_id if engine.eos_token_id is None else engine.eos_token_id
+        self.prompt_lookup = engine.back_end.name == "paged" if prompt_lookup is None else prompt_lookup
+        self._recent = Recent()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; who steps it calls `scheduler.step`. Raises Problem when the generator is closed."""
+        return self._opened().engine
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What runs all texts. Raises Problem when the generator is closed."""
+        return self._opened().scheduler
 
     def stream(
         self,
@@ -72,35 +108,179 @@ class TextGenerator:
         sampling: Sampling | None = None,
         *,
         max_new_tokens: int = 40,
+        rules: TextRules | None = None,
         index: tuple[int, int] = (0, 0),
         clock: Callable[[], float] = time.perf_counter,
     ) -> "Stream":
-        """Return the continuation of a prompt as an iterator over its text, which is made as it is asked for.
+        """Return the continuation of a prompt as an iterator over its text, which is begun when it is asked for.
 
-        An empty prompt starts a new text. index is (prompt, sample): with the same seed, other places in a run
-        draw other texts. clock: seconds.
-        Raises Problem for a prompt that is too long or not valid Unicode.
+        An empty prompt starts a new text. rules: where the text stops, see TextRules. index is (prompt, sample):
+        with the same seed, other places in a run draw other texts, and generate's are those of the same place.
+        clock: seconds.
+        Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
-        return Stream(self, prompt, sampling or Sampling(), max_new_tokens, index, clock)
+        return Stream(self, prompt, sampling or Sampling(), max_new_tokens, rules or TextRules(), index, clock)
 
-    def prompt_tokens(self, prompt: str) -> list[int]:
-        """Return the ids of a prompt that leaves room for a token behind it, else raise Problem."""
-        fits = self.engine.n_positions - 1
-        size = len(prompt.encode(errors="replace"))
-        if size > max(fits * self.tokenizer.longest_token, 1 << 17):  # BPE would take minutes to count its tokens
-            raise Problem(f"the prompt has {size} bytes; at most {fits} tokens fit, with room for one new: shorten it")
-        tokens = self.tokenizer.encode(prompt)
-        if not tokens:
-            if self.eos_token_id is None:
-                raise Problem(f"the prompt is empty, and the vocabulary has no {END_OF_TEXT} to start a text with")
-            return [self.eos_token_id]
-        if len(tokens) > fits:
-            raise Problem(f"the prompt has {len(tokens)} tokens; at most {fits} fit, with room for one new: shorten it")
-        return tokens
+    def generate(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling | None = None,
+        *,
+        max_new_tokens: int = 40,
+        num_return_sequences: int = 1,
+        rules: TextRules | None = None,
+    ) -> list["Result"]:
+        """Return num_return_sequences continuations of each prompt, in the order of prompts, then samples.
+
+        They run together. Which sample is drawn depends on its seed, prompt and place alone, but for logits so near
+        to each other that the rounding of another batch changes their order: never seen with exact arithmetic.
+        Raises Problem for a prompt that is too long or not valid Unicode, before any is begun, for model weights
+        that are no numbers, and for a generator that is closed, even meanwhile.
+        """
+        ended: SimpleQueue[Generation] = SimpleQueue()
+        batch = self._batch(prompts, sampling, max_new_tokens, num_return_sequences, rules, ended.put)
+        scheduler = self.scheduler
+        call = scheduler.submit(batch.generations)
+        try:
+            for _ in batch.generations:
+                raise_error(ended.get())
+        finally:
+            scheduler.cancel(call)
+        return batch.results()
+
+    async def generate_async(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling | None = None,
+        *,
+        max_new_tokens: int = 40,
+        num_return_sequences: int = 1,
+        rules: TextRules | None = None,
+    ) -> list["Result"]:
+        """Do as generate, for asyncio; cancelling it ends the texts."""
+        ended, put = _loop_queue()
+        batch = self._batch(prompts, sampling, max_new_tokens, num_return_sequences, rules, put)
+        scheduler = self.scheduler
+        call = scheduler.submit(batch.generations)
+        try:
+            for _ in batch.generations:
+                raise_error(await ended.get())
+        finally:
+            scheduler.cancel(call)
+        return batch.results()
+
+    def beam_search(
+        self,
+        prompt: str,
+        beams: Beams | None = None,
+        *,
+        max_new_tokens: int = 40,
+        rules: TextRules | None = None,
+    ) -> list["Result"]:
+        """Return the num_return_sequences likeliest continuations of a prompt that beams find, the best first.
+
+        Nothing is drawn: the same call gives the same texts.
+        Raises Problem as generate does, and for rules that slide: beams cannot.
+        """
+        beams, rules = beams or Beams(), rules or TextRules()
+        if rules.context_overflow == "slide":
+            raise Problem('context_overflow: beams cannot slide: expected "error" or "truncate"')
+        require_lengths(beams, max_new_tokens)
+        tokens, cut = self.fitting_tokens(prompt, rules, max_new_tokens)
+        steps = _Steps(self.scheduler.step, self.engine.n_positions)
+        found = beam_search(steps, tokens, beams, max_new_tokens, self.eos_token_id, self._stops(rules))
+        return [
+            Result(
+                self._text(one.tokens, rules), one.finish_reason, one.tokens, np.array(one.logprobs), 0, cut, one.score
+            )
+            for one in found
+        ]
+
+    def score(self, text: str) -> "Score":
+        """Return how likely each token of a text is, given those before it.
+
+        Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode.
+        """
+        tokens = self._tokens(text, self.engine.n_positions, "the text has", "")
+        logprobs = np.full(len(tokens), np.nan)
+
+        def use(place: int, logits: Logits) -> None:
+            if place + 1 < len(tokens):
+                logprobs[place + 1] = logprob(checked(logits), tokens[place + 1])
+
+        if len(tokens) > 1:
+            self.read(tokens, 0, use)
+        return Score(tokens, logprobs)
+
+    def next_tokens(self, text: str, k: int = 10) -> list["NextToken"]:
+        """Return the k likeliest next tokens, the likeliest first, with the model's own probabilities.
+
+        Raises Problem as stream does, and for a k that is not from 1 to the size of the vocabulary.
+        """
+        require_count("k", k, least=1)
+        if k > self.engine.vocab_size:
+            raise Problem(f"k: expected at most {self.engine.vocab_size}, the size of the vocabulary, got {k}")
+        tokens = self.prompt_tokens(text)
+        found: list[Logits] = []
+        self.read(tokens, len(tokens) - 1, lambda _, logits: found.append(checked(logits)))
+        logits = found[0]
+        most = np.argpartition(-logits, k - 1)[:k]
+        order = most[np.lexsort((most, -logits[most]))].tolist()
+        return [NextToken(i, self.tokenizer.decode([i]), math.exp(logprob(logits, i))) for i in order]
+
+    def prompt_tokens(self, prompt: str, special: bool = False) -> list[int]:
+        """Return the ids of a prompt that leaves room for a token behind it, else raise Problem.
+
+        special: whether <|endoftext|> in it is the token of that name.
+        """
+        tokens = self._tokens(prompt, self.engine.n_positions - 1, "the prompt has", ", with room for one new", special)
+        if tokens:
+            return tokens
+        if self.eos_token_id is None:
+            raise Problem(f"the prompt is empty, and the vocabulary has no {END_OF_TEXT} to start a text with")
+        return [self.eos_token_id]
+
+    def fitting_tokens(self, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
+        """Return the ids of a prompt as far as they fit, and how many characters were cut from its beginning.
+
+        Where the rules let it be cut, max_new_tokens fit behind it too, or as many as half of the positions.
+        Raises Problem as prompt_tokens does.
+        """
+        n_positions = self.engine.n_positions
+        fits = max(n_positions - max_new_tokens, n_positions // 2)
+        most = max(fits * self.tokenizer.longest_token, 1 << 17)  # see _tokens
+        if rules.context_overflow == "error":
+            return self.prompt_tokens(prompt, rules.parse_special), 0
+        tokens = self.tokenizer.encode(prompt[-most:], rules.parse_special)
+        if len(tokens) <= fits and len(prompt) <= most:
+            return self.prompt_tokens(prompt, rules.parse_special), 0
+        kept = tokens[-fits:]
+        return kept, len(prompt) - len(self.tokenizer.decode(kept))
+
+    def plan(
+        self, sampling: Sampling, seed: Sequence[int], most: int, with_logprobs: bool, slide: bool = False
+    ) -> Plan:
+        """Return how a sample is drawn."""
+        eos_token_id = None if sampling.ignore_eos else self.eos_token_id
+        slide_at = self.engine.n_positions if slide else None
+        return Plan(sampling, seed, most, eos_token_id, self.prompt_lookup, with_logprobs, slide_at)
+
+    def generation(
+        self,
+        prompt: Prompt,
+        plan: Plan,
+        on_end: Callable[[Generation], None],
+        on_token: Callable[[int], bool | None] = lambda token: None,
+    ) -> Generation:
+        """Return a sample for the scheduler to run."""
+        return Generation(prompt, plan, self._recent, on_end, on_token)
 
     def close(self) -> None:
-        """Let go of the model; the generator cannot be used afterwards."""
-        del self.engine
+        """Let go of the model, and end what still runs with a Problem; the generator cannot be used afterwards."""
+        if self._open is not None:
+            self._open.scheduler.close()
+        self._open = None
+        self._recent = Recent()
 
     def __enter__(self) -> "TextGenerator":
         return self
@@ -110,37 +290,198 @@ class TextGenerator:
     ) -> None:
         self.close()
 
+    def _opened(self) -> "_Open":
+        if self._open is None:
+            raise Problem(CLOSED)
+        return self._open
 
-class Stream:
-    """One continuation: iterate over its text once; everything else about it grows with the iteration.
+    def _batch(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling | None,
+        max_new_tokens: int,
+        samples: int,
+        rules: TextRules | None,
+        on_end: Callable[[Generation], None],
+    ) -> "_Batch":
+        sampling, rules, n_positions = sampling or Sampling(), rules or TextRules(), self.engine.n_positions
+        require_count("num_return_sequences", samples, least=1)
+        require_lengths(sampling, max_new_tokens)
+        if isinstance(prompts, str):
+            raise Problem("prompts: expected a list of texts, got one text")
+        seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        slide = rules.context_overflow == "slide"
+        written = []
+        for p, (tokens, cut) in enumerate(
+            [self._named_tokens(n, prompt, rules, max_new_tokens) for n, prompt in enumerate(prompts, 1)]
+        ):
+            prompt = Prompt(tokens, samples)
+            most = max_new_tokens if slide else min(max_new_tokens, n_positions - len(tokens))
+            for s in range(samples):
+                plan = self.plan(sampling, (seed, p, s), most, True, slide)
+                text = _Text(StoppableText(self.tokenizer, rules))
+                written.append(_Written(self.generation(prompt, plan, on_end, text.push), text, cut))
+        return _Batch(written, seed)
 
-    tokens: the new ids, without the one that ends a text. finish_reason: None while it runs, "stop" at the end
-    of the text, "length" at max_new_tokens or where the model's positions end. times: seconds on the clock, at
-    the start and after each step.
+    def _named_tokens(self, number: int, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
+        try:
+            return self.fitting_tokens(prompt, rules, max_new_tokens)
+        except Problem as problem:
+            raise Problem(f"prompt {number}: {problem}") from None
+
+    def _stops(self, rules: TextRules) -> Callable[[Sequence[int]], bool]:
+        """Return what tells whether tokens end a text."""
+        if not rules.stop and rules.stop_at is None:
+            return lambda tokens: False
+
+        def stops(tokens: Sequence[int]) -> bool:
+            text = StoppableText(self.tokenizer, rules)
+            for token in tokens:
+                text.push(token)
+            return text.stopped
+
+        return stops
+
+    def _text(self, tokens: Sequence[int], rules: TextRules) -> str:
+        text = StoppableText(self.tokenizer, rules)
+        return "".join(map(text.push, tokens)) + text.close()
+
+    def _tokens(self, text: str, fits: int, it_has: str, why: str, special: bool = False) -> list[int]:
+        size = len(text.encode(errors="replace"))
+        if size > max(fits * self.tokenizer.longest_token, 1 << 17):  # BPE would take minutes to count its tokens
+            raise Problem(f"{it_has} {size} bytes; at most {fits} tokens fit{why}: shorten it")
+        tokens = self.tokenizer.encode(text, special)
+        if len(tokens) > fits:
+            raise Problem(f"{it_has} {len(tokens)} tokens; at most {fits} fit{why}: shorten it")
+        return tokens
+
+    def read(self, tokens: list[int], first: int, use: Callable[[int, Logits], None]) -> None:
+        """Compute tokens that fit into the positions; use gets each place from first on and the logits behind it."""
+        ended: SimpleQueue[Reading] = SimpleQueue()
+        scheduler = self.scheduler
+        call = scheduler.submit([Reading(tokens, first, self._recent, use, ended.put)])
+        try:
+            raise_error(ended.get())
+        finally:
+            scheduler.cancel(call)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished continuation.
+
+    text: the continuation alone, without the prompt. finish_reason: "stop" at the end of the text or where a rule
+    stops it, "length" at max_new_tokens or where the model's positions end. tokens: its ids [N], without the one that
+    ends the text, but with those of a stop string. logprobs: of each, f64 [N], as the model has them, whatever the
+    sampling makes of them. seed: with which the same call gives it again. cut: how many characters of the prompt's
+    beginning did not fit. score: of a beam, by which they are ordered.
     """
 
-    def __init__(
+    text: str
+    finish_reason: str
+    tokens: list[int]
+    logprobs: npt.NDArray[np.float64]
+    seed: int
+    cut: int = 0
+    score: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A text's tokens [T] and the logarithm of each one's probability, f64 [T]; the first is NaN."""
+
+    tokens: list[int]
+    logprobs: npt.NDArray[np.float64]
+
+
+class NextToken(NamedTuple):
+    """A token that may come next; text: U+FFFD where it is part of a character."""
+
+    token: int
+    text: str
+    probability: float
+
+
+class _Open(NamedTuple):
+    engine: Engine
+    scheduler: Scheduler
+
+
+class _Steps(NamedTuple):
+    step: Callable[[Sequence[Row]], list[Logits]]
+    n_positions: int
+
+
+class _Text:
+    """What is written of one sample."""
+
+    def __init__(self, text: StoppableText) -> None:
+        self._text = text
+        self._pieces: list[str] = []
+
+    def push(self, token: int) -> bool:
+        """Take a token; tell whether the text ends with it."""
+        self._pieces.append(self._text.push(token))
+        return self._text.stopped
+
+    def whole(self) -> str:
+        """Return all of it, at its end."""
+        return "".join(self._pieces) + self._text.close()
+
+
+class _Written(NamedTuple):
+    generation: Generation
+    text: _Text
+    cut: int
+
+
+class _Batch(NamedTuple):
+    written: list[_Written]
+    seed: int
+
+    @property
+    def generations(self) -> list[Generation]:
+        return [one.generation for one in self.written]
+
+    def results(self) -> list[Result]:
+        return [
+            Result(text.whole(), str(one.finish_reason), one.tokens, np.array(one.logprobs), self.seed, cut)
+            for one, text, cut in self.written
+        ]
+
+
+class Stream:
+    """One continuation: iterate over its text once, with `for` or `async for`; the rest grows with the iteration.
+
+    tokens: the new ids, without the one that ends a text. finish_reason: None while it runs, "stop" at the end
+    of the text or where a rule stops it, "length" at max_new_tokens or where the model's positions end. times:
+    seconds on the clock, at the start and after each token. cut: how many characters of the prompt's beginning did
+    not fit. Leaving the iteration ends it, before its next step.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  # what `stream` was given
         self,
         generator: TextGenerator,
         prompt: str,
         sampling: Sampling,
         max_new_tokens: int,
+        rules: TextRules,
         index: tuple[int, int],
         clock: Callable[[], float],
     ) -> None:
-        if max_new_tokens < 1:
-            raise Problem(f"max_new_tokens: expected a whole number from 1, got {max_new_tokens}")
+        require_lengths(sampling, max_new_tokens)
         self.sampling = sampling
         self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        self.prompt_tokens = generator.prompt_tokens(prompt)
+        self.prompt_tokens, self.cut = generator.fitting_tokens(prompt, rules, max_new_tokens)
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
         self.times: list[float] = []
         self._generator = generator
         self._clock = clock
-        self._room = generator.engine.n_positions - len(self.prompt_tokens)
-        self._most = min(max_new_tokens, self._room)
-        self._rng = np.random.default_rng([self.seed, *index])
+        self._text = StoppableText(generator.tokenizer, rules)
+        slide = rules.context_overflow == "slide"
+        self._room = max_new_tokens + 1 if slide else generator.engine.n_positions - len(self.prompt_tokens)
+        self._plan = generator.plan(sampling, (self.seed, *index), min(max_new_tokens, self._room), False, slide)
 
     @property
     def out_of_positions(self) -> bool:
@@ -148,30 +489,81 @@ class Stream:
         return self.finish_reason == "length" and len(self.tokens) == self._room
 
     def __iter__(self) -> Iterator[str]:
-        text = TextStream(self._generator.tokenizer)
-        for token in self._new_tokens(self._generator.engine):
-            piece = text.push(token)
-            if piece:
-                yield piece
-        tail = text.close()
-        if tail:
-            yield tail
+        events: SimpleQueue[_Event] = SimpleQueue()
+        scheduler = self._generator.scheduler
+        call = self._start(scheduler, events.put)
+        try:
+            while self.finish_reason is None:
+                piece = self._take(events.get())
+                if piece:
+                    yield piece
+        finally:
+            scheduler.cancel(call)
 
-    def _new_tokens(self, engine: Engine) -> Iterator[int]:
-        cache = Cache()
-        new = self.prompt_tokens
+    async def __aiter__(self) -> AsyncIterator[str]:
+        events, put = _loop_queue()
+        scheduler = self._generator.scheduler
+        call = self._start(scheduler, put)
+        try:
+            while self.finish_reason is None:
+                piece = self._take(await events.get())
+                if piece:
+                    yield piece
+        finally:
+            scheduler.cancel(call)
+
+    def _start(self, scheduler: Scheduler, put: Callable[["_Event"], None]) -> Call:
+        if self.times:
+            raise RuntimeError("a stream is iterated over once: ask the generator for another")
+        prompt = Prompt(self.prompt_tokens)
+
+        def on_token(token: int) -> bool:
+            put((token, self._text.push(token), self._clock()))
+            return self._text.stopped
+
+        generation = self._generator.generation(prompt, self._plan, put, on_token)
         self.times.append(self._clock())
-        while len(self.tokens) < self._most:
-            (logits,) = engine.step([Row(cache, new)])
-            token = choose(logits[0], self.sampling, self._rng)
-            self.times.append(self._clock())
-            if token == self._generator.eos_token_id:
-                self.finish_reason = "stop"
-                return
-            self.tokens.append(token)
-            yield token
-            new = [token]
-        self.finish_reason = "length"
+        return scheduler.submit([generation])
+
+    def _take(self, event: "_Event") -> str:
+        if isinstance(event, Generation):
+            raise_error(event)
+            self.finish_reason = event.finish_reason
+            if self.finish_reason == "stop" and not self._text.stopped:  # by a token that is not told
+                self.times.append(self._clock())
+            return self._text.close()
+        token, piece, at = event
+        self.times.append(at)
+        self.tokens.append(token)
+        return piece
+
+
+_Event: TypeAlias = tuple[int, str, float] | Generation
+
+
+def raise_error(ended: Generation | Reading) -> None:
+    """Raise what ended it before it was done."""
+    if ended.error is not None:
+        raise ended.error
+
+
+def checked(logits: Logits) -> Logits:  # [V] -> [V]
+    """Return logits that are numbers, else raise Problem."""
+    likeliest(logits)
+    return logits
+
+
+def _loop_queue() -> tuple["asyncio.Queue[Any]", Callable[[Any], None]]:
+    """Return a queue of the running loop, and what puts something in from another thread."""
+    import asyncio  # noqa: PLC0415  # 50 ms, which the demo need not wait for
+
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+    def put(event: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    return queue, put
 
 
 def find_tokenizer_files(model: Path, vocab: str | Path | None, merges: str | Path | None) -> tuple[Path, Path]:

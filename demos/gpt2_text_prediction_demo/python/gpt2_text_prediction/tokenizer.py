@@ -15,7 +15,7 @@ MOST_ADDED_TOKENS = 16
 
 
 class GPT2Tokenizer:
-    """A vocabulary and its merges. `<|endoftext|>` in a text is text, not the token that ends one."""
+    """A vocabulary and its merges. `<|endoftext|>` in a text is text, unless the token of that name is asked for."""
 
     def __init__(self, vocab: Path, merges: Path) -> None:
         """Read vocab.json and merges.txt.
@@ -29,16 +29,21 @@ class GPT2Tokenizer:
         self.longest_token = max(map(len, ids))  # bytes
         self.end_of_text_id: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text.
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Return the token ids of a text; special: `<|endoftext|>` in it is the token that ends a text.
 
-        Raises Problem for a text that has no UTF-8 form (lone surrogates).
+        Raises Problem for a text that has no UTF-8 form (lone surrogates), and for a special token that is unknown.
         """
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
-        return list(self._tokenizer.encode(text).ids)
+        if not special or END_OF_TEXT not in text:
+            return list(self._tokenizer.encode(text).ids)
+        if self.end_of_text_id is None:
+            raise Problem(f"the vocabulary has no token {END_OF_TEXT}")
+        first, *others = [list(self._tokenizer.encode(part).ids) for part in text.split(END_OF_TEXT)]
+        return [*first, *(token for part in others for token in (self.end_of_text_id, *part))]
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of token ids; what is not UTF-8 becomes U+FFFD."""

@@ -340,3 +340,22 @@ def test_it_stops_at_the_end_of_a_text_which_is_not_printed(run, tmp_path):
     done = run(DEMO, "-m", ir, "-i", prompt, "--temperature", 0)
     assert done.stdout.decode() == f"{prompt}{text}\n"
     assert "[ INFO ] 2 tokens, finish reason: stop\n" in done.stderr.decode()
+
+
+WITHOUT_PAGED_ATTENTION = """
+from gpt2_text_prediction import paged_attention
+from gpt2_text_prediction.cli import main
+
+paged_attention.paged_attention_transformation = None
+raise SystemExit(main())
+"""
+
+
+def test_without_paged_attention_it_says_so_in_one_line_and_writes_the_same(mini_ir, demo):
+    arguments = ["-m", mini_ir, "-i", PROMPT, "--temperature", "0"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PAGED_ATTENTION, *arguments], capture_output=True, timeout=120, check=True
+    )
+    assert done.stdout == demo("-i", PROMPT, "--temperature", 0).stdout
+    line = f"[ INFO ] {mini_ir}: runs without a paged cache: this openvino has no paged attention"
+    assert done.stderr.decode().splitlines().count(line) == 1

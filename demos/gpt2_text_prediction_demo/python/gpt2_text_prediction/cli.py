@@ -4,23 +4,25 @@ OpenVINO is imported only where it is needed, so that --help, a missing -m and C
 """
 
 import argparse
-import codecs
+import hashlib
+import itertools
+import json
 import os
-import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt2_text_prediction.arguments import build_argparser
-from gpt2_text_prediction.metrics import Metrics
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.prompts import Asked, from_file, from_flags, from_pipe
 
 if TYPE_CHECKING:
-    from gpt2_text_prediction.generator import Stream, TextGenerator
-    from gpt2_text_prediction.sampling import Sampling
+    from gpt2_text_prediction.conversation import Conversation
+    from gpt2_text_prediction.generator import TextGenerator
 
 MOST = 1 << 31
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -30,7 +32,6 @@ NO_MODEL = (
     "omz_downloader --name gpt-2-mini && omz_converter --name gpt-2-mini"
 )
 ASK = "Type input prompt (empty string to exit):"
-CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,22 +59,56 @@ def _run(args: argparse.Namespace) -> int:
     if args.model is None:
         say("ERROR", NO_MODEL)
         return 2
-    for flag in ("max_sample_token_num", "num_threads"):
-        if (count := getattr(args, flag)) is not None and not 1 <= count < MOST:
-            raise Problem(f"--{flag}: expected a whole number from 1, got {count}")
+    _check(args)
     _set_up_stdout()
     with _ctrl_c_ends_at_once():
-        sampling = _sampling(args)
-        generator = _load(args)
+        given = _given(args)
+        prompts = None if args.prompt_file is None else from_file(args.prompt_file)
+        if args.input is not None:
+            prompts = list(from_flags(args.input))
+        if args.output is None:
+            _choose_seed(given)
+            generator = _load(args)
+    if args.output is not None:
+        return _write_records(args, given, prompts or [])
     with generator:
-        talk = Conversation(generator, sampling, args.max_sample_token_num)
-        try:
-            talk.answer_all(_prompts(args))
-        except KeyboardInterrupt:
-            talk.report()
-            raise
-        talk.report()
-    return 1 if talk.failed else 0
+        return _talk(args, given, generator, prompts)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise Problem for flags that are out of range or contradict each other."""
+    flags = {"max_sample_token_num": args.max_new_tokens, "num_threads": args.num_threads, "explain": args.explain}
+    for flag, count in (flags | {"num_infer_requests": args.num_infer_requests}).items():
+        if count is not None and not 1 <= count < MOST:
+            raise Problem(f"--{flag}: expected a whole number from 1, got {count}")
+    has_prompts = args.input is not None or args.prompt_file is not None
+    if args.input is not None and args.prompt_file is not None:
+        raise Problem("-i, --prompt_file: expected one of them")
+    if (args.output is not None or args.loop) and not has_prompts:
+        raise Problem(f"{'--loop' if args.loop else '-o'}: expected prompts: give -i or --prompt_file")
+    if args.output is not None and (args.loop or args.explain is not None):
+        raise Problem(f"-o, {'--loop' if args.loop else '--explain'}: expected one of them")
+    if args.interactive and has_prompts:
+        raise Problem("--interactive: expected no -i and no --prompt_file: prompts are typed")
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given, by name, with their seed."""
+    from gpt2_text_prediction.settings import NAMES, make_settings, parse_bias, parse_setting  # noqa: PLC0415
+
+    flags = {name: getattr(args, name) for name in NAMES}
+    given = {name: value for name, value in flags.items() if value is not None and value is not False}
+    if "logit_bias" in given:
+        given["logit_bias"] = dict(map(parse_bias, given["logit_bias"]))
+    if "early_stopping" in given:
+        given["early_stopping"] = parse_setting("early_stopping", given["early_stopping"])
+    make_settings(given)
+    return given
+
+
+def _choose_seed(given: dict[str, Any]) -> None:
+    given.setdefault("seed", int.from_bytes(os.urandom(4), "little"))
+    say("INFO", f"Seed: {given['seed']}")
 
 
 @contextmanager
@@ -90,108 +125,118 @@ def _ctrl_c_ends_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Conversation:
-    """Answers prompts one after another; `failed` tells whether one of them could not be answered."""
+def _talk(
+    args: argparse.Namespace, given: dict[str, Any], generator: "TextGenerator", prompts: list[Asked] | None
+) -> int:
+    from gpt2_text_prediction.conversation import Conversation, Shown  # noqa: PLC0415
 
-    def __init__(self, generator: "TextGenerator", sampling: "Sampling", max_new_tokens: int) -> None:
-        self.failed = False
-        self._generator = generator
-        self._sampling = sampling
-        self._max_new_tokens = max_new_tokens
-        self._metrics = Metrics()
-        self._answers = 0
-
-    def answer_all(self, prompts: Iterable[tuple[str, bytes]]) -> None:
-        """Answer every (name, UTF-8 text); a prompt that cannot be answered does not keep the others from it."""
-        for index, (name, raw) in enumerate(prompts):
-            try:
-                prompt = _text(raw)
-                stream = self._generator.stream(
-                    prompt, self._sampling, max_new_tokens=self._max_new_tokens, index=(index, 0)
-                )
-                self._write_answer(prompt, stream)
-            except Problem as problem:
-                self.failed = True
-                say("ERROR", f"{name}: {problem}")
-
-    def report(self) -> None:
-        """Say what it took."""
-        for line in self._metrics.report():
-            say("INFO", line)
-
-    def _write_answer(self, prompt: str, stream: "Stream") -> None:
-        _write("\n" * bool(self._answers) + prompt)
-        self._answers += 1
-        try:
-            for piece in stream:
-                _write(piece)
-        finally:
-            _write("\n")
-            self._metrics.add(stream.times)
-        say("INFO", f"{len(stream.tokens)} tokens, finish reason: {stream.finish_reason}")
-        if stream.out_of_positions:
-            total = len(stream.prompt_tokens) + len(stream.tokens)
-            say(
-                "WARNING",
-                f"stopped at {total} tokens: there is no more room in the model's positions or --max_seq_len",
-            )
+    shown = Shown(args.echo, args.raw_output_message, args.explain)
+    talk = Conversation(generator, given, shown, _write, say)
+    try:
+        _answer(args, talk, prompts)
+    except KeyboardInterrupt:
+        talk.report()
+        raise
+    talk.report()
+    return 1 if talk.failed else 0
 
 
-def _prompts(args: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
-    """Return the prompts with the name that an error calls each by: from -i, the terminal, or a pipe."""
-    if args.input is not None:
-        return ((f"prompt {n}", os.fsencode(text)) for n, text in enumerate(args.input, 1))
-    if sys.stdin is None:
+def _answer(args: argparse.Namespace, talk: "Conversation", prompts: list[Asked] | None) -> None:
+    from gpt2_text_prediction.interactive import Interactive  # noqa: PLC0415
+
+    if prompts is not None:
+        talk.answer_all(_again_and_again(prompts) if args.loop else prompts)
+    elif sys.stdin is None:
         raise Problem("stdin is closed: give a prompt with -i")
-    return _asked() if sys.stdin.isatty() else _piped()
+    elif sys.stdin.isatty():
+        Interactive(talk, say).run(_asked())
+    elif args.interactive:
+        Interactive(talk, say).run(from_pipe(sys.stdin.buffer))
+    else:
+        talk.answer_all(from_pipe(sys.stdin.buffer))
 
 
-def _asked() -> Iterator[tuple[str, bytes]]:
-    while True:
-        print(ASK, end="", file=sys.stderr, flush=True)
-        line = sys.stdin.buffer.readline()
+def _again_and_again(prompts: list[Asked]) -> Iterator[Asked]:
+    """Return the prompts in turns for ever, with numbers that go on, so that each turn draws others."""
+    for number, asked in enumerate(itertools.cycle(prompts), 1):
+        yield asked._replace(number=number)
+
+
+def _asked() -> Iterator[Asked]:
+    ask = _line_editor() or _plain_line
+    for number in itertools.count(1):
+        line = ask()
         if not line.strip():
             if not line:  # end of input leaves the cursor behind the question
                 print(file=sys.stderr)
             return
-        yield "the prompt", line.rstrip(b"\r\n")
+        yield Asked(number, "the prompt", line.rstrip(b"\r\n"))
 
 
-def _piped() -> Iterator[tuple[str, bytes]]:
+def _line_editor() -> Callable[[], bytes] | None:
+    """Return what asks for a line with editing and history, where a person sits at both ends."""
+    if not sys.stdout.isatty():
+        return None
     try:
-        for n, line in enumerate(sys.stdin.buffer, 1):
-            text = line.removeprefix(codecs.BOM_UTF8) if n == 1 else line
-            if text.strip():
-                yield f"line {n}", text.rstrip(b"\r\n")
-    except OSError as problem:
-        raise Problem(f"stdin: cannot be read: {problem.strerror}") from None
+        import readline  # noqa: F401, PLC0415  # input() uses it
+    except ImportError:  # on Windows, whose console edits lines itself
+        return None
+
+    def edited_line() -> bytes:
+        try:
+            return input(ASK + " ").encode(errors="surrogateescape") + b"\n"
+        except EOFError:
+            return b""
+
+    return edited_line
 
 
-def _text(raw: bytes) -> str:
+def _plain_line() -> bytes:
+    print(ASK, end="", file=sys.stderr, flush=True)
+    return sys.stdin.buffer.readline()
+
+
+def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: list[Asked]) -> int:
+    from gpt2_text_prediction.batch import Batch, progress_bar  # noqa: PLC0415
+    from gpt2_text_prediction.records import Records  # noqa: PLC0415
+
+    records = Records(args.output, _name_of_run(args, given))
     try:
-        text = raw.decode()
-    except UnicodeDecodeError as problem:
-        raise Problem(f"expected UTF-8, got the byte 0x{raw[problem.start]:02x} at byte {problem.start + 1}") from None
-    if not text.strip():
-        raise Problem("is blank: give it some text")
-    if found := CONTROL_CHARACTER.search(text):
-        raise Problem(f"holds the control character U+{ord(found[0]):04X} at character {found.start() + 1}: remove it")
-    return text
+        given = records.seed() | given
+        _choose_seed(given)
+        if records.done:
+            say("INFO", f"{len(records.done)} texts are in {args.output} already")
+        with _ctrl_c_ends_at_once():
+            loaded = _load(args)
+        with loaded as generator:
+            batch, start, seen = Batch(generator, given, records, say), time.perf_counter(), sys.stderr.isatty()
+
+            def progress(done: int, total: int) -> None:
+                if seen:
+                    print(progress_bar(done, total, time.perf_counter() - start), end="", file=sys.stderr, flush=True)
+
+            batch.run(prompts, args.num_infer_requests, progress)
+            if seen:
+                print(file=sys.stderr)
+            say("INFO", f"{len(records.done)} texts are in {args.output}")
+            return 1 if batch.failed else 0
+    finally:
+        records.close()
 
 
-def _sampling(args: argparse.Namespace) -> "Sampling":
-    from gpt2_text_prediction.sampling import Sampling  # noqa: PLC0415
-
-    seed = int.from_bytes(os.urandom(4), "little") if args.seed is None else args.seed
-    sampling = Sampling(args.temperature, args.top_k, args.top_p, seed)
-    say("INFO", f"Seed: {sampling.seed}")
-    return sampling
+def _name_of_run(args: argparse.Namespace, given: dict[str, Any]) -> str:
+    """Return what is the same for two runs whose texts belong together: the model's file and all settings."""
+    try:
+        model = hashlib.sha256(args.model.read_bytes()).hexdigest()
+    except OSError:  # which the loading will explain
+        model = str(args.model)
+    return hashlib.sha256(json.dumps([model, given], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _load(args: argparse.Namespace) -> "TextGenerator":
     import openvino as ov  # noqa: PLC0415
 
-    from gpt2_text_prediction.generator import TextGenerator, configuration  # noqa: PLC0415
+    from gpt2_text_prediction.generator import TextGenerator  # noqa: PLC0415
 
     say("INFO", "OpenVINO Runtime")
     say("INFO", f"\tbuild: {ov.get_version()}")
@@ -201,15 +246,32 @@ def _load(args: argparse.Namespace) -> "TextGenerator":
         vocab=args.vocab,
         merges=args.merges,
         device=args.device,
-        config=configuration(args.device, args.precision_hint, args.num_threads),
+        config=_device_config(args),
         max_seq_len=args.max_seq_len,
+        back_end="static" if args.static_shape else None,
     )
     say("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _as_loaded(generator):
         say("INFO", line)
-    if generator.engine.back_end.name == "recompute":
+    if generator.engine.back_end.name == "recompute" and not args.static_shape:
         say("WARNING", "this model cannot be given a key/value cache: each token computes the whole text again")
+    elif generator.engine.fallback is not None:
+        say("INFO", generator.engine.fallback)
     return generator
+
+
+def _device_config(args: argparse.Namespace) -> dict[str, Any]:
+    from gpt2_text_prediction.generator import configuration  # noqa: PLC0415
+
+    config = configuration(args.device, args.precision_hint, args.num_threads)
+    if args.cache_dir is not None:
+        config["CACHE_DIR"] = str(args.cache_dir)
+    for pair in args.config or []:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise Problem(f"--config: expected KEY=VALUE, got {pair!r}")
+        config[key] = value
+    return config
 
 
 def _as_loaded(generator: "TextGenerator") -> Iterator[str]:

@@ -1,0 +1,84 @@
+"""Where prompts come from: flags, a file of lines or of JSON objects, a pipe. It answers none of them."""
+
+import codecs
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from gpt2_text_prediction.problem import Problem, readable
+
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+JSON_LINES = (".jsonl", ".ndjson")
+
+
+class Asked(NamedTuple):
+    """A prompt as it came: name is what an error calls it, number counts them all from 1."""
+
+    number: int
+    name: str
+    raw: bytes
+    is_json: bool = False
+
+
+def from_flags(texts: Sequence[str]) -> Iterator[Asked]:
+    """Return the prompts of -i."""
+    return (Asked(n, f"prompt {n}", os.fsencode(text)) for n, text in enumerate(texts, 1))
+
+
+def from_file(path: Path) -> list[Asked]:
+    """Return a file's prompts, one a line; in one named .jsonl each is a JSON object."""
+    with readable(path):
+        if not path.is_file():
+            raise Problem(f"--prompt_file: {path}: there is no such file")
+        with path.open("rb") as file:
+            return list(from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES))
+
+
+def from_pipe(stream: BinaryIO) -> Iterator[Asked]:
+    """Return the lines of a pipe, as they come."""
+    try:
+        yield from from_lines(stream, "line", False)
+    except OSError as problem:
+        raise Problem(f"stdin: cannot be read: {problem.strerror}") from None
+
+
+def from_lines(lines: Iterable[bytes], name: str, is_json: bool) -> Iterator[Asked]:
+    """Return the lines that are not blank, each with its number among these, and named by its own."""
+    number = 0
+    for n, line in enumerate(lines, 1):
+        text = line.removeprefix(codecs.BOM_UTF8) if n == 1 else line
+        if text.strip():
+            number += 1
+            yield Asked(number, f"{name} {n}", text.rstrip(b"\r\n"), is_json)
+
+
+def read_prompt(asked: Asked) -> tuple[str, dict[str, Any]]:
+    """Return a prompt's text and the settings that came with it, else raise Problem."""
+    if not asked.is_json:
+        return checked_text(_decoded(asked.raw)), {}
+    try:
+        found = json.loads(_decoded(asked.raw))
+    except (ValueError, RecursionError) as problem:
+        raise Problem(f"is not JSON: {problem}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("prompt"), str):
+        raise Problem('expected a JSON object with a "prompt" that is a text')
+    return checked_text(found.pop("prompt")), found
+
+
+def checked_text(text: str) -> str:
+    """Return a text that may be a prompt, else raise Problem."""
+    if not text.strip():
+        raise Problem("is blank: give it some text")
+    if found := CONTROL_CHARACTER.search(text):
+        raise Problem(f"holds the control character U+{ord(found[0]):04X} at character {found.start() + 1}: remove it")
+    return text
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as problem:
+        raise Problem(f"expected UTF-8, got the byte 0x{raw[problem.start]:02x} at byte {problem.start + 1}") from None

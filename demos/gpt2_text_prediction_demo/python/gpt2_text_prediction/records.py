@@ -1,0 +1,100 @@
+"""A file of records, one JSON object a line, which a run that was killed goes on with: none is lost or doubled."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gpt2_text_prediction.problem import Problem
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+BEGINNING = b'{"run": "'
+
+
+class Records:
+    """The records of one run, by prompt and sample; each is written whole, or cut off where it was not."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        """Open a file, or make it; run names what its records must be of.
+
+        Raises Problem for a file that cannot be written, is another process's, or holds anything else.
+        """
+        self._path, self._run = path, run
+        try:
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
+        except OSError as problem:
+            raise Problem(f"-o {path}: cannot be written: {problem.strerror}") from None
+        try:
+            _lock(self._file.fileno())
+        except OSError:
+            self._file.close()
+            raise Problem(f"-o {path}: another process is writing it") from None
+        try:
+            self.done = self._read()
+        except Problem:
+            self._file.close()
+            raise
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a record, which is on the disk when this returns."""
+        line = json.dumps({"run": self._run, **record}, ensure_ascii=False) + "\n"
+        try:
+            self._write(line.encode())
+        except OSError as problem:
+            raise Problem(f"-o {self._path}: cannot be written: {problem.strerror}") from None
+        self.done[record["prompt_number"], record["sample"]] = record
+
+    def seed(self) -> dict[str, Any]:
+        """Return the seed that the run began with, if it has begun."""
+        first = next(iter(self.done.values()), None)
+        return {} if first is None else {"seed": first["run_seed"]}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[self._file.write(line) :]
+        os.fsync(self._file.fileno())
+
+    def _read(self) -> dict[tuple[int, int], dict[str, Any]]:
+        self._file.seek(0)
+        whole = self._file.readall()
+        kept = whole.rfind(b"\n") + 1
+        found = {}
+        for n, line in enumerate(whole[:kept].splitlines(), 1):
+            record = self._record(line, n)
+            found[record["prompt_number"], record["sample"]] = record
+        if not found and whole[: len(BEGINNING)] != BEGINNING[: len(whole)]:
+            raise self._of_another_run(1)
+        self._file.truncate(kept)  # a record that was being written when the process was killed
+        return found
+
+    def _record(self, line: bytes, n: int) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+            if record["run"] == self._run and {"prompt_number", "sample", "prompt", "run_seed"} <= record.keys():
+                return dict(record)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass
+        raise self._of_another_run(n)
+
+    def _of_another_run(self, line: int) -> Problem:
+        return Problem(
+            f"-o {self._path}: line {line} is of another run, of another model or other settings: "
+            "give another file, or remove this one"
+        )

@@ -1,0 +1,227 @@
+"""The demo's other flags as a user types them: what each does to the text, and what is refused."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+from conftest import COMMANDS
+
+from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
+
+DEMO = "gpt2_text_prediction_demo"
+PROMPT = "The poem was written by"
+
+
+@pytest.fixture(scope="module")
+def demo(run, mini_ir):
+    """Return a function that runs the demo on gpt-2-mini."""
+    return lambda *arguments, **options: run(DEMO, "-m", mini_ir, *arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def generator(mini_ir):
+    with TextGenerator(mini_ir) as loaded:
+        yield loaded
+
+
+def drawn(generator, count=8, rules=None, index=(0, 0), **sampling) -> str:
+    return "".join(generator.stream(PROMPT, Sampling(**sampling), max_new_tokens=count, rules=rules, index=index))
+
+
+def the_error(done: subprocess.CompletedProcess) -> str:
+    (line,) = [line for line in done.stderr.decode().splitlines() if line.startswith("[ ERROR ] ")]
+    assert (done.returncode, done.stdout) == (1, b"")
+    return line.removeprefix("[ ERROR ] ")
+
+
+PENALIZED = {
+    "repetition_penalty": 1.4, "presence_penalty": 0.5, "frequency_penalty": 0.25, "no_repeat_ngram_size": 2,
+    "min_p": 0.02, "typical_p": 0.9, "top_p": 0.8, "top_k": 50, "temperature": 1.3, "seed": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spell", [str, lambda name: name.replace("_", "-")], ids=["_", "-"])
+def test_every_number_reaches_the_sampler_in_both_spellings(demo, generator, spell):
+    arguments = [part for name, value in PENALIZED.items() for part in ("--" + spell(name), value)]
+    done = demo("-i", PROMPT, "--" + spell("max_new_tokens"), 8, *arguments)
+    assert done.stdout.decode() == f"{PROMPT}{drawn(generator, **PENALIZED)}\n"
+
+
+def test_other_names_of_the_same_flags(demo):
+    first = demo("-i", PROMPT, "-n", 5, "--temp", 0.5, "-s", 3, "--repeat-penalty", 1.2)
+    second = demo("-i", PROMPT, "--length=5", "--temperature=0.5", "--seed=3", "--repetition_penalty=1.2")
+    assert first.stdout == second.stdout != b""
+
+
+def test_bans_and_bias(demo, generator):
+    (likeliest,) = generator.next_tokens(PROMPT, 1)
+    bias = demo("-i", PROMPT, "--temp", 0, "-n", 3, "--logit_bias", f"{likeliest.token}=-inf").stdout.decode()
+    assert bias == f"{PROMPT}{drawn(generator, 3, temperature=0, logit_bias={likeliest.token: -float('inf')})}\n"
+    word = likeliest.text.strip()
+    banned = demo("-i", PROMPT, "--temp", 0, "-n", 20, "--bad_words", word, "--no-echo").stdout.decode()
+    assert not re.search(rf"\b{word}\b", banned)
+
+
+def test_samples_are_separated_as_prompts_are(demo, generator):
+    done = demo("-i", PROMPT, "--num_return_sequences", 2, "-n", 6, "--seed", 3, "--no-echo")
+    first, second = (drawn(generator, 6, seed=3, index=(0, n)) for n in range(2))
+    assert done.stdout.decode() == f"{first}\n\n{second}\n"
+
+
+def test_beams_with_their_scores(demo, generator):
+    done = demo(
+        "-i", PROMPT, "--num_beams", 3, "--num_return_sequences", 2, "--length_penalty", 0.5, "--early_stopping",
+        "-n", 6,
+    )  # fmt: skip
+    beams = Beams(num_beams=3, num_return_sequences=2, length_penalty=0.5, early_stopping=True)
+    found = generator.beam_search(PROMPT, beams, max_new_tokens=6)
+    assert done.stdout.decode() == "\n".join(f"{PROMPT}{one.text}\n" for one in found)
+    assert f"score: {found[0].score:.4f}" in done.stderr.decode()
+    assert found[0].score > found[1].score
+
+
+def test_a_stop_string_and_a_sentences_end(demo, generator):
+    whole = drawn(generator, 30, temperature=0)
+    stop = whole[10:13]
+    done = demo("-i", PROMPT, "--temp", 0, "-n", 30, "--stop", stop, "--stop", "\x07")
+    assert done.stdout.decode() == f"{PROMPT}{whole[: whole.find(stop)]}\n"
+    assert "finish reason: stop" in done.stderr.decode()
+    done = demo("-i", PROMPT, "--temp", 0, "-n", 30, "--stop_at", "sentence")
+    assert done.stdout.decode() == f"{PROMPT}{drawn(generator, 30, TextRules(stop_at='sentence'), temperature=0)}\n"
+
+
+def test_past_the_positions_it_says_what_it_costs_or_what_was_cut(demo):
+    done = demo("-i", PROMPT, "--max_seq_len", 16, "-n", 20, "--context_overflow", "slide", "--temp", 0)
+    assert "the last 8 tokens were computed again" in done.stderr.decode()
+    assert "20 tokens, finish reason: length" in done.stderr.decode()
+    done = demo("-i", PROMPT * 9, "--max_seq_len", 16, "-n", 4, "--context_overflow", "truncate", "--temp", 0)
+    assert re.search(r"WARNING \] the first \d+ of the prompt's 207 characters were cut", done.stderr.decode())
+    assert done.stdout.decode().startswith(PROMPT * 9)
+
+
+def test_a_static_shape_writes_the_same(demo):
+    arguments = ("-i", PROMPT, "--temp", 0, "-n", 5, "--max_seq_len", 32)
+    assert demo(*arguments, "--static_shape").stdout == demo(*arguments).stdout
+
+
+def test_the_compiled_model_is_kept_and_a_property_reaches_the_plugin(demo, tmp_path):
+    arguments = ("-i", PROMPT, "--temp", 0, "-n", 2, "--cache_dir", tmp_path / "cache")
+    first = demo(*arguments, "--config", "INFERENCE_NUM_THREADS=1")
+    assert list((tmp_path / "cache").glob("*.blob"))
+    assert "Number of threads: 1\n" in first.stderr.decode()
+    assert demo(*arguments, "--config", "INFERENCE_NUM_THREADS=1").stdout == first.stdout
+
+
+def test_ids_and_candidates_are_logged(demo, generator):
+    done = demo("-i", PROMPT, "--temp", 0, "-n", 3, "-r", "--explain", 2)
+    log = done.stderr.decode()
+    assert f"[ DEBUG ] prompt tokens: {generator.tokenizer.encode(PROMPT)}\n" in log
+    heading, *lines = re.findall(r"^\[ INFO \] \t(?: *step| +\d).*$", log, flags=re.M)
+    assert heading.split()[3:5] == ["step", "token"]
+    assert len(lines) == 3
+
+
+def test_special_tokens_of_a_prompt(demo, generator):
+    text = "King<|endoftext|>Queen"
+    for flags, rules in (((), TextRules()), (("--parse_special",), TextRules(parse_special=True))):
+        log = demo("-i", text, "-r", "-n", 1, *flags).stderr.decode()
+        assert f"prompt tokens: {generator.stream(text, rules=rules).prompt_tokens}\n" in log
+
+
+def test_it_begins_again_until_ctrl_c(mini_ir):
+    command = [COMMANDS / DEMO, "-m", mini_ir, "-i", PROMPT, "-i", "The whale", "--loop", "-n", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        text = b""
+        while text.count(PROMPT.encode()) < 3:
+            text += os.read(process.stdout.fileno(), 1 << 12)
+        process.send_signal(signal.SIGINT)
+        talk = process.communicate()[1].decode()
+    assert process.returncode == 130
+    assert "Traceback" not in talk
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-i", "a", "--num_beams", "2", "--top_k", "5"], "num_beams, top_k: beams draw nothing: leave one out"),
+        (["-i", "a", "--stop", ""], "stop: expected strings of at least one character, got ''"),
+        (["-i", "a", "--min_new_tokens", "50"], "min_new_tokens: expected at most max_new_tokens, 40, got 50"),
+        (["-i", "a", "--logit_bias", "5"], "logit_bias: expected ID=BIAS with a token's id and a number or -inf"),
+        (["-i", "a", "--logit_bias", "5=nan"], "logit_bias: expected a number or -inf for each token id, got 5: nan"),
+        (["-i", "a", "--repetition_penalty", "nan"], "repetition_penalty: expected a number above 0"),
+        (["-i", "a", "--config", "NOPE"], "--config: expected KEY=VALUE, got 'NOPE'"),
+        (["-i", "a", "--config", "NOPE=1"], "Unsupported property NOPE by CPU plugin"),
+        (["-i", "a", "--prompt_file", "b"], "-i, --prompt_file: expected one of them"),
+        (["--prompt_file", "/nowhere/b"], "--prompt_file: /nowhere/b: there is no such file"),
+        (["-o", "out.jsonl"], "-o: expected prompts: give -i or --prompt_file"),
+        (["--loop"], "--loop: expected prompts: give -i or --prompt_file"),
+        (["-i", "a", "--loop", "-o", "x"], "-o, --loop: expected one of them"),
+        (["-i", "a", "--interactive"], "--interactive: expected no -i"),
+        (["-i", "a", "--explain", "0"], "--explain: expected a whole number from 1, got 0"),
+    ],
+)
+def test_what_contradicts_or_is_out_of_range_is_one_line(demo, arguments, expected):
+    assert expected in the_error(demo(*arguments))
+
+
+def lines_of(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_file_of_prompts_becomes_a_file_of_records(demo, generator, tmp_path):
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out.jsonl"
+    prompts.write_text(
+        f'{{"prompt": "{PROMPT}", "seed": 4}}\n'
+        '{"prompt": "broken\n{"prompt": "a", "top_q": 1}\n\n'
+        '{"prompt": "King", "num_beams": 2, "num_return_sequences": 2}\n'
+    )
+    done = demo("--prompt_file", prompts, "-o", out, "-n", 8, "--seed", 3)
+    assert (done.returncode, done.stdout) == (1, b"")
+    errors = [line for line in done.stderr.decode().splitlines() if "ERROR" in line]
+    assert errors[0].startswith(f"[ ERROR ] {prompts}: line 2: is not JSON: ")
+    assert errors[1].startswith(f"[ ERROR ] {prompts}: line 3: top_q: there is no such setting")
+    first, second, third = lines_of(out)
+    assert (first["prompt"], first["text"]) == (PROMPT, drawn(generator, seed=4))
+    assert (first["finish_reason"], first["seed"], len(first["tokens"])) == ("length", 4, 8)
+    assert 0 < first["seconds_to_first_token"] <= first["seconds"]
+    assert [(one["prompt_number"], one["sample"]) for one in (second, third)] == [(4, 1), (4, 2)]
+    assert second["score"] >= third["score"]
+
+
+def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tmp_path):
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "out.jsonl"
+    prompts.write_text("".join(f"The whale number {n}\n" for n in range(30)))
+    command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", out, "-n", "12", "-nireq", "2"]
+    for wanted in (1, 9):  # kill -9 twice, in the middle of the work
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while not (out.exists() and out.read_bytes().count(b"\n") >= wanted):
+                assert process.poll() is None
+            process.kill()
+    done = demo("--prompt_file", prompts, "-o", out, "-n", 12, "-nireq", 2)
+    assert done.returncode == 0
+    records = lines_of(out)
+    assert [one["prompt_number"] for one in records] == list(range(1, 31))
+    assert len({one["seed"] for one in records}) == 1
+    again = demo("--prompt_file", prompts, "-o", out, "-n", 12)
+    assert lines_of(out) == records
+    assert f"30 texts are in {out} already" in again.stderr.decode()
+    other = demo("--prompt_file", prompts, "-o", out, "-n", 13)
+    assert "line 1 is of another run" in the_error(other)
+    assert lines_of(out) == records
+
+
+def test_ctrl_c_leaves_whole_records(mini_ir, tmp_path):
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "out.jsonl"
+    prompts.write_text("".join(f"The whale number {n}\n" for n in range(200)))
+    command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", out]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not (out.exists() and out.read_bytes().count(b"\n") >= 2):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        talk = process.communicate()[1].decode()
+    assert process.returncode == 130
+    assert "Traceback" not in talk
+    assert 2 <= len(lines_of(out)) < 200

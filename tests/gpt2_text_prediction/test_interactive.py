@@ -1,0 +1,155 @@
+"""The interactive mode: its commands through a pipe, its line editor and Ctrl-C on a terminal."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import COMMANDS
+
+from gpt2_text_prediction import Sampling, TextGenerator
+from gpt2_text_prediction.settings import NAMES
+
+DEMO = "gpt2_text_prediction_demo"
+ASK = "Type input prompt (empty string to exit): "
+
+
+@pytest.fixture(scope="module")
+def typed(run, mini_ir):
+    """Return a function that gives the demo lines through a pipe."""
+
+    def type_lines(*lines: str, flags=("--seed", 7, "-n", 6)) -> subprocess.CompletedProcess:
+        return run(DEMO, "-m", mini_ir, "--interactive", *flags, stdin="".join(f"{one}\n" for one in lines).encode())
+
+    return type_lines
+
+
+@pytest.fixture(scope="module")
+def expected(mini_ir):
+    with TextGenerator(mini_ir) as generator:
+
+        def answer(prompt: str, index: int, **sampling) -> str:
+            stream = generator.stream(prompt, Sampling(**sampling), max_new_tokens=6, index=(index, 0))
+            return f"{prompt}{''.join(stream)}\n"
+
+        yield answer
+
+
+def said(done: subprocess.CompletedProcess) -> list[str]:
+    log = done.stderr.decode()
+    assert "Traceback" not in log
+    return [line for line in log.splitlines() if "KV cache" not in line]
+
+
+def test_lines_are_prompts_and_commands_change_what_follows(typed, expected):
+    done = typed("The whale", "/temperature 0", "The whale", "/temperature default", "/top-k 3", "The whale")
+    texts = [
+        expected("The whale", 0, seed=7),
+        expected("The whale", 1, temperature=0),
+        expected("The whale", 2, seed=7, top_k=3),
+    ]
+    assert done.stdout.decode() == "\n".join(texts)
+    assert done.returncode == 0
+
+
+def test_regen_draws_others_and_undo_and_save_know_the_texts(typed, expected, tmp_path):
+    path = tmp_path / "texts.txt"
+    done = typed("The whale", "/regen", "/undo", "King", f"/save {path}", f"/save {path}")
+    first, other, king = expected("The whale", 0, seed=7), expected("The whale", 1, seed=7), expected("King", 2, seed=7)
+    assert done.stdout.decode() == "\n".join([first, other, king])
+    assert first != other
+    assert path.read_text(encoding="utf-8") == "\n".join([first, king])
+    assert f"[ ERROR ] line 6: /save {path}: is there already: give another name" in said(done)
+    assert done.returncode == 1
+
+
+def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
+    done = typed(
+        "/foo", "/temperature hot", "/top_p 2", "/regen", "/undo", "/num_beams 2", "/top_k 3", "//x", "/quit", "a"
+    )
+    errors = [line.removeprefix("[ ERROR ] ") for line in said(done) if "ERROR" in line]
+    assert errors == [
+        "line 1: /foo: there is no such command; /help tells all",
+        "line 2: temperature: expected a number, got 'hot'",
+        "line 3: top_p: expected a number from 0 to 1 (all tokens), got 2.0",
+        "line 4: /regen: there is no prompt yet",
+        "line 5: /undo: there is no text yet",
+        "line 7: num_beams, top_k: beams draw nothing: leave one out",
+    ]
+    assert done.stdout.startswith(b"/x")
+    assert done.stdout.count(b"/x") == 1
+
+
+def test_help_and_settings(typed):
+    lines = said(typed("/help", "/stop end", "/settings", "/stop", "/top_k"))
+    for name in NAMES:
+        assert any(name in line for line in lines)
+    assert "[ INFO ] stop: ['end']" in lines
+    assert "[ INFO ] max_new_tokens: 6" in lines
+    assert "[ INFO ] top_k: default" in lines
+
+
+def test_without_the_flag_a_pipes_slashes_are_text(run, mini_ir):
+    done = run(DEMO, "-m", mini_ir, "-n", 1, stdin=b"/help\n")
+    assert done.stdout.startswith(b"/help")
+
+
+class Terminal:
+    """The demo with a person at both ends."""
+
+    def __init__(self, *command: object) -> None:
+        self.seen, self._at = "", 0
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            list(map(str, command)), stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env={**os.environ, "TERM": "dumb"},
+        )  # fmt: skip
+        os.close(slave)
+
+    def read_until(self, text: str) -> None:
+        """Read until the text has been seen behind what was waited for before."""
+        end = time.monotonic() + 60
+        while (found := self.seen.find(text, self._at)) < 0:
+            assert time.monotonic() < end, self.seen
+            if select.select([self._master], [], [], 1)[0]:
+                self.seen += os.read(self._master, 1 << 12).decode(errors="replace")
+        self._at = found + len(text)
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        code = self.process.wait(timeout=60)
+        os.close(self._master)
+        return code
+
+
+@pytest.fixture
+def terminal(mini_ir):
+    found = Terminal(COMMANDS / DEMO, "-m", mini_ir, "--seed", 7, "-n", 400, "--ignore_eos")
+    yield found
+    found.process.kill()
+    found.process.wait()
+
+
+def test_ctrl_c_stops_the_text_and_not_the_program_and_lines_can_be_edited(terminal):
+    terminal.read_until(ASK)
+    terminal.type("The whalex\x7f\n")  # a typing error, and backspace
+    terminal.read_until("The whale ")
+    terminal.read_until(" ")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.read_until(ASK)
+    assert "[ INFO ] stopped" in terminal.seen
+    terminal.type("/max_new_tokens 3\n")
+    terminal.read_until(ASK)
+    terminal.type("\x10\x10\n")  # twice up: the line before the last one
+    terminal.read_until("3 tokens, finish reason: length")
+    terminal.read_until(ASK)
+    terminal.type("\n")
+    assert terminal.end() == 0
+    assert len(re.findall(r"\nThe whale ?\S", terminal.seen)) == 2
+    assert "Traceback" not in terminal.seen

@@ -11,12 +11,19 @@ from gpt2_text_prediction.arguments import build_argparser
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "models").rglob("*.md"), *(ROOT / "demos").rglob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "models").rglob("*.md"),
+        *(ROOT / "demos").rglob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
 
 
 def words(text: str) -> str:
     """Return a text without its layout, which argparse changes from one Python to the next."""
-    text = re.sub(r"(-\w+) ([A-Z]+), (--\w+) \2", r"\1, \3 \2", text)  # before Python 3.13
+    text = re.sub(r"(?<=\w) ([A-Z]+)(?=(?:, -+\w+(?: \1)?)*, -+\w+ \1\b)", "", text)  # before Python 3.13
     return " ".join(re.sub(r"[\[\]|]", " ", text).split())
 
 

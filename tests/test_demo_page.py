@@ -1,0 +1,27 @@
+"""docs/demo.md: every command on it is run, and prints what the page shows."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import COMMANDS
+
+PAGE = Path(__file__).parent.parent / "docs/demo.md"
+EXAMPLES = re.findall(r"^```console\n\$ (.+)\n((?:.*\n)*?)```$", PAGE.read_text(encoding="utf-8"), flags=re.M)
+
+
+def test_the_page_has_examples():
+    assert len(EXAMPLES) > 10
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the page's commands are for a shell")
+@pytest.mark.parametrize(("command", "output"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_prints_what_the_page_shows(mini_ir, tmp_path, command, output):
+    environment = {**os.environ, "MODEL": str(mini_ir), "PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.stdout.decode().rstrip("\n") == output.rstrip("\n")

@@ -163,6 +163,9 @@ class Scheduler:
                     self._stopped.append(call)
 
     def _work(self) -> None:
+        with self._lock:
+            if self._thread is not current_thread():  # Ctrl-C kept it from starting, and another was started since
+                return
         while True:
             self._end_stopped()
             while (one := self._next()) is not None:

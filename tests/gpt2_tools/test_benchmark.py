@@ -93,6 +93,14 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
         (["-m", "{ir}", "-p", "500", "-M", "100"], "-p and -M: expected at most 512 tokens together"),
         (["-m", "{ir}", "-M", "1"], "-M: expected at least 2 new tokens"),
         (["-m", "{ir}", "-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
+        (
+            ["-m", "{ir}", "--peers", "none", "-p", "500", "-M", "100"],
+            "-p and -M: expected at most 512 tokens together",
+        ),
+        (["-m", "{ir}", "--peers", "none", "-M", "1"], "-M: expected at least 2 new tokens"),
+        (["-m", "{ir}", "--peers", "none", "--checkpoint", "nowhere"], "nowhere: expected model.safetensors"),
+        (["-m", "{ir}", "--peers", "none", "--int8_model", "nowhere.xml"], "nowhere.xml: there is no such model file"),
+        (["-m", "{ir}.onnx", "--peers", "none"], "{ir}.onnx: expected an .xml of"),
         (["--make_checkpoint", "{ir}"], "{ir}: expected a new or an empty folder"),
     ],
 )
@@ -119,6 +127,26 @@ def test_beside_transformers(run, mini_ir):
     for name in ("first token after 8", "time per token"):
         faster = figures[f"transformers, {name}"] / figures[name]
         assert figures[f"{name}, times faster"] == pytest.approx(faster, rel=1e-2)
+
+
+def test_beside_peers_that_cannot_be_installed(run, mini_ir, tmp_path):
+    """The engine's own rows are there all the same; INT8 is not, and why is said."""
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_EXTRA_INDEX_URL": ""}
+    arguments = ["--peers", "ctranslate2", "--peer_cache", tmp_path / "cache", *QUICK]
+    done = run("gpt2_benchmark", "-m", mini_ir, *arguments, env=offline)
+    assert done.returncode == 0, done.stderr.decode()
+    *table, last = done.stdout.decode().splitlines()
+    said = json.loads(last)
+    figures = said["figures"]
+    assert [line.partition("  ")[0] for line in table[:-1]] == list(figures)
+    reason = "its environment cannot be made: ERROR: No matching distribution found for ctranslate2==4.8.5; "
+    assert table[-1].startswith(f"not run: ctranslate2: {reason}")
+    assert said["not_run"]["ctranslate2"].startswith(reason)
+    assert (said["threads"], said["prompt_tokens"], said["max_new_tokens"]) == (2, 8, 4)
+    assert {"decode, ours FP16", "memory read", "prefill of 511, ours FP16"} <= figures.keys()
+    assert figures["decode, ours FP16"]["runs"] == 2
+    missing = mini_ir.parent.parent / "FP16-INT8" / mini_ir.name
+    assert f"INT8 is not measured: {missing} is not there: omz_quantizer makes it" in done.stderr.decode()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -154,7 +182,12 @@ def test_without_curl_one_line_says_so(run, tmp_path):
 
 
 def test_unusable_arguments(run):
-    for arguments in ([], ["-m", "x.xml", "-n", "0"], ["-m", "x.xml", "--make_checkpoint", "y"]):
+    for arguments in (
+        [],
+        ["-m", "x.xml", "--peers", "numpy"],
+        ["-m", "x.xml", "-n", "0"],
+        ["-m", "x.xml", "--make_checkpoint", "y"],
+    ):
         done = run("gpt2_benchmark", *arguments)
         assert done.returncode == 2
         assert b"usage: gpt2_benchmark" in done.stderr

@@ -11,23 +11,32 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
+from gpt2_recipe.config import read_config
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.generator import configuration
+from gpt2_text_prediction.ir import check_files
 from gpt2_tools.download_benchmark import measure_download
 from gpt2_tools.engine_benchmark import EngineBenchmark
 from gpt2_tools.measure import Figure, run_process
+from gpt2_tools.peer_environments import default_cache
+from gpt2_tools.peer_models import PEERS, Peer, Running, Weights
 from gpt2_tools.problem import Problem
 from gpt2_tools.random_checkpoint import SIZES, make_checkpoint
+from gpt2_tools.speed_benchmark import Plan, measure_speed
 from omz_model_tools.guard import guarded
 from omz_model_tools.report import Report
 
 Figures = dict[str, Figure]
 
 DEMO_TOKENS = 40
+PEER_THREADS = 2
+PATIENCE = 600.0
+"""Seconds that a peer may take to load, or for one generation."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +52,8 @@ def _run(args: argparse.Namespace) -> int:
         _say(f"{args.make_checkpoint}: a {args.size} with random weights")
     elif args.download is not None:
         _benchmark_download(args, report)
+    elif args.peers is not None:
+        _benchmark_peers(args, report)
     else:
         _benchmark(args, report)
     return 0
@@ -99,13 +110,42 @@ def build_argparser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="for --with-transformers: what the IR was made of (default: ../gpt2)",
+        help="for the peers: what the IR was made of (default: ../gpt2)",
     )
     parser.add_argument(
         "--with-transformers", "--with_transformers", action="store_true", help="run transformers beside it"
     )
     parser.add_argument("--engine_only", action="store_true", help="measure no whole processes")
+    _add_peers(parser.add_argument_group("beside other engines, on 2 threads unless -nthreads says otherwise"))
     return parser
+
+
+def _add_peers(group: argparse._ArgumentGroup) -> None:
+    known = ",".join(PEERS)
+    group.add_argument(
+        "--peers",
+        type=_peers,
+        metavar="NAME[,NAME]",
+        help=f"measure the table of speeds on -m, the FP16 IR, beside these: {known}; or none",
+    )
+    group.add_argument(
+        "--peer_cache",
+        type=Path,
+        metavar="DIR",
+        default=default_cache(),
+        help="where each has an environment of its own, made by pip when it is first needed, and its form of the "
+        "weights (default: the user's cache folder)",
+    )
+    group.add_argument(
+        "--int8_model", type=Path, metavar="FILE", help="our INT8 IR (default: that in ../FP16-INT8, if there is one)"
+    )
+
+
+def _peers(text: str) -> list[Peer]:
+    names = [] if text == "none" else text.split(",")
+    if unknown := [name for name in names if name not in PEERS]:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(PEERS)}, or none, got {unknown[0]!r}")
+    return [PEERS[name] for name in dict.fromkeys(names)]
 
 
 def _not_negative(text: str) -> int:
@@ -133,18 +173,59 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
     _print(args, report, {"model": str(args.model), **settings, "back_end": bench.engine.back_end.name}, figures)
 
 
+def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
+    weights = Weights(irs=_irs(args), checkpoint=_checkpoint(args))
+    _check_lengths(args, read_config(weights.checkpoint / "config.json").n_positions)
+    if "INT8" not in weights.irs:
+        _say(f"INT8 is not measured: {_int8_beside(args.model)} is not there: omz_quantizer makes it")
+    plan = Plan(weights, args.device, args.prompt_tokens, args.max_new_tokens, args.num_iter, args.num_warmup)
+    threads = args.num_threads or PEER_THREADS
+    table = measure_speed(plan, args.peers, args.peer_cache.absolute(), Running(threads, PATIENCE, _say))
+    workload = {
+        "model": str(args.model),
+        "device": args.device,
+        "prompt_tokens": args.prompt_tokens,
+        "max_new_tokens": args.max_new_tokens,
+        "threads": threads,
+        "peers": table.versions,
+        "not_run": table.not_run,
+    }
+    _print(args, report, workload, table.figures, table.not_run)
+
+
+def _irs(args: argparse.Namespace) -> dict[str, Path]:
+    """Return our IRs by precision."""
+    if args.model.suffix != ".xml":
+        raise Problem(f"{args.model}: expected an .xml of omz_converter beside peers")
+    check_files(args.model)
+    beside = _int8_beside(args.model)
+    int8 = args.int8_model or (beside if beside.exists() else None)
+    if int8 is None:
+        return {"FP16": args.model}
+    check_files(int8)
+    return {"FP16": args.model, "INT8": int8}
+
+
+def _int8_beside(model: Path) -> Path:
+    return model.parent.parent / "FP16-INT8" / model.name
+
+
 def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
     _say("downloading ...")
     figures = measure_download(args.download, args.num_warmup, args.num_iter, _command("omz_downloader"))
     _print(args, report, {"download_mb": args.download}, figures)
 
 
-def _engine_figures(args: argparse.Namespace, bench: EngineBenchmark) -> Figures:
+def _check_lengths(args: argparse.Namespace, n_positions: int) -> None:
     if args.max_new_tokens < 2:
         raise Problem(f"-M: expected at least 2 new tokens, the first and one behind it, got {args.max_new_tokens}")
     total = args.prompt_tokens + args.max_new_tokens
-    if total > bench.engine.n_positions:
-        raise Problem(f"-p and -M: expected at most {bench.engine.n_positions} tokens together, got {total}")
+    if total > n_positions:
+        raise Problem(f"-p and -M: expected at most {n_positions} tokens together, got {total}")
+
+
+def _engine_figures(args: argparse.Namespace, bench: EngineBenchmark) -> Figures:
+    _check_lengths(args, bench.engine.n_positions)
     _say("generating ...")
     with _peer(args, bench.settings()["threads"] or "1") as peer:
         ours, theirs = _rounds(args, bench.generate, peer)
@@ -158,10 +239,18 @@ def _engine_figures(args: argparse.Namespace, bench: EngineBenchmark) -> Figures
     return figures | bench.growth() | bench.memory()
 
 
-def _print(args: argparse.Namespace, report: Report, workload: dict[str, object], figures: Figures) -> None:
+def _print(
+    args: argparse.Namespace,
+    report: Report,
+    workload: Mapping[str, object],
+    figures: Figures,
+    not_run: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     width = max(map(len, figures))
     for name, figure in figures.items():
         report.line(f"{name:<{width}}  {figure.text()}")
+    for name, reason in not_run.items():
+        report.line(f"not run: {name}: {reason}")
     said = {
         **workload,
         "num_iter": args.num_iter,

@@ -64,7 +64,12 @@ def run_process(command: Sequence[str]) -> ProcessRun:
 
 def own_memory() -> dict[str, float]:
     """Return the megabytes that this process holds, resident and private; empty where the system does not tell."""
-    rollup = Path("/proc/self/smaps_rollup")
+    return memory_of("self")
+
+
+def memory_of(process: int | str) -> dict[str, float]:
+    """Return the megabytes that a process holds, resident and private; empty where the system does not tell."""
+    rollup = Path(f"/proc/{process}/smaps_rollup")
     if not rollup.exists():
         return {}
     kilobytes = dict(line.split()[:2] for line in rollup.read_text().splitlines()[1:])

@@ -1,0 +1,31 @@
+"""How fast this machine reads memory: what bounds the decoding of one row. It knows no model."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+
+class MemoryReader:
+    """Threads that read an array too large for any cache, each its part."""
+
+    def __init__(self, threads: int, megabytes: int = 512, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._parts = np.array_split(np.ones(megabytes << 18, np.int32), threads)
+        self._pool = ThreadPoolExecutor(threads)
+        self._bytes = sum(part.nbytes for part in self._parts)
+
+    def gigabytes_a_second(self, times: int = 5) -> float:
+        """Return the best of several reads; what else the machine does only makes one slower."""
+        return max(self._bytes / self._read() for _ in range(times)) / 1e9
+
+    def close(self) -> None:
+        """Let the threads and the memory go."""
+        self._pool.shutdown()
+        self._parts = []
+
+    def _read(self) -> float:
+        start = self._clock()
+        list(self._pool.map(np.max, self._parts))
+        return self._clock() - start

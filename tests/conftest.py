@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hub import Hub
+from hypothesis import HealthCheck, settings
 from soak import FaultSchedules
 
 COMMANDS = Path(sysconfig.get_path("scripts"))
@@ -22,7 +23,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Count from nought."""
+    """Count from nought, and time nothing: a machine may be busy."""
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
     config.stash[SCHEDULES] = FaultSchedules(config.getoption("--fault_schedules"))
 
 

@@ -20,6 +20,8 @@ from gpt2_text_prediction.rows import Cache, Logits, Row
 
 ROWS_BY_DEFAULT = 8
 """How many rows of all positions the cache holds where no budget is given; memory is taken as it is used."""
+TRIED = 3
+"""Tokens of the trial: with the two before the last, fewer in a step than make oneDNN pack all weights once more."""
 
 
 class NoRoom(Problem):
@@ -47,7 +49,7 @@ class Paged:
         for cache, memory in zip(caches, self._memory, strict=True):
             self._request.set_tensor(cache.name, ov.Tensor(memory, ov.Shape([count, *cache.shape]), cache.dtype))
         vocab_size = compiled.output(0).get_partial_shape()[1].get_length()
-        self._try([token % vocab_size for token in range(min(n_positions, 8))])
+        self._try([token % vocab_size for token in range(min(n_positions, TRIED))])
 
     def step(self, rows: Sequence[Row]) -> tuple[list[Logits], list[Lease]]:
         """Run one step; see BackEnd.step. Raises NoRoom, before anything is computed, for more rows than memory."""

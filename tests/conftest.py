@@ -71,6 +71,12 @@ def mini_ir(mini) -> Path:
     return mini / "FP16/gpt-2-mini.xml"
 
 
+@pytest.fixture(scope="session")
+def demo(run, mini_ir):
+    """Return a function that runs the demo on gpt-2-mini."""
+    return lambda *arguments, **options: run("gpt2_text_prediction_demo", "-m", mini_ir, *arguments, **options)
+
+
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     """Yield a server on this machine that behaves like a hub of models, or as badly as it is told."""

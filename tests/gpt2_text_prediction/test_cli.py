@@ -22,12 +22,6 @@ PROMPT = "The poem was written by"
 
 
 @pytest.fixture(scope="module")
-def demo(run, mini_ir):
-    """Return a function that runs the demo on gpt-2-mini."""
-    return lambda *arguments, **options: run(DEMO, "-m", mini_ir, *arguments, **options)
-
-
-@pytest.fixture(scope="module")
 def expected(mini_ir):
     """Return a function that gives the continuation as the library makes it."""
     with TextGenerator(mini_ir) as generator:

@@ -16,12 +16,6 @@ PROMPT = "The poem was written by"
 
 
 @pytest.fixture(scope="module")
-def demo(run, mini_ir):
-    """Return a function that runs the demo on gpt-2-mini."""
-    return lambda *arguments, **options: run(DEMO, "-m", mini_ir, *arguments, **options)
-
-
-@pytest.fixture(scope="module")
 def generator(mini_ir):
     with TextGenerator(mini_ir) as loaded:
         yield loaded

@@ -47,16 +47,19 @@ class Watched:
         self.tokens: list[int] = []
         self.interrupted = ""
 
-    def infer(self, inputs, **options):
-        self.tokens.append(len(inputs["input_ids"]))
+    def infer(self, **options):
+        self.tokens.append(self._request.get_tensor("input_ids").size)
         if self.interrupted == "before":
             self.interrupted = ""
             raise KeyboardInterrupt
-        outputs = self._request.infer(inputs, **options)
+        outputs = self._request.infer(**options)
         if self.interrupted == "after":
             self.interrupted = ""
             raise KeyboardInterrupt
         return outputs
+
+    def get_output_tensor(self, index):
+        return self._request.get_output_tensor(index)
 
 
 @pytest.fixture

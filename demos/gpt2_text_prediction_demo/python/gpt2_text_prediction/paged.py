@@ -6,15 +6,17 @@ in a step may lose its blocks to one that is.
 Letters: T tokens of a step, W wanted places, V vocabulary.
 """
 
-from collections.abc import Sequence
-from itertools import accumulate, chain
+import mmap
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
 from gpt2_text_prediction.blocks import Blocks, Claim, Grant, Lease, NotEnoughBlocks
-from gpt2_text_prediction.paged_attention import CacheInput, NoPagedAttention, cache_inputs
+from gpt2_text_prediction.paged_attention import INPUTS, CacheInput, NoPagedAttention, cache_inputs
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.rows import Cache, Logits, Row
 
@@ -44,6 +46,7 @@ class Paged:
         count = self._block_count(-(-n_positions // size), budget)
         self.budget = count * self.block_bytes if budget is None else budget
         self._request = compiled.create_infer_request()
+        self._inputs = {name: _Input(self._request, name) for name in INPUTS}
         self._memory = _memory(caches, count)
         self.blocks = Blocks(count, size)
         for cache, memory in zip(caches, self._memory, strict=True):
@@ -103,25 +106,22 @@ class Paged:
             for row, end in zip(rows, row_ends[1:], strict=True)
             for place in row.wanted
         ]
-        new = chain.from_iterable(claim.tokens[start:] for claim, start in zip(claims, starts, strict=True))
-        positions = chain.from_iterable(map(range, starts, lengths))
-        outputs = self._request.infer(
-            {
-                "input_ids": np.fromiter(new, np.int64, row_ends[-1]),
-                "position_ids": np.fromiter(positions, np.int64, row_ends[-1]),
-                "past_lens": np.array(starts, np.int32),
-                "subsequence_begins": np.array(row_ends, np.int32),
-                "block_indices": np.array([block for grant in grants for block in grant.lease.blocks], np.int32),
-                "block_indices_begins": np.array(block_ends, np.int32),
-                "max_context_len": np.array(max(lengths), np.int32),
-                "wanted": np.array(wanted or [0], np.int64),
-            },
-            share_inputs=True,
-            share_outputs=True,
-        )
-        logits = outputs["logits"].copy()  # the runtime writes the next step's into the same memory
-        ends = np.cumsum([len(row.wanted) for row in rows])
-        return np.split(logits[: ends[-1]], ends[:-1])
+        values: dict[str, Sequence[int] | int] = {
+            "input_ids": _flat(claim.tokens[start:] for claim, start in zip(claims, starts, strict=True)),
+            "position_ids": _flat(map(range, starts, lengths)),
+            "past_lens": starts,
+            "subsequence_begins": row_ends,
+            "block_indices": _flat(grant.lease.blocks for grant in grants),
+            "block_indices_begins": block_ends,
+            "max_context_len": max(lengths),
+            "wanted": wanted or [0],
+        }
+        for name, numbers in values.items():
+            self._inputs[name].put(numbers)
+        self._request.infer(share_outputs=True)
+        logits = self._request.get_output_tensor(0).data.copy()  # the next step's are written into the same memory
+        ends = [0, *accumulate(len(row.wanted) for row in rows)]
+        return [logits[first:end] for first, end in pairwise(ends)]
 
     def _try(self, tokens: list[int]) -> None:
         """Raise NoPagedAttention unless a few tokens give about the same logits at once and through the cache."""
@@ -133,9 +133,40 @@ class Paged:
             raise NoPagedAttention("its paged attention answers differently with a cache")
 
 
+class _Input:
+    """The memory of one input; it stays, since handing arrays to `infer` takes as long as all our Python besides."""
+
+    def __init__(self, request: ov.InferRequest, name: str) -> None:
+        port = request.get_compiled_model().input(name)
+        rank = port.get_partial_shape().rank.get_length()
+        self._tensor = ov.Tensor(port.get_element_type(), ov.Shape([1] * rank))
+        self._data = self._tensor.data
+        request.set_tensor(name, self._tensor)
+
+    def put(self, numbers: Sequence[int] | int) -> None:
+        """Set the numbers of the next step."""
+        count = 1 if isinstance(numbers, int) else len(numbers)
+        if self._data.size != count:
+            self._tensor.shape = [count]
+            self._data = self._tensor.data
+        self._data[...] = numbers
+
+
+def _flat(parts: Iterable[Iterable[int]]) -> list[int]:
+    return list(chain.from_iterable(parts))
+
+
 def _memory(caches: list[CacheInput], count: int) -> list[npt.NDArray[np.uint8]]:  # of each cache [count, bytes]
     try:
-        return [np.zeros((count, cache.block_bytes), np.uint8) for cache in caches]
-    except MemoryError:
+        return [_untouched(count, cache.block_bytes) for cache in caches]
+    except (MemoryError, OSError):
         wanted = count * sum(cache.block_bytes for cache in caches)
         raise Problem(f"cache_budget: there is no memory of {wanted} bytes: give a smaller one") from None
+
+
+def _untouched(count: int, block_bytes: int) -> npt.NDArray[np.uint8]:  # [count, block_bytes], zeros
+    """Return memory that is taken as it is used: numpy asks for huge pages, 2 MB for each cache of a short text."""
+    if sys.platform == "win32":
+        return np.zeros((count, block_bytes), np.uint8)
+    memory = mmap.mmap(-1, count * block_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, np.uint8).reshape(count, block_bytes)

@@ -9,8 +9,7 @@ from openvino import opset13 as ops
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine import Engine, load_engine
-from gpt2_text_prediction.ir import read_ir
+from gpt2_text_prediction.engine import SETTLED, Engine, load_engine
 from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.stateful import Stateful
 
@@ -463,11 +462,18 @@ def watch(ir):
     """Return a function that makes a stateful engine whose calls are watched."""
 
     def make(**interruption) -> tuple[Judged, Watched]:
-        compiled = load_engine(ir, config=EXACT).compiled
-        watched = Watched(compiled, **interruption)
-        return Judged(Engine(read_ir(ov.Core(), ir), Stateful(watched, 8), compiled, 8)), watched
+        engine = load_engine(ir, config=EXACT)
+        watched = Watched(engine.compiled, **interruption)
+        engine.back_end = Stateful(watched, 8)
+        return Judged(engine), watched
 
     return make
+
+
+def test_answers_are_right_before_and_behind_the_step_after_which_the_weights_are_moved(judged):
+    cache = Cache()
+    for step in range(SETTLED + 2):
+        judged.step(Row(cache, [step % 11], past=min(step, 3)))
 
 
 def test_what_the_cache_holds_is_not_computed_again(watch):

@@ -6,12 +6,14 @@ Letters: W places of a row whose logits are wanted, V vocabulary.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import openvino as ov
 
+from gpt2_text_prediction.huge_pages import HugePages
 from gpt2_text_prediction.ir import IR, last_line, read_ir
 from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
 from gpt2_text_prediction.paged import Paged
@@ -20,6 +22,9 @@ from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.recompute import Recompute
 from gpt2_text_prediction.rows import Logits, Row
 from gpt2_text_prediction.stateful import Stateful
+
+SETTLED = 128
+"""After so many steps the weights are put into huge pages: it takes about as long as so many steps gain by it."""
 
 
 class BackEnd(Protocol):
@@ -38,16 +43,18 @@ class Engine:
     """A compiled model and the one thing to do with it."""
 
     def __init__(
-        self, ir: IR, back_end: BackEnd, compiled: ov.CompiledModel, n_positions: int, fallback: str | None = None
+        self, order: "Order", back_end: BackEnd, compiled: ov.CompiledModel, fallback: str | None = None
     ) -> None:
         """Put the parts together; fallback: one line, why this is not the back end that was asked for."""
-        self.vocab_size = ir.vocab_size
-        self.eos_token_id = ir.eos_token_id
-        self.n_positions = n_positions
-        self.path = ir.path
+        self.vocab_size = order.ir.vocab_size
+        self.eos_token_id = order.ir.eos_token_id
+        self.n_positions = order.n_positions
+        self.path = order.ir.path
         self.back_end = back_end
         self.compiled = compiled
         self.fallback = fallback
+        self._memory = order.memory
+        self._steps = 0
 
     def step(self, rows: Sequence[Row]) -> list[Logits]:  # -> for each row [W, V]
         """Append each row's tokens to its cache and return the logits at its wanted positions.
@@ -68,6 +75,9 @@ class Engine:
         for row, lease in zip(rows, leases, strict=True):
             row.cache.tokens[row.kept() :] = row.tokens  # an interrupt here leaves a lease that holds no more
             row.cache.lease = lease
+        self._steps += 1
+        if self._steps == SETTLED:
+            self._memory.collapse()
         return logits
 
     def fits(self, lengths: Sequence[int]) -> bool:
@@ -97,6 +107,22 @@ class Engine:
             raise ValueError(f"expected wanted places within {tokens.size} new tokens, got {list(row.wanted)}")
 
 
+@dataclass(frozen=True)
+class Order:
+    """What an engine is to be made of; memory: that of the process before."""
+
+    core: ov.Core
+    ir: IR
+    device: str
+    config: dict[str, Any]
+    n_positions: int
+    memory: HugePages
+
+    def again(self) -> ov.Model:
+        """Return the model as it was: it may have been changed by half."""
+        return read_ir(self.core, self.ir.path).model
+
+
 def load_engine(
     path: Path,
     device: str = "CPU",
@@ -115,62 +141,57 @@ def load_engine(
     """
     if cache_budget is not None and back_end != "paged":
         raise Problem(f"cache_budget: the {back_end} back end keeps none: ask for paged")
-    core = ov.Core()
+    core, memory = ov.Core(), HugePages()
     ir = read_ir(core, path)
-    n_positions = _positions(ir, max_seq_len)
-    fallback = None
+    order = Order(core, ir, device, config or {}, _positions(ir, max_seq_len), memory)
     if back_end == "static":
-        return _static(core, ir, device, config or {}, n_positions)
-    if back_end == "paged":
-        try:
-            return _paged(core, ir, device, config or {}, n_positions, cache_budget)
-        except (NoPagedAttention, NoCachePossible) as reason:
-            unkept = "" if cache_budget is None else " or its budget"
-            fallback = f"{path}: runs without a paged cache{unkept}: {reason}"
-            ir = read_ir(core, path)  # as it was: it may have been changed by half
-    return _stateful(core, ir, device, config or {}, n_positions, fallback)
+        return _static(order)
+    if back_end == "stateful":
+        return _stateful(order, ir.model)
+    try:
+        return _paged(order, cache_budget)
+    except (NoPagedAttention, NoCachePossible) as reason:
+        unkept = "" if cache_budget is None else " or its budget"
+        return _stateful(order, order.again(), f"{path}: runs without a paged cache{unkept}: {reason}")
 
 
-def _paged(
-    core: ov.Core, ir: IR, device: str, config: dict[str, Any], n_positions: int, cache_budget: int | None
-) -> Engine:
-    if not device.startswith("CPU"):
-        raise NoPagedAttention(f"it is for the CPU, and the device is {device}")
-    model = with_kv_cache(ir.model)
+def _paged(order: Order, cache_budget: int | None) -> Engine:
+    if not order.device.startswith("CPU"):
+        raise NoPagedAttention(f"it is for the CPU, and the device is {order.device}")
+    model = with_kv_cache(order.ir.model)
     with_wanted_positions(model)
     with_paged_attention(model)
     try:
-        compiled = core.compile_model(model, device, config)
-        return Engine(ir, Paged(compiled, n_positions, cache_budget), compiled, n_positions)
+        compiled = order.core.compile_model(model, order.device, order.config)
+        return Engine(order, Paged(compiled, order.n_positions, cache_budget), compiled)
     except RuntimeError as error:  # where it is the user's mistake, the other back end will say so
         raise NoPagedAttention(last_line(error)) from None
 
 
-def _static(core: ov.Core, ir: IR, device: str, config: dict[str, Any], n_positions: int) -> Engine:
+def _static(order: Order) -> Engine:
+    ir = order.ir
     sequences = len(ir.model.input(0).get_partial_shape()) - 2
     try:
-        ir.model.reshape([1] * (1 + sequences) + [n_positions])
+        ir.model.reshape([1] * (1 + sequences) + [order.n_positions])
     except RuntimeError as error:
-        raise Problem(f"{ir.path}: cannot have the static shape of {n_positions}: {last_line(error)}") from None
-    compiled = _compile(core, ir.model, ir.path, device, config)
-    return Engine(ir, Recompute(compiled), compiled, n_positions)
+        raise Problem(f"{ir.path}: cannot have the static shape of {order.n_positions}: {last_line(error)}") from None
+    compiled = _compile(order, ir.model)
+    return Engine(order, Recompute(compiled), compiled)
 
 
-def _stateful(
-    core: ov.Core, ir: IR, device: str, config: dict[str, Any], n_positions: int, fallback: str | None
-) -> Engine:
+def _stateful(order: Order, model: ov.Model, fallback: str | None = None) -> Engine:
     try:
-        model = with_kv_cache(ir.model)
+        model = with_kv_cache(model)
         with_wanted_positions(model)
         has_cache = True
     except NoCachePossible:
-        model, has_cache = core.read_model(ir.path), False  # as it was: it may have been changed by half
-    compiled = _compile(core, model, ir.path, device, config)
+        model, has_cache = order.again(), False
+    compiled = _compile(order, model)
     try:
-        back_end: BackEnd = Stateful(compiled, n_positions) if has_cache else Recompute(compiled)
+        back_end: BackEnd = Stateful(compiled, order.n_positions) if has_cache else Recompute(compiled)
     except RuntimeError as error:
-        raise Problem(f"{ir.path}: cannot be run on {device}: {last_line(error)}") from None
-    return Engine(ir, back_end, compiled, n_positions, fallback)
+        raise Problem(f"{order.ir.path}: cannot be run on {order.device}: {last_line(error)}") from None
+    return Engine(order, back_end, compiled, fallback)
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:
@@ -182,11 +203,12 @@ def _positions(ir: IR, max_seq_len: int | None) -> int:
     return max_seq_len or most
 
 
-def _compile(core: ov.Core, model: ov.Model, path: Path, device: str, config: dict[str, Any]) -> ov.CompiledModel:
+def _compile(order: Order, model: ov.Model) -> ov.CompiledModel:
+    path, device = order.ir.path, order.device
     try:
-        return core.compile_model(model, device, config)
+        return order.core.compile_model(model, device, order.config)
     except RuntimeError as error:
-        available = core.available_devices
+        available = order.core.available_devices
         if device.partition(":")[0].partition(".")[0] not in {*available, "AUTO", "BATCH", "HETERO", "MULTI"}:
             raise Problem(f"-d {device}: there is no such device; available: {', '.join(available)}") from None
         reason = f"{last_line(error)}; available devices: {', '.join(available)}"

@@ -1,0 +1,87 @@
+"""huge_pages.py: only what came later, only what is in use, and nothing in it changes."""
+
+import mmap
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2_text_prediction import huge_pages
+from gpt2_text_prediction.huge_pages import HugePages, without
+
+SIZE = 16 << 20
+
+
+def taken(*advice: int, used: int = SIZE) -> np.ndarray:
+    """Return memory of its own, its first part in use; Linux joins it only with memory of the same advice."""
+    mapping = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for one in advice:
+        mapping.madvise(one)
+    memory = np.frombuffer(mapping, np.uint8)
+    memory[:used] = 7
+    return memory
+
+
+def in_huge_pages(memory: np.ndarray) -> int:
+    """Return how many bytes of the mapping that holds it are, as Linux tells."""
+    address = memory.ctypes.data
+    for piece in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)[1:]:
+        first, end = (int(part, 16) for part in piece.split(maxsplit=1)[0].split("-"))
+        if first <= address < end:
+            return 1024 * int(re.search(r"AnonHugePages: *(\d+) kB", piece)[1])
+    raise AssertionError("no such mapping")
+
+
+@pytest.fixture
+def _linux():
+    if sys.platform != "linux" or not huge_pages.ENABLED.exists() or "[madvise]" not in huge_pages.ENABLED.read_text():
+        pytest.skip("huge pages come by themselves here, or not at all")
+    probe = HugePages()
+    memory = taken()
+    if not probe.collapse():
+        pytest.skip("this Linux is before 6.1")
+    del memory
+
+
+@pytest.mark.usefixtures("_linux")
+def test_what_is_in_use_and_came_later_is_in_huge_pages_and_as_it_was():
+    before = taken(mmap.MADV_DONTFORK)
+    pages = HugePages()
+    used, hardly_used = taken(mmap.MADV_DONTDUMP), taken(mmap.MADV_DONTFORK, mmap.MADV_DONTDUMP, used=SIZE // 2)
+    collapsed = pages.collapse()
+    assert collapsed >= SIZE - 2 * huge_pages.HUGE
+    assert in_huge_pages(used) >= SIZE - 2 * huge_pages.HUGE
+    assert [in_huge_pages(memory) for memory in (before, hardly_used)] == [0, 0]
+    assert (used == 7).all()
+
+
+def test_nothing_happens_where_it_is_forbidden(tmp_path, monkeypatch):
+    enabled = tmp_path / "enabled"
+    enabled.write_text("always madvise [never]\n")
+    monkeypatch.setattr(huge_pages, "ENABLED", enabled)
+    pages = HugePages()
+    memory = taken()
+    assert pages.collapse() == 0
+    assert (memory == 7).all()
+
+
+def test_what_of_a_span_lies_in_no_other_by_hand():
+    assert without((10, 20), []) == [(10, 20)]
+    assert without((10, 20), [(12, 14), (18, 30)]) == [(10, 12), (14, 18)]
+    assert without((10, 20), [(0, 11), (19, 20)]) == [(11, 19)]
+    assert without((10, 20), [(0, 100)]) == []
+
+
+spans = st.tuples(st.integers(0, 30), st.integers(1, 12)).map(lambda one: (one[0], one[0] + one[1]))
+
+
+@given(spans, st.lists(spans, max_size=5))
+def test_without_is_the_difference_of_sets(span, others):
+    held = {address for start, stop in others for address in range(start, stop)}
+    left = without(span, others)
+    assert {address for start, stop in left for address in range(start, stop)} == set(range(*span)) - held
+    assert all(first < end for first, end in left)

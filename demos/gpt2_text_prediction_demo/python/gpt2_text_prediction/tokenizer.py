@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from operator import itemgetter
 from pathlib import Path
 
 from tokenizers import Tokenizer, pre_tokenizers
@@ -86,14 +87,16 @@ def _read_vocab(path: Path) -> dict[str, int]:
         ids = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Problem(f"{path}: is not JSON: {error}; fetch it again") from None
-    if not isinstance(ids, dict) or not all(type(i) is int for i in ids.values()):
+    if not isinstance(ids, dict) or set(map(type, ids.values())) != {int}:
         raise Problem(f"{path}: expected a JSON object of tokens and their ids; fetch it again")
     if not BYTE_OF_SYMBOL.keys() <= ids.keys():
         raise Problem(f"{path}: expected a byte-level vocabulary with a token for each of the 256 bytes")
     if sorted(ids.values()) != list(range(len(ids))):
         raise Problem(f"{path}: expected the ids 0 .. {len(ids) - 1}, each once; fetch it again")
-    if any("\ud800" <= symbol <= "\udfff" for symbol in "".join(ids)):
-        raise Problem(f"{path}: expected tokens of Unicode characters, got a lone surrogate; fetch it again")
+    try:
+        "".join(ids).encode()
+    except UnicodeEncodeError:
+        raise Problem(f"{path}: expected tokens of Unicode characters, got a lone surrogate; fetch it again") from None
     return ids
 
 
@@ -105,17 +108,23 @@ def _read_merges(path: Path, ids: dict[str, int]) -> list[tuple[str, str]]:
         lines = raw.decode().splitlines()
     except UnicodeDecodeError as error:
         raise Problem(f"{path}: expected UTF-8, got the byte 0x{raw[error.start]:02x}; fetch it again") from None
-    merges = []
-    for count, line in enumerate(lines, 1):
-        if line and not line.startswith("#version"):
-            left, _, right = line.partition(" ")
-            if not {left, right, left + right} <= ids.keys():
-                raise Problem(f"{path}: line {count}: does not fit vocab.json: {line!r}; fetch both again")
-            merges.append((left, right))
-    unmade = ids.keys() - {left + right for left, right in merges} - BYTE_OF_SYMBOL.keys()
+    pairs = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#version")]
+    made = {left + right for left, right in pairs}
+    if not made.union(map(itemgetter(0), pairs), map(itemgetter(1), pairs)) <= ids.keys():
+        raise Problem(f"{path}: {_misfit(lines, ids)}; fetch both again")
+    unmade = ids.keys() - made - BYTE_OF_SYMBOL.keys()
     if len(unmade) > max(MOST_ADDED_TOKENS, len(ids) // 100):
         raise Problem(f"{path}: does not fit vocab.json: does not make {len(unmade)} of its tokens; fetch both again")
-    return merges
+    return pairs
+
+
+def _misfit(lines: list[str], ids: dict[str, int]) -> str:
+    """Say which line is the first that does not fit."""
+    for count, line in enumerate(lines, 1):
+        left, _, right = line.partition(" ")
+        if line and not line.startswith("#version") and not {left, right, left + right} <= ids.keys():
+            return f"line {count}: does not fit vocab.json: {line!r}"
+    raise AssertionError("every line fits")
 
 
 def _symbols() -> dict[str, int]:

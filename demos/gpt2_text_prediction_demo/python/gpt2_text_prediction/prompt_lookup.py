@@ -9,7 +9,8 @@ RUNS = (4, 3, 2)
 """How many of the last tokens are looked for, the longest run first."""
 SHORTEST, LONGEST = 2, 15
 """Of a draft: the first one, and any."""
-LONGEST_PAUSE = 64
+FIRST_PAUSE, LONGEST_PAUSE = 1, 64
+"""Tokens until the next draft after one of which none was right: the first such in a row is by chance."""
 
 
 class PromptLookup:
@@ -20,7 +21,7 @@ class PromptLookup:
         self._followers: dict[tuple[int, ...], int] = {}  # of a run: the place of the token behind its last occurrence
         self._length = SHORTEST
         self._pause = 0  # tokens without a draft from now on
-        self._next_pause = 2
+        self._next_pause = FIRST_PAUSE
         for token in tokens:
             self.push(token)
 
@@ -51,7 +52,7 @@ class PromptLookup:
         else:
             self._length = max(SHORTEST, accepted + 1)
         if accepted:
-            self._next_pause = 2
+            self._next_pause = FIRST_PAUSE
         else:
             self._pause = self._next_pause
             self._next_pause = min(2 * self._next_pause, LONGEST_PAUSE)

@@ -58,16 +58,17 @@ LIST = (
 """,
 )
 PROSE = (
-    """The old ferryman had never learned to read, but he knew every bend of the river by its sound. In the autumn, when \
-fog lay upon the water until noon, travellers from the city would stand on the bank of the river and call for him. \
-On the other side of the water lay the mill, the inn and the road to the coast, and in the evening the lights of \
-the inn could be seen from the bank.
+    """The old ferryman had never learned to read, but he knew every bend of the river by its sound. In the autumn, \
+when fog lay upon the water until noon, travellers from the city would stand on the bank of the river and call \
+for him. On the other side of the water lay the mill, the inn and the road to the coast, and in the evening \
+the lights of the inn could be seen from the bank.
 """,
-    """After some while a lantern would swing into view in the fog, low and yellow, with nothing behind it that one could \
-have sworn was a boat. In the middle of the river he let the oars rest, and he took three pennies from the men, \
-one from the children, and from the widows a story. On the evening of the flood the water stood at the door of the \
-mill, and the road to the city was under the river, but the old man rowed to the inn and back until the last of \
-the travellers had crossed. In the morning the bank was gone, and he never said a word of it.
+    """After some while a lantern would swing into view in the fog, low and yellow, with nothing behind it that one \
+could have sworn was a boat. In the middle of the river he let the oars rest, and he took three pennies from \
+the men, one from the children, and from the widows a story. On the evening of the flood the water stood at \
+the door of the mill, and the road to the city was under the river, but the old man rowed to the inn and back \
+until the last of the travellers had crossed. In the morning the bank was gone, and he never said a word of \
+it.
 """,
 )
 TEXTS = {"summary": SUMMARY, "code": CODE, "list": LIST, "prose": PROSE}

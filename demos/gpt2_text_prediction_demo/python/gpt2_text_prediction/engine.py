@@ -204,11 +204,15 @@ def _positions(ir: IR, max_seq_len: int | None) -> int:
 
 
 def _compile(order: Order, model: ov.Model) -> ov.CompiledModel:
-    path, device = order.ir.path, order.device
+    return compile_model(order.core, model, order.ir.path, order.device, order.config)
+
+
+def compile_model(core: ov.Core, model: ov.Model, path: Path, device: str, config: dict[str, Any]) -> ov.CompiledModel:
+    """Compile a model that was read from `path`; raise Problem for a device or a configuration that there is not."""
     try:
-        return order.core.compile_model(model, device, order.config)
+        return core.compile_model(model, device, config)
     except RuntimeError as error:
-        available = order.core.available_devices
+        available = core.available_devices
         if device.partition(":")[0].partition(".")[0] not in {*available, "AUTO", "BATCH", "HETERO", "MULTI"}:
             raise Problem(f"-d {device}: there is no such device; available: {', '.join(available)}") from None
         reason = f"{last_line(error)}; available devices: {', '.join(available)}"

@@ -1,5 +1,6 @@
 """its table and its JSON line say the same; what it cannot measure it says. No time is judged."""
 
+import csv
 import importlib.util
 import json
 import shutil
@@ -47,6 +48,11 @@ def test_it_measures_what_the_documentation_quotes(report):
         "first token after 8": 2,
         "time per token": 2,
         "throughput": 2,
+        "memory read": 2,
+        "decode as memory allows": 2,
+        "decode / as memory allows": 2,
+        "tokenization": 2,
+        "detokenization": 2,
         "sampling, flat logits": 200,
         "sampling, peaked logits": 200,
         "sampling, share of a token": 1,
@@ -55,6 +61,7 @@ def test_it_measures_what_the_documentation_quotes(report):
         "growth from 100 to 480": 1,
         "resident memory": 1,
         "private memory": 1,
+        "peak memory": 1,
         "demo, 40 tokens, whole process": 2,
         "demo, 40 tokens, whole process, peak memory": 2,
         "omz_converter FP16, whole process": 2,
@@ -69,6 +76,90 @@ def test_ratios_follow_from_their_figures(report):
     slower = max(figures["sampling, flat logits"], figures["sampling, peaked logits"])
     assert figures["sampling, share of a token"] == pytest.approx(100 * slower / figures["time per token"], rel=1e-2)
     assert figures["throughput"] == pytest.approx(1000 / figures["time per token"], rel=0.5)
+
+
+def test_the_share_of_what_memory_allows_follows_from_the_size_of_the_weights(report, mini_ir):
+    figures = {name: figure["median"] for name, figure in report[1]["figures"].items()}
+    allowed = figures["memory read"] * 1e9 / mini_ir.with_suffix(".bin").stat().st_size
+    assert figures["decode as memory allows"] == pytest.approx(allowed, rel=1e-2)
+    assert 0 < figures["decode / as memory allows"] < 1
+
+
+def test_the_tokens_are_those_that_another_run_writes(run, report, mini_ir):
+    (written,) = report[1]["tokens_sha256"]
+    done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "-o", "json", "-d", "CPU", "-nthreads", "1")
+    assert written in [checksum for row in json.loads(done.stdout)["rows"] for checksum in row["tokens_sha256"]]
+
+
+def test_a_row_for_each_of_several_lengths(run, mini_ir):
+    done = run("gpt2_benchmark", "-m", mini_ir, "-p", "8,16", "-M", "2,4", "-n", "2", "-N", "0")
+    assert done.returncode == 0, done.stderr.decode()
+    heading, rule, *rows, gap, load, resident, private, peak, other_gap, last = done.stdout.decode().splitlines()
+    said = json.loads(last)
+    tests = ["pp8+tg2", "pp8+tg4", "pp16+tg2", "pp16+tg4"]
+    assert [row.split("|")[5].strip() for row in rows] == [row["test"] for row in said["rows"]] == tests
+    assert heading.startswith("| model      | back end | threads | precision | test     | tokens       | ")
+    assert (len(rule), gap, other_gap) == (len(heading), "", "")
+    for line, name in zip((load, resident, private, peak), said["figures"], strict=True):
+        assert line.partition("  ")[0] == name
+    for row in said["rows"]:
+        assert (row["figures"]["throughput"]["runs"], len(row["tokens_sha256"])) == (2, 1)
+        first = row["prompt_tokens"] * 1000 / row["figures"]["first token"]["min"]
+        assert row["figures"]["prompt"]["max"] == pytest.approx(first, rel=1e-2)
+
+
+def test_comma_separated(run, mini_ir):
+    done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "-o", "csv")
+    assert done.returncode == 0, done.stderr.decode()
+    (row,) = csv.DictReader(done.stdout.decode().splitlines())
+    assert (row["model"], row["test"], row["prompt_tokens"], row["max_new_tokens"]) == (
+        str(mini_ir),
+        "pp8+tg4",
+        "8",
+        "4",
+    )
+    assert float(row["throughput_tokens_per_s_mean"]) > 0
+    assert float(row["load_s_median"]) > 0
+
+
+def test_a_model_without_its_vocabulary_beside_it(run, mini_ir, tmp_path):
+    for path in mini_ir.parent.glob("gpt-2-mini.*"):
+        shutil.copy(path, tmp_path)
+    done = run("gpt2_benchmark", "-m", tmp_path / mini_ir.name, *QUICK, "-o", "json")
+    assert "the tokenizer is not measured: " in done.stderr.decode()
+    (row,) = json.loads(done.stdout)["rows"]
+    assert "throughput" in row["figures"]
+    assert "tokenization" not in row["figures"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_a_picture_of_the_growth(run, mini_ir, tmp_path):
+    done = run("gpt2_benchmark", "-m", mini_ir, "-p", "8", "-n", "2", "-N", "0", "--plot", tmp_path / "growth.png")
+    assert done.returncode == 0, done.stderr.decode()
+    *table, last = done.stdout.decode().splitlines()
+    said = json.loads(last)
+    assert [line.partition("  ")[0] for line in table] == list(said["figures"])
+    assert {"time per token at 60", "time per token at 480", "throughput, batch 16", "throughput, threads 1"} <= said[
+        "figures"
+    ].keys()
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["growth.png"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_a_picture_that_cannot_be_written_costs_no_figure(run, mini_ir, tmp_path):
+    (tmp_path / ".growth.svg.new").mkdir()
+    done = run("gpt2_benchmark", "-m", mini_ir, "-p", "1", "-n", "1", "-N", "0", "--plot", tmp_path / "growth.svg")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].startswith(f"{tmp_path}/growth.svg: ")
+    assert "throughput, batch 16" in json.loads(done.stdout.splitlines()[-1])["figures"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is not None, reason="matplotlib is installed")
+def test_without_matplotlib_one_line_names_the_install(run, mini_ir, tmp_path):
+    done = run("gpt2_benchmark", "-m", mini_ir, "--plot", tmp_path / "growth.png")
+    line = "--plot: matplotlib is not installed; run: pip install 'omz-gpt2[plot]'\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", line)
 
 
 def test_an_ir_outside_of_open_model_zoos_folders_leaves_the_converter_out(run, mini_ir, tmp_path):
@@ -92,6 +183,8 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
         (["-m", "nowhere.xml"], "nowhere.xml: there is no such model file; "),
         (["-m", "{ir}", "-p", "500", "-M", "100"], "-p and -M: expected at most 512 tokens together"),
         (["-m", "{ir}", "-M", "1"], "-M: expected at least 2 new tokens"),
+        (["-m", "{ir}", "-p", "8,500", "-M", "100"], "-p and -M: expected at most 512 tokens together, got 600"),
+        (["-m", "{ir}", "-M", "4,1"], "-M: expected at least 2 new tokens"),
         (["-m", "{ir}", "-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
         (
             ["-m", "{ir}", "--peers", "none", "-p", "500", "-M", "100"],
@@ -187,6 +280,8 @@ def test_unusable_arguments(run):
         ["-m", "x.xml", "--peers", "numpy"],
         ["-m", "x.xml", "-n", "0"],
         ["-m", "x.xml", "--make_checkpoint", "y"],
+        ["-m", "x.xml", "-p", "1,,2"],
+        ["-m", "x.xml", "-o", "sql"],
     ):
         done = run("gpt2_benchmark", *arguments)
         assert done.returncode == 2

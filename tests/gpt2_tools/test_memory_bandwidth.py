@@ -1,5 +1,10 @@
 """the rate is that of the quickest read, by a clock that the test holds."""
 
+import json
+import subprocess
+import sys
+
+from gpt2_tools import memory_bandwidth
 from gpt2_tools.memory_bandwidth import MemoryReader
 
 
@@ -14,3 +19,11 @@ def test_a_true_read_takes_time():
     reader = MemoryReader(1, megabytes=1)
     assert reader.gigabytes_a_second(1) > 0
     reader.close()
+
+
+def test_as_a_process_it_answers_when_it_is_asked():
+    command = [sys.executable, "-m", memory_bandwidth.__name__, "1"]
+    done = subprocess.run(command, input="{}\n{}\n", capture_output=True, text=True, check=True)
+    first, *answers = map(json.loads, done.stdout.splitlines())
+    assert first == {}
+    assert [answer["gigabytes_a_second"] > 0 for answer in answers] == [True, True]

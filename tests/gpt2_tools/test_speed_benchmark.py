@@ -65,6 +65,12 @@ def test_who_runs_is_in_every_row_with_its_ratio(table):
         assert figures[f"{name}, ours FP16 / fake good"].values == pytest.approx(expected)
 
 
+def test_the_tokens_of_who_ran_have_a_checksum(table):
+    checksums = table[0].tokens_sha256
+    assert {"ours FP16", "fake good"} <= checksums.keys()
+    assert all(len(one) == 64 for one in checksums.values())
+
+
 def test_what_only_ours_is_measured_at(table):
     names = [name for name in table[0].figures if name.endswith(", ours FP16")]
     assert {"Python's share of a step", "51 appended to 461 / 512 recomputed", "8 prompts at once / one"} <= {

@@ -8,6 +8,7 @@ from gpt2_tools.speed_table import (
     Contestant,
     Workload,
     checked,
+    checksums,
     common,
     first_tokens,
     in_turns,
@@ -55,6 +56,14 @@ def test_figures_ratios_first_tokens_and_common_tokens_of_two_rounds():
         "first token after 4, other f32": Figure("ms", (500.0, 1000.0)),
     }
     assert same_tokens([OURS, OTHER], RUNS) == {"tokens as ours FP16, other f32": Figure("tokens", (3, 1))}
+
+
+def test_who_writes_the_same_has_the_same_checksum():
+    """As printf '7 8 9 7 8 9' | sha256sum has it."""
+    found = checksums({**RUNS, "as ours": RUNS["ours FP16"], "gone": []})
+    assert found["ours FP16"] == found["as ours"] == "69cb6a2c7fcce2cae2f9395d95c23115bb6b602ec4d7dd87a0f81980df78fe55"
+    assert found["other f32"] != found["ours FP16"]
+    assert "gone" not in found
 
 
 def test_a_ratio_is_of_the_runs_of_one_round():

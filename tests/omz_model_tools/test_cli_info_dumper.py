@@ -1,6 +1,7 @@
 """cli.info_dumper: the command as a user meets it: whole transcripts, exit codes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,49 @@ def test_an_unknown_name(run, tmp_path: Path) -> None:
     done = run("omz_info_dumper", "--name", "gpt2", cwd=tmp_path)
     line = b'No matching models: "gpt2"; did you mean gpt-2? --print_all lists them\n'
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", line)
+
+
+def test_the_specification_of_gpt_2_mini_is_what_is_counted(run, mini: Path) -> None:
+    """The command that stands below the table in its README, run where the IRs are."""
+    page = (packaged_root() / "public/gpt-2-mini/README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^omz_info_dumper (.+ --with_stats)$", page, flags=re.M)
+    done = run("omz_info_dumper", *command.split(), cwd=mini.parents[1])
+    assert (done.returncode, done.stderr) == (0, b"")
+    (told,) = json.loads(done.stdout)
+    assert told.pop("stats") == {
+        "gflops": float(re.search(r"\| GFlops +\| (.+?) ", page)[1]),
+        "mparams": float(re.search(r"\| MParams +\| (.+?) ", page)[1]),
+        "input_shapes": {"input": [1, 512]},
+        "counted": {"MatMul": 21, "ScaledDotProductAttention": 5},
+        "model": str(mini / "FP16/gpt-2-mini.xml"),
+    }
+    assert [told] == json.loads(run("omz_info_dumper", "--name", "gpt-2-mini").stdout)
+
+
+def test_stats_at_another_shape(run, mini: Path) -> None:
+    arguments = ["--name", "gpt-2-mini", "--with_stats", "--model_dir", mini.parents[1], "--input_shape", "[2,1]"]
+    (told,) = json.loads(run("omz_info_dumper", *arguments).stdout)
+    # 2 rows of one token: 2 * 2 * (12 * 5 * 256^2 + 8192 * 256) + 2 * 4 * 5 * 256
+    assert (told["stats"]["gflops"], told["stats"]["input_shapes"]) == (0.0241, {"input": [2, 1]})
+
+
+def test_a_model_that_is_not_converted_has_no_stats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(tmp_path, "toy", descriptor())
+    write_model(tmp_path, "other", descriptor())
+    assert info_dumper(["--all", "--with_stats", "--model_dir", str(tmp_path)], [tmp_path]) == 1
+    out, err = capsys.readouterr()
+    assert [(one["name"], one["stats"]) for one in json.loads(out)] == [("other", None), ("toy", None)]
+    lines = [
+        f"########## Error: {tmp_path}/public/{name}/FP16/{name}.xml: expected an IR, got none; "
+        f"run: omz_converter --name {name}\n"
+        for name in ("other", "toy")
+    ]
+    assert err == "".join(lines)
+
+
+@pytest.mark.parametrize("shape", ["1,1024", "[1,?]", "[1,1..1024]", "[]", "[a]"])
+def test_a_shape_that_is_none(run, shape: str) -> None:
+    done = run("omz_info_dumper", "--name", "gpt-2-mini", "--with_stats", "--input_shape", shape)
+    said = done.stderr.decode().splitlines()[-1]
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said.endswith(f"argument --input_shape: expected whole numbers, such as [1,1024], got {shape!r}")

@@ -5,6 +5,7 @@ It measures the engine and the sampling that the demo runs, in the process it is
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ import numpy as np
 from gpt2_text_prediction.engine import Engine, load_engine
 from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
-from gpt2_tools.measure import Figure, own_memory
+from gpt2_tools.measure import Figure, own_memory, own_peak_memory
 
 Clock = Callable[[], float]
 GROWTH_WINDOW = 32
 """How many tokens are timed at each length."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The seconds of each step, the first of which reads the prompts, and the tokens of each row."""
+
+    times: list[float]
+    tokens: list[list[int]]
 
 
 class EngineBenchmark:
@@ -29,16 +38,27 @@ class EngineBenchmark:
         start = clock()
         self.engine: Engine = load_engine(model, device, config)
         self.load = Figure("s", (clock() - start,))
-        self._tokens = np.random.default_rng(0).integers(0, self.engine.vocab_size, self.engine.n_positions).tolist()
+        self._tokens: list[int] = (
+            np.random.default_rng(0).integers(0, self.engine.vocab_size, self.engine.n_positions).tolist()
+        )
 
-    def generate(self, prompt_tokens: int, new_tokens: int) -> list[float]:
-        """Return the seconds of the first token, which the whole prompt costs, and of each one behind it."""
-        cache, new, times = Cache(), self._tokens[:prompt_tokens], [self._clock()]
+    def generate(self, prompt_tokens: int, new_tokens: int, rows: int = 1) -> Generated:
+        """Continue as many prompts together, greedily, past any end; the prompts are the same in every run."""
+        caches = [Cache() for _ in range(rows)]
+        new = [np.roll(self._tokens, -row)[:prompt_tokens].tolist() for row in range(rows)]
+        tokens: list[list[int]] = [[] for _ in caches]
+        times = [self._clock()]
         for _ in range(new_tokens):
-            (logits,) = self.engine.step([Row(cache, new)])
-            new = [int(logits[0].argmax())]
+            logits = self.engine.step([Row(cache, added) for cache, added in zip(caches, new, strict=True)])
+            new = [[int(one[0].argmax())] for one in logits]
             times.append(self._clock())
-        return [after - before for before, after in pairwise(times)]
+            for written, added in zip(tokens, new, strict=True):
+                written.extend(added)
+        return Generated([after - before for before, after in pairwise(times)], tokens)
+
+    def prompt(self, prompt_tokens: int) -> list[int]:
+        """Return the tokens of the first prompt."""
+        return self._tokens[:prompt_tokens]
 
     def generation(self, rounds: Sequence[list[float]], prompt_tokens: int) -> dict[str, Figure]:
         """Return the figures of several rounds of `generate`."""
@@ -56,11 +76,15 @@ class EngineBenchmark:
         late = min(900, self.engine.n_positions - GROWTH_WINDOW)
         early = min(100, late // 2)
         figures = {
-            f"time per token at {length}": Figure("ms", tuple(s * 1e3 for s in self._steps_at(length)))
+            f"time per token at {length}": Figure("ms", tuple(s * 1e3 for s in self.steps_at(length)))
             for length in (early, late)
         }
         first, last = figures.values()
         return figures | {f"growth from {early} to {late}": Figure("x", (last.median / first.median,))}
+
+    def steps_at(self, length: int) -> list[float]:
+        """Return the seconds of the tokens around a length."""
+        return self.generate(length - GROWTH_WINDOW // 2, GROWTH_WINDOW + 1).times[1:]
 
     def sampling(self, runs: int = 200) -> dict[str, Figure]:
         """Return what one draw costs at top_p 0.9, temperature 1, on flat and on peaked logits."""
@@ -77,8 +101,11 @@ class EngineBenchmark:
         return figures
 
     def memory(self) -> dict[str, Figure]:
-        """Return what this process holds now, the engine with its cache in it."""
-        return {f"{kind} memory": Figure("MB", (megabytes,)) for kind, megabytes in own_memory().items()}
+        """Return what this process holds now, the engine with its cache in it, and the most it has held."""
+        return {
+            f"{kind} memory": Figure("MB", (megabytes,))
+            for kind, megabytes in (own_memory() | own_peak_memory()).items()
+        }
 
     def settings(self) -> dict[str, str | None]:
         """Return the threads and the precisions as the device reports them."""
@@ -89,6 +116,3 @@ class EngineBenchmark:
             "dynamic_quantization_group_size": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
         }
         return {ours: self.engine.property_of_device(theirs) for ours, theirs in names.items()}
-
-    def _steps_at(self, length: int) -> list[float]:
-        return self.generate(length - GROWTH_WINDOW // 2, GROWTH_WINDOW + 1)[1:]

@@ -1,14 +1,18 @@
 """Figures: repeated values with their median and spread, whole processes, this process's memory. It knows no model."""
 
+import hashlib
 import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from gpt2_tools.problem import Problem
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,16 @@ class Figure:
         """The value to quote."""
         return statistics.median(self.values)
 
+    @property
+    def mean(self) -> float:
+        """What other benchmarks quote."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of a sample; 0 of a single value."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
     def text(self) -> str:
         """Return it for a table: the median, with the least and the most where there is a spread."""
         if len(self.values) == 1:
@@ -35,9 +49,23 @@ class Figure:
             "median": round(self.median, 4),
             "min": round(min(self.values), 4),
             "max": round(max(self.values), 4),
+            "mean": round(self.mean, 4),
+            "std": round(self.std, 4),
             "runs": len(self.values),
             "unit": self.unit,
         }
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often something is done before it counts, and how often it counts."""
+
+    warmup: int
+    runs: int
+
+    def of(self, once: Callable[[], T]) -> list[T]:
+        """Return what comes of those that count."""
+        return [once() for _ in range(self.warmup + self.runs)][self.warmup :]
 
 
 @dataclass(frozen=True)
@@ -78,3 +106,17 @@ def memory_of(process: int | str) -> dict[str, float]:
         return {}
     kilobytes = dict(line.split()[:2] for line in rollup.read_text().splitlines()[1:])
     return {"resident": int(kilobytes["Rss:"]) / 1024, "private": int(kilobytes["Private_Dirty:"]) / 1024}
+
+
+def own_peak_memory() -> dict[str, float]:
+    """Return the most megabytes that this process has ever held; empty where the system does not tell."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return {}
+    told = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    return {"peak": int(told["VmHWM"].split()[0]) / 1024}
+
+
+def checksum(tokens: Iterable[int]) -> str:
+    """Return the SHA-256 of token ids as they are written with a space between them."""
+    return hashlib.sha256(" ".join(map(str, tokens)).encode()).hexdigest()

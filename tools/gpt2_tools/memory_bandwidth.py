@@ -1,10 +1,18 @@
-"""How fast this machine reads memory: what bounds the decoding of one row. It knows no model."""
+"""How fast this machine reads memory: what bounds the decoding of one row. It knows no model.
 
+As a process, python -m gpt2_tools.memory_bandwidth THREADS, it answers each line of its stdin with one of JSON, by the
+protocol of the benchmark's peers: what it takes is not in the memory of who asks.
+"""
+
+import json
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+ANSWER = "gigabytes_a_second"
 
 
 class MemoryReader:
@@ -29,3 +37,16 @@ class MemoryReader:
         start = self._clock()
         list(self._pool.map(np.max, self._parts))
         return self._clock() - start
+
+
+def main(threads: str) -> None:
+    """Serve until stdin ends."""
+    reader = MemoryReader(int(threads))
+    print("{}", flush=True)
+    for _ in sys.stdin:
+        print(json.dumps({ANSWER: reader.gigabytes_a_second()}), flush=True)
+    reader.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -10,6 +10,7 @@ from gpt2_recipe.config import read_config
 from gpt2_text_prediction.generator import TextGenerator, configuration
 from gpt2_tools.measure import Figure, memory_of
 from gpt2_tools.memory_bandwidth import MemoryReader
+from gpt2_tools.memory_bound import allowed
 from gpt2_tools.own_speed import Script, appended_figures, lookup_figures, python_figures
 from gpt2_tools.peer_models import Peer, Running, Weights, provide_runner, start_ours, start_peer
 from gpt2_tools.peer_process import PeerFailed, PeerProcess
@@ -19,6 +20,7 @@ from gpt2_tools.speed_table import (
     Contestant,
     Run,
     Workload,
+    checksums,
     first_tokens,
     in_turns,
     ratios,
@@ -50,6 +52,7 @@ class Table:
     figures: dict[str, Figure] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of all that was decoded
 
     def leave_out(self, name: str, reason: Exception, say: Callable[[str], None]) -> None:
         """Note why a peer is not measured."""
@@ -132,6 +135,7 @@ def _side_by_side(plan: Plan, started: Sequence[Started], run: Running, table: T
     decoded = turns(decode, lambda: bandwidth.append(reader.gigabytes_a_second()))
     reader.close()
     table.figures |= first_tokens(decode, decoded) | same_tokens(contestants, decoded)
+    table.tokens_sha256 |= checksums(decoded)
     table.figures |= bound_figures(plan.weights.irs, decode, decoded, bandwidth[plan.warmup :])
     table.figures |= _memory(started, table.not_run)
     prefill = min(PREFILL, config.n_positions - 1)
@@ -152,16 +156,12 @@ def _rounds(
 def bound_figures(
     irs: Mapping[str, Path], workload: Workload, runs: Mapping[str, list[Run]], bandwidth: Sequence[float]
 ) -> dict[str, Figure]:
-    """Return how fast memory is read, how fast that lets each of ours decode, and what share of it is reached.
-
-    A token takes all weights once; keys and values are left out, a few per cent.
-    """
+    """Return how fast memory is read, how fast that lets each of ours decode, and what share of it is reached."""
     figures = {"memory read": Figure("GB/s", tuple(bandwidth))}
     for precision, ir in irs.items():
         kept = runs.get(ours(precision), [])
         if kept:
-            gigabytes = ir.with_suffix(".bin").stat().st_size / 1e9
-            bounds = [rate / gigabytes for rate in bandwidth]
+            bounds = allowed(bandwidth, ir)
             shares = [speed(workload, one) / bound for one, bound in zip(kept, bounds, strict=True)]
             figures[f"decode as memory allows, {ours(precision)}"] = Figure("tokens/s", tuple(bounds))
             figures[f"decode / as memory allows, {ours(precision)}"] = Figure("x", tuple(shares))

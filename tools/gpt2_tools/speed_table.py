@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from gpt2_tools.measure import Figure
+from gpt2_tools.measure import Figure, checksum
 from gpt2_tools.peer_process import Answer, CannotRun, PeerFailed
 
 Ask = Callable[[Mapping[str, object]], Answer]
@@ -134,6 +134,15 @@ def same_tokens(contestants: Sequence[Contestant], runs: Mapping[str, list[Run]]
             pairs = [(mine[0], its[0]) for (_, _, mine), (_, _, its) in zip(ours, theirs, strict=True)]
             figures[f"tokens as {one.against}, {one.name}"] = Figure("tokens", tuple(common(*pair) for pair in pairs))
     return figures
+
+
+def checksums(runs: Mapping[str, list[Run]]) -> dict[str, str]:
+    """Return a checksum of all tokens that each contestant wrote, equal where they wrote the same."""
+    return {
+        name: checksum(token for _, _, rows in kept for row in rows for token in row)
+        for name, kept in runs.items()
+        if kept
+    }
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.descriptor import Checksum, Model, ModelFile
+from omz_model_tools.stats import Stats
 
 
 def info_of(model: Model) -> dict[str, Any]:
@@ -28,6 +29,17 @@ def info_of(model: Model) -> dict[str, Any]:
         "recipe": model.recipe,
         "download_size": sum(sizes) if len(sizes) == len(model.files) else None,
         "files": [_file(file) for file in model.files],
+    }
+
+
+def info_of_stats(stats: Stats, xml: Path) -> dict[str, Any]:
+    """GFlops and MParams as Open Model Zoo's specification tables give them, and what they are of."""
+    return {
+        "gflops": round(stats.flops / 1e9, 4),
+        "mparams": round(stats.parameters / 1e6, 4),
+        "input_shapes": {name: list(shape) for name, shape in stats.input_shapes.items()},
+        "counted": stats.counted,
+        "model": str(xml.absolute()),
     }
 
 

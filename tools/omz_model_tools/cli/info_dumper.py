@@ -1,15 +1,20 @@
-"""omz_info_dumper: what the descriptors say, as JSON."""
+"""omz_info_dumper: what the descriptors say, and the graphs of converted models, as JSON."""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from omz_model_tools.cli.selection import Unreadable, add_selection, selected
+from omz_model_tools.cli.selection import Unreadable, add_folder, add_selection, selected
+from omz_model_tools.descriptor import PRECISIONS, Model
 from omz_model_tools.guard import guarded
-from omz_model_tools.info import info_of
+from omz_model_tools.info import info_of, info_of_stats
+from omz_model_tools.problem import Problem
 from omz_model_tools.report import Report
+from omz_model_tools.shapes import parse_shapes
+from omz_model_tools.stats import Shape, stats_of
 
 
 def info_dumper(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
@@ -18,15 +23,61 @@ def info_dumper(argv: Sequence[str] | None = None, roots: Iterable[Path] | None 
 
 
 def _dump(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
-    about = "Print what is known of models, as a JSON array."
-    parser = argparse.ArgumentParser(prog="omz_info_dumper", description=about)
-    add_selection(parser, "dump info for")
-    chosen = selected(parser, parser.parse_args(argv), roots)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    chosen = selected(parser, args, roots)
     if chosen is None:
         return 0
     report = Report(sys.stdout, sys.stderr)
-    broken = [one for one in chosen if isinstance(one, Unreadable)]
-    for one in broken:
-        report.error(str(one.problem))
-    report.line(json.dumps([info_of(one) for one in chosen if not isinstance(one, Unreadable)], indent=4))
-    return 1 if broken else 0
+    told, failed = [], False
+    for one in chosen:
+        try:
+            if isinstance(one, Unreadable):
+                raise one.problem
+            told.append(info_of(one))
+            if args.with_stats:
+                told[-1]["stats"] = None
+                told[-1]["stats"] = _stats(one, args.model_dir, args.input_shape)
+        except Problem as problem:
+            report.error(str(problem))
+            failed = True
+    report.line(json.dumps(told, indent=4))
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Print what is known of models, as a JSON array."
+    parser = argparse.ArgumentParser(prog="omz_info_dumper", description=about)
+    add_selection(parser, "dump info for")
+    stats = "add GFlops and MParams, counted in the graph of the converted model"
+    parser.add_argument("--with_stats", action="store_true", help=stats)
+    parser.add_argument("--with-stats", action="store_true", help=argparse.SUPPRESS)  # as of the other tools
+    root = "for --with_stats: root of the directory tree with the converted models"
+    add_folder(parser, "--model_dir", "--model-dir", root)
+    shape = "for --with_stats: count at this shape of the inputs, such as [1,1024] (default: the longest they may have)"
+    parser.add_argument("--input_shape", type=_shapes, metavar="SHAPE[,SHAPE...]", help=shape)
+    return parser
+
+
+def _shapes(text: str) -> list[Shape]:
+    try:
+        shapes = parse_shapes(text)
+    except ValueError:
+        shapes = []
+    if not shapes or any(least != most for shape in shapes for least, most in shape):
+        raise argparse.ArgumentTypeError(f"expected whole numbers, such as [1,1024], got {text!r}")
+    return [[most for _, most in shape] for shape in shapes]
+
+
+def _stats(model: Model, root: Path, shapes: list[Shape] | None) -> dict[str, Any]:
+    xml = _converted(model, root)
+    return info_of_stats(stats_of(xml, shapes), xml)
+
+
+def _converted(model: Model, root: Path) -> Path:
+    """The first that there is: all precisions of a model have the same graph."""
+    places = [root / model.subdirectory / precision / f"{model.name}.xml" for precision in PRECISIONS]
+    found = next((xml for xml in places if xml.is_file()), None)
+    if found is None:
+        raise Problem(f"{places[0]}: expected an IR, got none; run: omz_converter --name {model.name}")
+    return found

@@ -211,6 +211,19 @@ def small(ir, block_bytes) -> Engine:
     return load_engine(ir, config=EXACT, back_end="paged", cache_budget=6 * block_bytes)
 
 
+def test_what_is_forgotten_is_computed_again_but_for_what_caches_hold(watched):
+    engine, watch = watched
+    held = Cache()
+    judge(engine, Row(held, text(1, 70)))
+    judge(engine, Row(Cache(), text(2, 70)))
+    judge(engine, Row(Cache(), text(2, 70)))
+    engine.forget()
+    judge(engine, Row(Cache(), text(2, 70)))
+    judge(engine, Row(held, [3]))
+    judge(engine, Row(Cache(), text(1, 70)))
+    assert watch.tokens == [70, 70, 6, 70, 1, 6]
+
+
 def test_more_rows_than_memory_are_refused_before_anything_is_computed(small, block_bytes):
     cache = Cache()
     judge(small, Row(cache, text(1, 60)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_text_prediction.engine import Engine, load_engine
+from gpt2_text_prediction.engine import Engine, default_back_end, load_engine
 from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
 from gpt2_tools.measure import Figure, own_memory, own_peak_memory
@@ -36,7 +36,7 @@ class EngineBenchmark:
     def __init__(self, model: Path, device: str, config: dict[str, Any], clock: Clock = time.perf_counter) -> None:
         self._clock = clock
         start = clock()
-        self.engine: Engine = load_engine(model, device, config)
+        self.engine: Engine = load_engine(model, device, config, back_end=default_back_end(device))
         self.load = Figure("s", (clock() - start,))
         self._tokens: list[int] = (
             np.random.default_rng(0).integers(0, self.engine.vocab_size, self.engine.n_positions).tolist()
@@ -44,6 +44,7 @@ class EngineBenchmark:
 
     def generate(self, prompt_tokens: int, new_tokens: int, rows: int = 1) -> Generated:
         """Continue as many prompts together, greedily, past any end; the prompts are the same in every run."""
+        self.engine.forget()
         caches = [Cache() for _ in range(rows)]
         new = [np.roll(self._tokens, -row)[:prompt_tokens].tolist() for row in range(rows)]
         tokens: list[list[int]] = [[] for _ in caches]

@@ -97,6 +97,13 @@ class Blocks:
         self._count_notes()
         return len(self._empty) + len(self._unused)
 
+    def forget(self) -> None:
+        """Know nothing any more of blocks that no lease holds."""
+        with self.lock:
+            self._count_notes()
+            while self._unused:
+                self._empty.append(self._forget_one())
+
     def grant(self, claims: Sequence[Claim]) -> tuple[list[Grant], list[Copy]]:
         """Return each row's blocks, and the copies to be made, in that order, before any other call.
 
@@ -213,11 +220,13 @@ class Blocks:
 
     def _take(self) -> int:
         """Return a block that nothing is known of, held once."""
-        if self._empty:
-            block = self._empty.pop()
-        else:
-            block, _ = self._unused.popitem(last=False)
-            del self._known[self._keys.pop(block)]
-            self._names[block] = 0
+        block = self._empty.pop() if self._empty else self._forget_one()
         self._references[block] = 1
+        return block
+
+    def _forget_one(self) -> int:
+        """Return the known block that was unused the longest, as one that nothing is known of."""
+        block, _ = self._unused.popitem(last=False)
+        del self._known[self._keys.pop(block)]
+        self._names[block] = 0
         return block

@@ -38,6 +38,9 @@ class BackEnd(Protocol):
     def fits(self, lengths: Sequence[int]) -> bool:
         """Tell whether there is memory for rows of so many tokens at once, nothing shared."""
 
+    def forget(self) -> None:
+        """Know nothing of the tokens of caches that are gone."""
+
 
 class Engine:
     """A compiled model and the one thing to do with it."""
@@ -84,6 +87,10 @@ class Engine:
         """Tell whether there is memory for rows of so many tokens at once; without a budget there always is."""
         return self.back_end.fits(lengths)
 
+    def forget(self) -> None:
+        """Have nothing at hand but what caches hold: a beginning that was seen before is computed again."""
+        self.back_end.forget()
+
     def property_of_device(self, name: str) -> str | None:
         """Return a property as the device reports it after compilation, or None where it has none of the name."""
         try:
@@ -105,6 +112,11 @@ class Engine:
             raise ValueError(f"expected at most {self.n_positions} positions, got {past} + {tokens.size}")
         if not all(-tokens.size <= place < tokens.size for place in row.wanted):
             raise ValueError(f"expected wanted places within {tokens.size} new tokens, got {list(row.wanted)}")
+
+
+def default_back_end(device: str) -> Literal["paged", "stateful"]:
+    """Return the back end that runs best on a device."""
+    return "paged" if device.startswith("CPU") else "stateful"
 
 
 @dataclass(frozen=True)

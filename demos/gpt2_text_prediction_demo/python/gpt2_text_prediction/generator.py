@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2_text_prediction.beam import Beams, beam_search
-from gpt2_text_prediction.engine import Engine, load_engine
+from gpt2_text_prediction.engine import Engine, default_back_end, load_engine
 from gpt2_text_prediction.generation import Generation, Plan, Prompt, Reading, Recent, logprob
 from gpt2_text_prediction.ir import check_files
 from gpt2_text_prediction.problem import Problem, readable
@@ -80,7 +80,7 @@ class TextGenerator:
         check_files(model)
         self.tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
         settings = configuration(device) if config is None else config
-        chosen = back_end or ("paged" if device.startswith("CPU") else "stateful")
+        chosen = back_end or default_back_end(device)
         engine = load_engine(model, device, settings, max_seq_len, chosen, cache_budget)
         if engine.vocab_size != self.tokenizer.vocab_size:
             raise Problem(

@@ -75,6 +75,10 @@ class Paged:
         """See BackEnd.fits; each row may need a block more, to copy a shared one to."""
         return sum(1 - (-length // self.blocks.size) for length in lengths) <= self.blocks.count
 
+    def forget(self) -> None:
+        """See BackEnd.forget."""
+        self.blocks.forget()
+
     def _block_count(self, blocks_of_a_row: int, budget: int | None) -> int:
         if budget is None:
             return ROWS_BY_DEFAULT * blocks_of_a_row

@@ -38,6 +38,9 @@ class Recompute:
         """See BackEnd.fits: the runtime takes what memory it needs."""
         return True
 
+    def forget(self) -> None:
+        """See BackEnd.forget: nothing is kept at all."""
+
     def _infer(self, rows: Sequence[Row]) -> list[Logits]:
         whole = [[*row.cache.tokens[: row.kept()], *row.tokens] for row in rows]
         ids = np.zeros((self._rows_at_once or len(rows), self._length or max(map(len, whole))), self._dtype)

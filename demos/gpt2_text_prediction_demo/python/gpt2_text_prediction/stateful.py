@@ -63,6 +63,9 @@ class Stateful:
         """See BackEnd.fits: the runtime takes what memory it needs."""
         return True
 
+    def forget(self) -> None:
+        """See BackEnd.forget: nothing is kept of them."""
+
     def _holds(self, row: Row) -> bool:
         lease = row.cache.lease
         return row.kept() > 0 and lease is not None and lease.owner is self and lease.step == self._steps

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from gpt2_text_prediction import TextGenerator
+
 QUICK = ["-p", "8", "-M", "4", "-n", "2", "-N", "0"]
 
 
@@ -22,7 +24,9 @@ def report(run, mini_ir):
 def test_the_last_line_is_json_that_names_versions_threads_and_precisions(report, mini_ir):
     _, said = report
     assert said["model"] == str(mini_ir)
-    assert (said["inference_precision"], said["kv_cache_precision"], said["back_end"]) == ("f32", "f16", "stateful")
+    with TextGenerator(mini_ir) as generator:
+        back_end = generator.engine.back_end.name
+    assert (said["inference_precision"], said["kv_cache_precision"], said["back_end"]) == ("f32", "f16", back_end)
     assert int(said["threads"]) >= 1
     assert said["dynamic_quantization_group_size"].isdecimal()
     assert {"openvino", "numpy", "tokenizers", "python", "omz-gpt2"} <= said["versions"].keys()

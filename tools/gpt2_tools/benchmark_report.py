@@ -1,6 +1,5 @@
 """What gpt2_benchmark prints: a table for people, then one line of JSON for machines. It measures nothing."""
 
-import importlib.metadata
 import json
 import platform
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gpt2_tools.measure import Figure, Repeats
+from gpt2_tools.versions import versions
 from omz_model_tools.report import Report
 
 
@@ -44,7 +44,7 @@ def circumstances(workload: Mapping[str, object], repeats: Repeats) -> dict[str,
         **workload,
         "num_iter": repeats.runs,
         "num_warmup": repeats.warmup,
-        "versions": _versions(),
+        "versions": versions(),
         "machine": {"system": platform.platform(), "processor": processor()},
     }
 
@@ -52,21 +52,6 @@ def circumstances(workload: Mapping[str, object], repeats: Repeats) -> dict[str,
 def figures_as_json(figures: Mapping[str, Figure]) -> dict[str, object]:
     """Return them for the JSON."""
     return {name: figure.as_json() for name, figure in figures.items()}
-
-
-def _versions() -> dict[str, str]:
-    names = ("omz-gpt2", "openvino", "tokenizers", "numpy", "transformers", "torch")
-    versions = {name: importlib.metadata.version(name) for name in names if installed(name)}
-    return versions | {"python": platform.python_version()}
-
-
-def installed(name: str) -> bool:
-    """Tell whether a package is installed."""
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def processor() -> str:

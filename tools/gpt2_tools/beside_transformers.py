@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpt2_tools.benchmark_report import installed
 from gpt2_tools.measure import Figure
 from gpt2_tools.problem import Problem
+from gpt2_tools.versions import installed
 
 Generate = Callable[[int, int], list[float]]
 """(prompt tokens, new tokens) -> the seconds of each new token."""

@@ -15,3 +15,10 @@ def export() -> int:
     with ends_at_once():
         from gpt2_tools.export import main  # noqa: PLC0415
     return main()
+
+
+def evaluate() -> int:
+    """Run gpt2_evaluate."""
+    with ends_at_once():
+        from gpt2_tools.evaluate import main  # noqa: PLC0415
+    return main()

@@ -1,0 +1,43 @@
+"""How far a measurement is and how long it will still take, on stderr; it knows nothing of what is measured."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO, TypeVar
+
+T = TypeVar("T")
+
+STEPS = 10
+"""So many lines, at most, tell of it where nobody watches a terminal."""
+
+
+def counted(
+    items: Iterable[T],
+    total: int,
+    unit: str,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[T]:
+    """Yield the items and tell how many of the total there were: a bar on a terminal, else a line for each tenth.
+
+    stream: stderr unless it is given.
+    """
+    out = sys.stderr if stream is None else stream
+    if out.isatty():
+        from tqdm import tqdm  # noqa: PLC0415
+
+        yield from tqdm(items, total=total, unit=unit, file=out, leave=False)
+        return
+    start = clock()
+    for done, item in enumerate(items, 1):
+        if done < total and done * STEPS // total > (done - 1) * STEPS // total:
+            left = (clock() - start) / done * (total - done)
+            print(f"{done} of {total} {unit}s, {duration(left)} left", file=out, flush=True)
+        yield item
+
+
+def duration(seconds: float) -> str:
+    """Return 0:05, 12:34 or 1:00:00."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

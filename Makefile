@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 MODEL  ?= gpt-2-mini
 SCHEDULES ?= 2000
+GENERATIONS ?= 10000
 # Only from make's command line: shells have a PROMPT of their own in the environment.
 ifneq ($(origin PROMPT),command line)
 PROMPT = The poem was written by
@@ -31,9 +32,11 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-# The downloader through ten times as many random schedules of faults as `make test` tries; a few minutes.
+# The downloader through ten times as many random schedules of faults as `make test` tries, and the memory of 10000
+# generations; a few minutes each.
 soak: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/omz_model_tools/test_fault_schedules.py --fault_schedules $(SCHEDULES)
+	$(BIN)/python -m pytest tests/gpt2_text_prediction/test_soak.py --generations $(GENERATIONS)
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing this checkout into $(VENV) ...'

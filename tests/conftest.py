@@ -17,9 +17,11 @@ SCHEDULES = pytest.StashKey[FaultSchedules]()
 
 
 def pytest_addoption(parser):
-    """How long the random tests of the downloader take is for who runs them to say: make soak."""
+    """How long the random tests of the downloader and of memory take is for who runs them to say: make soak."""
     told = "random schedules of faults for the downloader (default: %(default)s)"
     parser.addoption("--fault_schedules", type=int, default=200, metavar="N", help=told)
+    told = "generations after half of which memory must not grow (default: %(default)s, which is none)"
+    parser.addoption("--generations", type=int, default=0, metavar="N", help=told)
 
 
 def pytest_configure(config):

@@ -10,6 +10,8 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytest.importorskip("matplotlib")
+pytest.importorskip("torch")  # its second conversion goes through ONNX
+pytest.importorskip("onnx")
 
 NOTEBOOK = Path(__file__).parent.parent / "demos/gpt2_text_prediction_demo/python/gpt2_text_prediction.ipynb"
 

@@ -156,7 +156,7 @@ def test_the_largest_values_are_those_of_a_stable_sort(size, count):
     + [("repetition_penalty", 0)],
 )
 def test_a_setting_out_of_range_is_a_problem_with_its_name(name, value):
-    with pytest.raises(Problem, match=f"^{name}: expected .*, got {value}$"):
+    with pytest.raises(Problem, match=f"^{name}: expected .*, got {value!r}$"):
         Beams(**{name: value})
 
 

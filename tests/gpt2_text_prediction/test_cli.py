@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 from conftest import COMMANDS
-from toy import HAS_PAGED_ATTENTION, Toy
+from toy import HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.arguments import build_argparser
@@ -170,8 +170,9 @@ def test_without_a_model_one_line_names_the_two_commands(run):
         ("--top_p", "1.5", "top_p: expected a number from 0 to 1 (all tokens), got 1.5"),
         ("--top_p", "nan", "top_p: expected a number from 0 to 1 (all tokens), got nan"),
         ("--seed", "-1", "seed: expected a whole number from 0, got -1"),
-        ("--max_sample_token_num", "0", "--max_sample_token_num: expected a whole number from 1, got 0"),
-        ("-nthreads", "0", "--num_threads: expected a whole number from 1, got 0"),
+        ("--max_sample_token_num", "0", "--max_sample_token_num: expected a whole number from 1 to 2147483647, got 0"),
+        ("-n", "99999999999", "--max_sample_token_num: expected a whole number from 1 to 2147483647, got 99999999999"),
+        ("-nthreads", "0", "--num_threads: expected a whole number from 1 to 2147483647, got 0"),
         ("--max_seq_len", "513", "--max_seq_len: expected 2 .. 512, the positions of {ir}, got 513"),
         ("-d", "TPU", "-d TPU: there is no such device; available: CPU"),
     ],
@@ -336,6 +337,19 @@ def test_it_stops_at_the_end_of_a_text_which_is_not_printed(run, tmp_path):
     done = run(DEMO, "-m", ir, "-i", prompt, "--temperature", 0)
     assert done.stdout.decode() == f"{prompt}{text}\n"
     assert "[ INFO ] 2 tokens, finish reason: stop\n" in done.stderr.decode()
+
+
+def test_a_model_that_can_have_no_cache_says_so_once_and_names_no_precision_of_one(run, tmp_path):
+    ir = save(without_attention_ops(Toy().model(tmp_path)), tmp_path / "toy.xml")
+    done = run(DEMO, "-m", ir, "-i", "the rain", "-n", 3, "--temperature", 0)
+    assert (done.returncode, len(done.stdout) > len("the rain\n")) == (0, True)
+    talk = [line for line in done.stderr.decode().splitlines() if "cache" in line.lower()]
+    assert talk == [
+        "[ WARNING ] this model cannot be given a key/value cache: each token computes the whole text again"
+    ]
+    static = run(DEMO, "-m", ir, "-i", "the rain", "-n", 3, "--temperature", 0, "--static_shape")
+    assert (static.returncode, static.stdout) == (0, done.stdout)
+    assert "cache" not in static.stderr.decode().lower()
 
 
 WITHOUT_PAGED_ATTENTION = """

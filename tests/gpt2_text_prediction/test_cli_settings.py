@@ -77,6 +77,24 @@ def test_beams_with_their_scores(demo, generator):
     assert found[0].score > found[1].score
 
 
+def test_ids_of_beams_are_logged_too(demo, generator):
+    found = generator.beam_search(PROMPT, Beams(num_beams=2, num_return_sequences=2), max_new_tokens=3)
+    log = demo("-i", PROMPT, "--num_beams", 2, "--num_return_sequences", 2, "-n", 3, "-r").stderr.decode()
+    assert log.count(f"[ DEBUG ] prompt tokens: {generator.tokenizer.encode(PROMPT)}\n") == 2
+    assert re.findall(r"new tokens: (.+)", log) == [str(one.tokens) for one in found]
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_texts_of_the_command_line_need_no_locale(demo):
+    utf8 = ("-i", f"é {PROMPT}", "--stop", "é", "--bad_words", "é", "--temp", 0, "-n", 5)
+    done = demo(*utf8, env=ASCII)
+    assert (done.returncode, done.stdout) == (0, demo(*utf8).stdout)
+    broken = os.fsdecode(b"\xff")
+    assert "stop: expected valid Unicode" in the_error(demo("-i", "a", "--stop", broken, env=ASCII))
+
+
 def test_a_stop_string_and_a_sentences_end(demo, generator):
     whole = drawn(generator, 30, temperature=0)
     stop = whole[10:13]
@@ -154,7 +172,14 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["--loop"], "--loop: expected prompts: give -i or --prompt_file"),
         (["-i", "a", "--loop", "-o", "x"], "-o, --loop: expected one of them"),
         (["-i", "a", "--interactive"], "--interactive: expected no -i"),
-        (["-i", "a", "--explain", "0"], "--explain: expected a whole number from 1, got 0"),
+        (["-i", "a", "--explain", "0"], "--explain: expected a whole number from 1 to 2147483647, got 0"),
+        (["-i", "a", "--static_shape", "--dynamic_shape"], "--dynamic_shape, --static_shape: expected one of them"),
+        (["-i", "a", "--explain", "--num_beams", "2"], "num_beams, explain: beams draw nothing to be explained"),
+        (["-i", "a", "--logit_bias", "8192=1"], "logit_bias, bad_words_ids: token ids are 0 .. 8191, got 8192"),
+        (["-i", "a", "--logit_bias", "8192=1", "--num_beams", "2"], "token ids are 0 .. 8191, got 8192"),
+        (["-i", "a", "--cache_dir", "/dev/null"], "--cache_dir: /dev/null: cannot be made: File exists"),
+        (["--prompt_file", "/"], "--prompt_file: /: is a folder; expected a file with a prompt a line"),
+        (["-i", "a", "-o", "/dev/null"], "-o /dev/null: is no regular file; expected one that"),
     ],
 )
 def test_what_contradicts_or_is_out_of_range_is_one_line(demo, arguments, expected):
@@ -205,6 +230,33 @@ def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tm
     other = demo("--prompt_file", prompts, "-o", out, "-n", 13)
     assert "line 1 is of another run" in the_error(other)
     assert lines_of(out) == records
+
+
+def test_more_positions_are_another_run(demo, tmp_path):
+    arguments = ("-i", PROMPT, "-o", tmp_path / "out.jsonl", "-n", 30, "--seed", 1)
+    assert demo(*arguments, "--max_seq_len", 16).returncode == 0
+    assert "line 1 is of another run" in the_error(demo(*arguments))
+
+
+def test_a_pipe_is_a_file_of_prompts(demo, tmp_path):
+    os.mkfifo(tmp_path / "prompts")
+    with subprocess.Popen(["sh", "-c", f'printf "The whale\\nKing\\n" > {tmp_path / "prompts"}']):
+        done = demo("--prompt_file", tmp_path / "prompts", "-n", 1, "--temp", 0)
+    assert [text[:4] for text in done.stdout.decode().split("\n\n")] == ["The ", "King"]
+
+
+def test_ctrl_c_does_not_wait_for_beams(mini_ir, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"The whale number {n}\n" for n in range(8)))
+    command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", tmp_path / "out.jsonl"]
+    beams = ["--num_beams", "8", "-n", "500", "--ignore_eos", "--early_stopping", "never"]  # a minute of work
+    with subprocess.Popen([*command, *beams], stderr=subprocess.PIPE) as process:
+        while b"KV cache" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        talk = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 130
+    assert "Traceback" not in talk
 
 
 def test_ctrl_c_leaves_whole_records(mini_ir, tmp_path):

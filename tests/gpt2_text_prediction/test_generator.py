@@ -55,26 +55,6 @@ def test_greedy_text_is_the_oracles(tmp_path, change):
         assert text == generator.tokenizer.decode(stream.tokens)
 
 
-def test_it_stops_at_max_new_tokens(generator):
-    text, stream = finished(generator.stream(PROMPT, GREEDY, max_new_tokens=3))
-    assert len(stream.tokens) == 3
-    assert (stream.finish_reason, stream.out_of_positions) == ("length", False)
-    assert text == generator.tokenizer.decode(stream.tokens)
-
-
-def test_it_stops_where_the_positions_end(generator):
-    _, stream = finished(generator.stream(PROMPT, GREEDY, max_new_tokens=1000))
-    assert len(stream.prompt_tokens) + len(stream.tokens) == 24
-    assert (stream.finish_reason, stream.out_of_positions) == ("length", True)
-    assert stream.tokens == TOY.greedy(stream.prompt_tokens, len(stream.tokens))
-
-
-def test_the_end_of_the_positions_is_told_even_where_max_new_tokens_ends_too(generator):
-    room = 24 - len(generator.tokenizer.encode(PROMPT))
-    assert finished(generator.stream(PROMPT, GREEDY, max_new_tokens=room))[1].out_of_positions
-    assert not finished(generator.stream(PROMPT, GREEDY, max_new_tokens=room - 1))[1].out_of_positions
-
-
 def test_a_smaller_max_seq_len_is_where_the_positions_end(ir):
     with TextGenerator(ir, config=EXACT, max_seq_len=12) as generator:
         _, stream = finished(generator.stream(PROMPT, GREEDY))
@@ -193,47 +173,6 @@ def test_without_a_seed_each_text_has_its_own_which_makes_it_again(generator):
     assert len({stream.seed for stream in streams}) == 3
     again = finished(generator.stream(PROMPT, Sampling(seed=streams[0].seed)))[1]
     assert again.tokens == streams[0].tokens
-
-
-def test_two_streams_taken_in_turns_do_not_disturb_each_other(generator):
-    alone = [finished(generator.stream(prompt, GREEDY, max_new_tokens=6))[1].tokens for prompt in (PROMPT, "else")]
-    streams = [generator.stream(prompt, GREEDY, max_new_tokens=6) for prompt in (PROMPT, "else")]
-    for _ in itertools.zip_longest(*streams):
-        pass
-    assert [stream.tokens for stream in streams] == alone
-
-
-def test_text_is_made_as_it_is_asked_for(generator):
-    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=10)
-    assert (stream.tokens, stream.finish_reason, stream.times) == ([], None, [])
-    piece = next(iter(stream))
-    assert generator.tokenizer.decode(stream.tokens).startswith(piece.rstrip("\ufffd"))
-    assert 1 <= len(stream.tokens) < 10
-    assert stream.finish_reason is None
-
-
-def test_no_piece_is_empty_and_together_they_are_the_text(generator):
-    for seed in range(10):
-        stream = generator.stream(PROMPT, Sampling(seed=seed, temperature=3.0, top_p=1))
-        pieces = list(stream)
-        assert all(pieces)
-        assert "".join(pieces) == generator.tokenizer.decode(stream.tokens)
-
-
-def test_the_clock_is_read_at_the_start_and_after_each_step(generator):
-    ticks = itertools.count()
-    _, stream = finished(generator.stream(PROMPT, GREEDY, max_new_tokens=5, clock=lambda: next(ticks)))
-    assert stream.times == [0, 1, 2, 3, 4, 5]
-
-
-def test_broken_weights_are_a_problem_of_the_stream(tmp_path):
-    toy = Toy(seed=78)
-    toy.state["ln_f.bias"][0] = float("nan")
-    with (
-        TextGenerator(toy.ir(tmp_path), config=EXACT) as generator,
-        pytest.raises(Problem, match="NaN or infinity"),
-    ):
-        list(generator.stream("a"))
 
 
 def test_another_vocabulary_is_a_problem_with_both_sizes(ir, tmp_path):
@@ -455,25 +394,6 @@ def test_a_loop_that_is_closed_meanwhile_stops_nothing_else(generator):
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(leave())
     assert generator.generate([PROMPT], GREEDY, max_new_tokens=2)[0].tokens
-
-
-@pytest.mark.parametrize("pieces", range(4))
-def test_leaving_a_stream_frees_its_row(generator, pieces):
-    stream = generator.stream(PROMPT, GREEDY)
-    iterator = iter(stream)
-    for _ in range(pieces):
-        next(iterator)
-    iterator.close()
-    generator.generate(["a"], GREEDY, max_new_tokens=1)
-    assert not generator.scheduler._active
-    assert stream.finish_reason is None
-
-
-def test_a_stream_is_read_once(generator):
-    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=2)
-    assert list(stream)
-    with pytest.raises(RuntimeError, match="once"):
-        list(stream)
 
 
 def test_a_broken_clock_is_its_streams_error_alone(generator):

@@ -67,10 +67,17 @@ def test_regen_draws_others_and_undo_and_save_know_the_texts(typed, expected, tm
     assert done.returncode == 1
 
 
+def test_a_seed_that_was_chosen_is_said_and_gives_the_text_again(typed):
+    done = typed("/seed default", "The whale")
+    seed = re.findall(r"Seed: (\d+)", done.stderr.decode())[-1]
+    assert typed("The whale", flags=("--seed", seed, "-n", 6)).stdout == done.stdout
+
+
 def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
     done = typed(
-        "/foo", "/temperature hot", "/top_p 2", "/regen", "/undo", "/num_beams 2", "/top_k 3", "//x", "/quit", "a"
-    )
+        "/foo", "/temperature hot", "/top_p 2", "/regen", "/undo", "/num_beams 2", "/top_k 3", "/save", "/help me",
+        "//x", "/quit", "a",
+    )  # fmt: skip
     errors = [line.removeprefix("[ ERROR ] ") for line in said(done) if "ERROR" in line]
     assert errors == [
         "line 1: /foo: there is no such command; /help tells all",
@@ -79,6 +86,8 @@ def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
         "line 4: /regen: there is no prompt yet",
         "line 5: /undo: there is no text yet",
         "line 7: num_beams, top_k: beams draw nothing: leave one out",
+        "line 8: /save: expected the name of a file",
+        "line 9: /help: stands alone, got 'me'",
     ]
     assert done.stdout.startswith(b"/x")
     assert done.stdout.count(b"/x") == 1
@@ -122,6 +131,11 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def interrupt_the_editor(self) -> None:
+        """Send Ctrl-C when readline has come to wait: before, Python notices it with the next key only."""
+        time.sleep(0.5)
+        self.process.send_signal(signal.SIGINT)
+
     def end(self) -> int:
         code = self.process.wait(timeout=60)
         os.close(self._master)
@@ -144,6 +158,9 @@ def test_ctrl_c_stops_the_text_and_not_the_program_and_lines_can_be_edited(termi
     terminal.process.send_signal(signal.SIGINT)
     terminal.read_until(ASK)
     assert "[ INFO ] stopped" in terminal.seen
+    terminal.interrupt_the_editor()  # of one who has pressed it twice
+    terminal.read_until("[ INFO ] Ctrl-C again, an empty line or /quit ends the program")
+    terminal.read_until(ASK)
     terminal.type("/max_new_tokens 3\n")
     terminal.read_until(ASK)
     terminal.type("\x10\x10\n")  # twice up: the line before the last one
@@ -152,4 +169,15 @@ def test_ctrl_c_stops_the_text_and_not_the_program_and_lines_can_be_edited(termi
     terminal.type("\n")
     assert terminal.end() == 0
     assert len(re.findall(r"\nThe whale ?\S", terminal.seen)) == 2
+    assert "Traceback" not in terminal.seen
+
+
+def test_ctrl_c_twice_where_nothing_is_written_ends_the_program(terminal):
+    terminal.read_until(ASK)
+    terminal.type("half a line")
+    terminal.interrupt_the_editor()
+    terminal.read_until("ends the program")
+    terminal.read_until(ASK)
+    terminal.interrupt_the_editor()
+    assert terminal.end() == 130
     assert "Traceback" not in terminal.seen

@@ -1,6 +1,8 @@
 """gpt2_text_prediction.records: what is in the file is whole, of this run, and there once, whenever it was cut."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +32,13 @@ def test_records_are_lines_of_json_that_are_found_again(tmp_path):
     assert set(again.done) == {(1, 1), (2, 1), (3, 1)}
     assert again.seed() == {"seed": 7}
     again.close()
+
+
+def test_what_has_no_end_to_read_to_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(Problem, match=rf"^-o {path}: is no regular file; expected one"):
+            Records(path, "abc")
 
 
 def test_a_new_file_has_no_seed(tmp_path):

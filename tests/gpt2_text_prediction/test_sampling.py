@@ -260,7 +260,7 @@ def test_tokens_made_impossible_are_never_drawn(settings_):
     + [("top_p", 1.0000001), ("top_p", 90), ("top_k", -1), ("top_k", -(10**30)), ("seed", -1)],
 )
 def test_a_setting_out_of_range_is_a_problem_with_name_and_value(name, value):
-    with pytest.raises(Problem, match=f"^{name}: expected .*got {value}".replace("+", r"\+")):
+    with pytest.raises(Problem, match=f"^{name}: expected .*got {value!r}".replace("+", r"\+")):
         Sampling(**{name: value})
 
 
@@ -423,5 +423,5 @@ def test_at_the_size_of_gpt2_min_p_and_typical_p_keep_what_a_sort_would():
     + [("typical_p", v) for v in (0, -1, 1.01, math.nan, None)],
 )
 def test_min_p_and_typical_p_out_of_range_are_a_problem(name, value):
-    with pytest.raises(Problem, match=f"^{name}: expected .*got {value}"):
+    with pytest.raises(Problem, match=f"^{name}: expected .*got {value!r}"):
         Sampling(**{name: value})

@@ -9,8 +9,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from gpt2_text_prediction.generation import Generation, Prompt
-from gpt2_text_prediction.generator import TextGenerator, configuration, raise_error
+from gpt2_text_prediction.generator import TextGenerator, configuration
 from gpt2_text_prediction.sampling import Sampling
+from gpt2_text_prediction.waiting import raise_error
 from gpt2_tools.peers.runner import own_stdout, serve
 
 PACKAGES = ("omz-gpt2", "openvino", "numpy", "tokenizers")

@@ -4,31 +4,33 @@ The names below are imported when they are first asked for, so that --help and C
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
     from gpt2_text_prediction.beam import Beams
-    from gpt2_text_prediction.generator import NextToken, Result, Score, Stream, TextGenerator
+    from gpt2_text_prediction.generator import TextGenerator
     from gpt2_text_prediction.problem import Problem
+    from gpt2_text_prediction.results import NextToken, Result, Score
     from gpt2_text_prediction.sampling import Sampling
+    from gpt2_text_prediction.stream import Stream
     from gpt2_text_prediction.text_rules import TextRules
 
 __all__ = ["Beams", "NextToken", "Problem", "Result", "Sampling", "Score", "Stream", "TextGenerator", "TextRules"]
 
 _HOMES = {
     "Beams": "beam",
-    "NextToken": "generator",
+    "NextToken": "results",
     "Problem": "problem",
-    "Result": "generator",
+    "Result": "results",
     "Sampling": "sampling",
-    "Score": "generator",
-    "Stream": "generator",
+    "Score": "results",
+    "Stream": "stream",
     "TextGenerator": "generator",
     "TextRules": "text_rules",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -113,6 +113,24 @@ def _add_generation_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="Optional. Maximum number of tokens in generated sample. Default: 40.",
     )
+    _add_drawing_options(group)
+    group.add_argument(
+        "-s",
+        "--seed",
+        type=int,
+        metavar="N",
+        help="Optional. Seed of the random draws: the same seed gives the same text. Default: a new one, printed.",
+    )
+    group.add_argument(
+        "--num_return_sequences",
+        "--nsamples",
+        type=int,
+        metavar="N",
+        help="Optional. Number of texts for each prompt. Default: 1.",
+    )
+
+
+def _add_drawing_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--temperature",
         "--temp",
@@ -149,48 +167,10 @@ def _add_generation_options(group: argparse._ArgumentGroup) -> None:
         help="Optional. The tokens whose surprise is nearest to the expected one are kept until their probabilities "
         "together reach this; 1 keeps all. Default: 1.0.",
     )
-    group.add_argument(
-        "-s",
-        "--seed",
-        type=int,
-        metavar="N",
-        help="Optional. Seed of the random draws: the same seed gives the same text. Default: a new one, printed.",
-    )
-    group.add_argument(
-        "--num_return_sequences",
-        "--nsamples",
-        type=int,
-        metavar="N",
-        help="Optional. Number of texts for each prompt. Default: 1.",
-    )
 
 
 def _add_processing_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--repetition_penalty",
-        "--repeat_penalty",
-        type=float,
-        metavar="X",
-        help="Optional. Above 1 tokens that stand in the prompt or the text become less likely. Default: 1.0.",
-    )
-    group.add_argument(
-        "--presence_penalty",
-        type=float,
-        metavar="X",
-        help="Optional. From -2 to 2; what is subtracted from the logits of the tokens in the new text. Default: 0.0.",
-    )
-    group.add_argument(
-        "--frequency_penalty",
-        type=float,
-        metavar="X",
-        help="Optional. From -2 to 2; the same for each time that the token has come. Default: 0.0.",
-    )
-    group.add_argument(
-        "--no_repeat_ngram_size",
-        type=int,
-        metavar="N",
-        help="Optional. No run of so many tokens comes twice; 0 allows all. Default: 0.",
-    )
+    _add_penalties(group)
     group.add_argument(
         "--logit_bias",
         action="append",
@@ -215,6 +195,34 @@ def _add_processing_options(group: argparse._ArgumentGroup) -> None:
         "--ignore_eos",
         action="store_true",
         help="Optional. Go on behind the token that ends a text.",
+    )
+
+
+def _add_penalties(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--repetition_penalty",
+        "--repeat_penalty",
+        type=float,
+        metavar="X",
+        help="Optional. Above 1 tokens that stand in the prompt or the text become less likely. Default: 1.0.",
+    )
+    group.add_argument(
+        "--presence_penalty",
+        type=float,
+        metavar="X",
+        help="Optional. From -2 to 2; what is subtracted from the logits of the tokens in the new text. Default: 0.0.",
+    )
+    group.add_argument(
+        "--frequency_penalty",
+        type=float,
+        metavar="X",
+        help="Optional. From -2 to 2; the same for each time that the token has come. Default: 0.0.",
+    )
+    group.add_argument(
+        "--no_repeat_ngram_size",
+        type=int,
+        metavar="N",
+        help="Optional. No run of so many tokens comes twice; 0 allows all. Default: 0.",
     )
 
 
@@ -291,6 +299,10 @@ def _add_inference_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="Optional. Number of prompts that are answered together with -o. Default: 8.",
     )
+    _add_device_options(group)
+
+
+def _add_device_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--precision_hint",
         choices=("f32", "bf16", "f16", "device"),

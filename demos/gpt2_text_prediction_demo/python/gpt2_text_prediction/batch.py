@@ -1,6 +1,5 @@
 """Many prompts into a file of records, several at a time; what is in the file already is not done again."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,6 @@ from gpt2_text_prediction.settings import Settings, make_settings
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
-
-BAR = 30
-
-
-class Stopped(Exception):
-    """The run is being ended."""
 
 
 class Batch:
@@ -39,18 +32,21 @@ class Batch:
         self._records = records
         self._say = say
         self._clock = clock
-        self._stopping = threading.Event()
 
-    def run(self, prompts: Sequence[Asked], at_once: int, progress: Callable[[int, int], None]) -> None:
-        """Answer the prompts that are not answered yet, and write a record of each text, in their order."""
+    def run(self, prompts: Sequence[Asked], at_once: int, progress: Callable[[bool], None]) -> None:
+        """Answer the prompts that are not answered yet, and write a record of each text, in their order.
+
+        progress: is told of each prompt, and whether it was answered now. An error or Ctrl-C closes the generator.
+        """
         with ThreadPoolExecutor(at_once) as pool:
             try:
-                for n, found in enumerate(pool.map(self._answer, prompts), 1):
+                for found in pool.map(self._answer, prompts):
                     self._keep(found)
-                    progress(n, len(prompts))
-            finally:
-                self._stopping.set()  # an error or Ctrl-C: those that run end before their next token
-                pool.shutdown(cancel_futures=True)
+                    progress(bool(found))
+            except BaseException:
+                self._generator.close()  # those that run end before their next step
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _keep(self, found: list[dict[str, Any]] | str) -> None:
         if isinstance(found, str):
@@ -92,16 +88,12 @@ class Batch:
                 index=(asked.number - 1, sample),
                 clock=self._clock,
             )
-            pieces = []
-            for piece in stream:
-                pieces.append(piece)
-                if self._stopping.is_set():
-                    raise Stopped
+            text = "".join(stream)
             first, last = stream.times[min(1, len(stream.times) - 1)], stream.times[-1]
             yield {
                 "sample": sample + 1,
                 "prompt": prompt,
-                "text": "".join(pieces),
+                "text": text,
                 "tokens": stream.tokens,
                 "finish_reason": stream.finish_reason,
                 "seed": stream.seed,
@@ -125,10 +117,3 @@ class Batch:
                 "seed": None,
                 "seconds": seconds,
             }
-
-
-def progress_bar(done: int, total: int, seconds: float) -> str:
-    """Return a line that tells how far it is, to be written over the one before."""
-    filled = BAR * done // total
-    left = seconds / done * (total - done)
-    return f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done}/{total} prompts, {left:.0f} s left "

@@ -50,9 +50,9 @@ class Beams(Processing):
         super().__post_init__()
         require_count("num_beams", self.num_beams, least=1)
         if not (is_number(self.length_penalty) and -100 <= self.length_penalty <= 100):
-            raise Problem(f"length_penalty: expected a number from -100 to 100, got {self.length_penalty}")
+            raise Problem(f"length_penalty: expected a number from -100 to 100, got {self.length_penalty!r}")
         if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
-            raise Problem(f'early_stopping: expected True, False or "never", got {self.early_stopping}')
+            raise Problem(f'early_stopping: expected True, False or "never", got {self.early_stopping!r}')
         require_count("num_return_sequences", self.num_return_sequences, least=1)
         if self.num_return_sequences > self.num_beams:
             most = f"at most num_beams, {self.num_beams}"

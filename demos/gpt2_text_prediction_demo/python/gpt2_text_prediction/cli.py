@@ -8,24 +8,21 @@ import hashlib
 import itertools
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2_text_prediction.arguments import build_argparser
+from gpt2_text_prediction.interrupt import INTERRUPTED, ends_at_once, raises
 from gpt2_text_prediction.problem import Problem
-from gpt2_text_prediction.prompts import Asked, from_file, from_flags, from_pipe
+from gpt2_text_prediction.prompts import Asked, from_file, from_flags, from_pipe, typed_bytes
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.conversation import Conversation
     from gpt2_text_prediction.generator import TextGenerator
 
 MOST = 1 << 31
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
@@ -39,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     if sys.stderr is None:  # closed: print would talk to stdout
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
-        return _run(build_argparser().parse_args(argv))
+        with ends_at_once():
+            return _run(build_argparser().parse_args(argv))
     except Problem as problem:
         say("ERROR", str(problem))
         return 1
@@ -55,23 +53,26 @@ def say(level: str, line: str) -> None:
     print(f"[ {level} ]", line.replace("\n", "\\n"), file=sys.stderr, flush=True)
 
 
+def _draw(text: str) -> None:
+    """Write on stderr where it is a terminal, and nothing where it is not."""
+    if sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)
+
+
 def _run(args: argparse.Namespace) -> int:
     if args.model is None:
         say("ERROR", NO_MODEL)
         return 2
     _check(args)
     _set_up_stdout()
-    with _ctrl_c_ends_at_once():
-        given = _given(args)
-        prompts = None if args.prompt_file is None else from_file(args.prompt_file)
-        if args.input is not None:
-            prompts = list(from_flags(args.input))
-        if args.output is None:
-            _choose_seed(given)
-            generator = _load(args)
+    given = _given(args)
+    prompts = None if args.prompt_file is None else from_file(args.prompt_file)
+    if args.input is not None:
+        prompts = list(from_flags(args.input))
     if args.output is not None:
         return _write_records(args, given, prompts or [])
-    with generator:
+    _choose_seed(given)
+    with _load(args) as generator, raises():
         return _talk(args, given, generator, prompts)
 
 
@@ -80,7 +81,9 @@ def _check(args: argparse.Namespace) -> None:
     flags = {"max_sample_token_num": args.max_new_tokens, "num_threads": args.num_threads, "explain": args.explain}
     for flag, count in (flags | {"num_infer_requests": args.num_infer_requests}).items():
         if count is not None and not 1 <= count < MOST:
-            raise Problem(f"--{flag}: expected a whole number from 1, got {count}")
+            raise Problem(f"--{flag}: expected a whole number from 1 to {MOST - 1}, got {count}")
+    if args.dynamic_shape and args.static_shape:
+        raise Problem("--dynamic_shape, --static_shape: expected one of them")
     has_prompts = args.input is not None or args.prompt_file is not None
     if args.input is not None and args.prompt_file is not None:
         raise Problem("-i, --prompt_file: expected one of them")
@@ -94,10 +97,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given, by name, with their seed."""
-    from gpt2_text_prediction.settings import NAMES, make_settings, parse_bias, parse_setting  # noqa: PLC0415
+    from gpt2_text_prediction.settings import LISTS, NAMES, make_settings, parse_bias, parse_setting  # noqa: PLC0415
 
     flags = {name: getattr(args, name) for name in NAMES}
     given = {name: value for name, value in flags.items() if value is not None and value is not False}
+    for name in LISTS & given.keys():
+        given[name] = [typed_bytes(text).decode(errors="surrogateescape") for text in given[name]]
     if "logit_bias" in given:
         given["logit_bias"] = dict(map(parse_bias, given["logit_bias"]))
     if "early_stopping" in given:
@@ -109,20 +114,6 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 def _choose_seed(given: dict[str, Any]) -> None:
     given.setdefault("seed", int.from_bytes(os.urandom(4), "little"))
     say("INFO", f"Seed: {given['seed']}")
-
-
-@contextmanager
-def _ctrl_c_ends_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process while OpenVINO is loaded: a C extension's initialisation loses the exception."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _talk(
@@ -165,12 +156,22 @@ def _again_and_again(prompts: list[Asked]) -> Iterator[Asked]:
 def _asked() -> Iterator[Asked]:
     ask = _line_editor() or _plain_line
     for number in itertools.count(1):
-        line = ask()
+        line = _line(ask)
         if not line.strip():
             if not line:  # end of input leaves the cursor behind the question
                 print(file=sys.stderr)
             return
         yield Asked(number, "the prompt", line.rstrip(b"\r\n"))
+
+
+def _line(ask: Callable[[], bytes]) -> bytes:
+    """Ask for a line. Ctrl-C drops it, as it may have been meant for a text that just ended; the second one counts."""
+    try:
+        return ask()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        say("INFO", "Ctrl-C again, an empty line or /quit ends the program")
+        return ask()
 
 
 def _line_editor() -> Callable[[], bytes] | None:
@@ -197,7 +198,8 @@ def _plain_line() -> bytes:
 
 
 def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: list[Asked]) -> int:
-    from gpt2_text_prediction.batch import Batch, progress_bar  # noqa: PLC0415
+    from gpt2_text_prediction.batch import Batch  # noqa: PLC0415
+    from gpt2_text_prediction.progress import Progress  # noqa: PLC0415
     from gpt2_text_prediction.records import Records  # noqa: PLC0415
 
     records = Records(args.output, _name_of_run(args, given))
@@ -206,18 +208,19 @@ def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: lis
         _choose_seed(given)
         if records.done:
             say("INFO", f"{len(records.done)} texts are in {args.output} already")
-        with _ctrl_c_ends_at_once():
-            loaded = _load(args)
-        with loaded as generator:
-            batch, start, seen = Batch(generator, given, records, say), time.perf_counter(), sys.stderr.isatty()
+        with _load(args) as generator, raises():
+            progress = Progress(len(prompts), "prompts", _draw)
 
-            def progress(done: int, total: int) -> None:
-                if seen:
-                    print(progress_bar(done, total, time.perf_counter() - start), end="", file=sys.stderr, flush=True)
+            def say_beside(level: str, line: str) -> None:
+                progress.clear()
+                say(level, line)
 
-            batch.run(prompts, args.num_infer_requests, progress)
-            if seen:
-                print(file=sys.stderr)
+            batch = Batch(generator, given, records, say_beside)
+            progress.draw()
+            try:
+                batch.run(prompts, args.num_infer_requests, progress.step)
+            finally:
+                progress.end()
             say("INFO", f"{len(records.done)} texts are in {args.output}")
             return 1 if batch.failed else 0
     finally:
@@ -225,12 +228,12 @@ def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: lis
 
 
 def _name_of_run(args: argparse.Namespace, given: dict[str, Any]) -> str:
-    """Return what is the same for two runs whose texts belong together: the model's file and all settings."""
+    """Return what is the same for two runs whose texts belong together: the model and all settings."""
     try:
         model = hashlib.sha256(args.model.read_bytes()).hexdigest()
     except OSError:  # which the loading will explain
         model = str(args.model)
-    return hashlib.sha256(json.dumps([model, given], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([model, args.max_seq_len, given], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _load(args: argparse.Namespace) -> "TextGenerator":
@@ -265,7 +268,7 @@ def _device_config(args: argparse.Namespace) -> dict[str, Any]:
 
     config = configuration(args.device, args.precision_hint, args.num_threads)
     if args.cache_dir is not None:
-        config["CACHE_DIR"] = str(args.cache_dir)
+        config["CACHE_DIR"] = str(_writable(args.cache_dir))
     for pair in args.config or []:
         key, equals, value = pair.partition("=")
         if not (key and equals):
@@ -274,13 +277,22 @@ def _device_config(args: argparse.Namespace) -> dict[str, Any]:
     return config
 
 
+def _writable(folder: Path) -> Path:
+    """Return a folder, which is made where it is not there; OpenVINO would pass over one that it cannot use."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise Problem(f"--cache_dir: {folder}: cannot be made: {problem.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Problem(f"--cache_dir: {folder}: cannot be written: give another folder")
+    return folder
+
+
 def _as_loaded(generator: "TextGenerator") -> Iterator[str]:
     """Say what the device made of the settings, as far as it tells."""
-    names = {
-        "INFERENCE_NUM_THREADS": "Number of threads",
-        "INFERENCE_PRECISION_HINT": "Inference precision",
-        "KV_CACHE_PRECISION": "KV cache precision",
-    }
+    names = {"INFERENCE_NUM_THREADS": "Number of threads", "INFERENCE_PRECISION_HINT": "Inference precision"}
+    if generator.engine.back_end.name != "recompute":  # which has no cache
+        names["KV_CACHE_PRECISION"] = "KV cache precision"
     for name, words in names.items():
         value = generator.engine.property_of_device(name)
         if value is not None:

@@ -13,7 +13,8 @@ from gpt2_text_prediction.sampling import Sampling
 from gpt2_text_prediction.settings import Settings, make_settings
 
 if TYPE_CHECKING:
-    from gpt2_text_prediction.generator import Stream, TextGenerator
+    from gpt2_text_prediction.generator import TextGenerator
+    from gpt2_text_prediction.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Conversation:
                 index=(index, sample),
             )
             self._stream(prompt, stream)
+            if settings.how.seed is None:  # as it was chosen, so that it can be given
+                self._say("INFO", f"Seed: {stream.seed}")
             self._say_cut(prompt, stream.cut)
             self._say_overflow(stream, settings)
             self._debug(stream.prompt_tokens, stream.tokens)
@@ -110,13 +113,17 @@ class Conversation:
         self._say("INFO", f"{len(stream.tokens)} tokens, finish reason: {stream.finish_reason}")
 
     def _search(self, prompt: str, settings: Settings, beams: Beams) -> None:
+        if self._shown.candidates is not None:
+            raise Problem("num_beams, explain: beams draw nothing to be explained: leave one out")
         found = self._generator.beam_search(prompt, beams, max_new_tokens=settings.max_new_tokens, rules=settings.rules)
+        tokens, cut = self._generator.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
         for one in found:
             self._begin(prompt)
             self.answers.append(Answer(prompt, one.text))
             self._write_text(one.text + "\n")
             self._say("INFO", f"{len(one.tokens)} tokens, finish reason: {one.finish_reason}, score: {one.score:.4f}")
-        self._say_cut(prompt, found[0].cut if found else 0)
+            self._debug(tokens, one.tokens)
+        self._say_cut(prompt, cut)
 
     def _say_cut(self, prompt: str, cut: int) -> None:
         if cut:

@@ -6,31 +6,29 @@ from gpt2_text_prediction import Sampling, TextGenerator
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from gpt2_text_prediction.beam import Beams, beam_search
 from gpt2_text_prediction.engine import Engine, default_back_end, load_engine
 from gpt2_text_prediction.generation import Generation, Plan, Prompt, Reading, Recent, logprob
 from gpt2_text_prediction.ir import check_files
 from gpt2_text_prediction.problem import Problem, readable
-from gpt2_text_prediction.processors import likeliest, require_count, require_lengths
+from gpt2_text_prediction.processors import likeliest, require_count, require_known, require_lengths
+from gpt2_text_prediction.results import NextToken, Result, Score
 from gpt2_text_prediction.rows import Logits, Row
+from gpt2_text_prediction.samples import Sample, Samples, Text
 from gpt2_text_prediction.sampling import Sampling
-from gpt2_text_prediction.scheduler import CLOSED, Call, Scheduler
+from gpt2_text_prediction.scheduler import CLOSED, Scheduler
+from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text_rules import StoppableText, TextRules
 from gpt2_text_prediction.tokenizer import END_OF_TEXT, GPT2Tokenizer
-
-if TYPE_CHECKING:
-    import asyncio
+from gpt2_text_prediction.waiting import loop_queue, raise_error, running
 
 
 def configuration(device: str, precision_hint: str | None = None, num_threads: int | None = None) -> dict[str, Any]:
@@ -111,7 +109,7 @@ class TextGenerator:
         rules: TextRules | None = None,
         index: tuple[int, int] = (0, 0),
         clock: Callable[[], float] = time.perf_counter,
-    ) -> "Stream":
+    ) -> Stream:
         """Return the continuation of a prompt as an iterator over its text, which is begun when it is asked for.
 
         An empty prompt starts a new text. rules: where the text stops, see TextRules. index is (prompt, sample):
@@ -129,7 +127,7 @@ class TextGenerator:
         max_new_tokens: int = 40,
         num_return_sequences: int = 1,
         rules: TextRules | None = None,
-    ) -> list["Result"]:
+    ) -> list[Result]:
         """Return num_return_sequences continuations of each prompt, in the order of prompts, then samples.
 
         They run together. Which sample is drawn depends on its seed, prompt and place alone, but for logits so near
@@ -138,15 +136,11 @@ class TextGenerator:
         that are no numbers, and for a generator that is closed, even meanwhile.
         """
         ended: SimpleQueue[Generation] = SimpleQueue()
-        batch = self._batch(prompts, sampling, max_new_tokens, num_return_sequences, rules, ended.put)
-        scheduler = self.scheduler
-        call = scheduler.submit(batch.generations)
-        try:
-            for _ in batch.generations:
+        samples = self._samples(prompts, sampling, max_new_tokens, num_return_sequences, rules, ended.put)
+        with running(self.scheduler, samples.generations):
+            for _ in samples.generations:
                 raise_error(ended.get())
-        finally:
-            scheduler.cancel(call)
-        return batch.results()
+        return samples.results()
 
     async def generate_async(
         self,
@@ -156,18 +150,14 @@ class TextGenerator:
         max_new_tokens: int = 40,
         num_return_sequences: int = 1,
         rules: TextRules | None = None,
-    ) -> list["Result"]:
+    ) -> list[Result]:
         """Do as generate, for asyncio; cancelling it ends the texts."""
-        ended, put = _loop_queue()
-        batch = self._batch(prompts, sampling, max_new_tokens, num_return_sequences, rules, put)
-        scheduler = self.scheduler
-        call = scheduler.submit(batch.generations)
-        try:
-            for _ in batch.generations:
+        ended, put = loop_queue()
+        samples = self._samples(prompts, sampling, max_new_tokens, num_return_sequences, rules, put)
+        with running(self.scheduler, samples.generations):
+            for _ in samples.generations:
                 raise_error(await ended.get())
-        finally:
-            scheduler.cancel(call)
-        return batch.results()
+        return samples.results()
 
     def beam_search(
         self,
@@ -176,7 +166,7 @@ class TextGenerator:
         *,
         max_new_tokens: int = 40,
         rules: TextRules | None = None,
-    ) -> list["Result"]:
+    ) -> list[Result]:
         """Return the num_return_sequences likeliest continuations of a prompt that beams find, the best first.
 
         Nothing is drawn: the same call gives the same texts.
@@ -186,6 +176,7 @@ class TextGenerator:
         if rules.context_overflow == "slide":
             raise Problem('context_overflow: beams cannot slide: expected "error" or "truncate"')
         require_lengths(beams, max_new_tokens)
+        require_known(beams, self.engine.vocab_size)
         tokens, cut = self.fitting_tokens(prompt, rules, max_new_tokens)
         steps = _Steps(self.scheduler.step, self.engine.n_positions)
         found = beam_search(steps, tokens, beams, max_new_tokens, self.eos_token_id, self._stops(rules))
@@ -196,7 +187,7 @@ class TextGenerator:
             for one in found
         ]
 
-    def score(self, text: str) -> "Score":
+    def score(self, text: str) -> Score:
         """Return how likely each token of a text is, given those before it.
 
         Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode.
@@ -212,7 +203,7 @@ class TextGenerator:
             self.read(tokens, 0, use)
         return Score(tokens, logprobs)
 
-    def next_tokens(self, text: str, k: int = 10) -> list["NextToken"]:
+    def next_tokens(self, text: str, k: int = 10) -> list[NextToken]:
         """Return the k likeliest next tokens, the likeliest first, with the model's own probabilities.
 
         Raises Problem as stream does, and for a k that is not from 1 to the size of the vocabulary.
@@ -295,7 +286,7 @@ class TextGenerator:
             raise Problem(CLOSED)
         return self._open
 
-    def _batch(
+    def _samples(
         self,
         prompts: Sequence[str],
         sampling: Sampling | None,
@@ -303,15 +294,16 @@ class TextGenerator:
         samples: int,
         rules: TextRules | None,
         on_end: Callable[[Generation], None],
-    ) -> "_Batch":
+    ) -> Samples:
         sampling, rules, n_positions = sampling or Sampling(), rules or TextRules(), self.engine.n_positions
         require_count("num_return_sequences", samples, least=1)
         require_lengths(sampling, max_new_tokens)
+        require_known(sampling, self.engine.vocab_size)
         if isinstance(prompts, str):
             raise Problem("prompts: expected a list of texts, got one text")
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         slide = rules.context_overflow == "slide"
-        written = []
+        found = []
         for p, (tokens, cut) in enumerate(
             [self._named_tokens(n, prompt, rules, max_new_tokens) for n, prompt in enumerate(prompts, 1)]
         ):
@@ -319,9 +311,9 @@ class TextGenerator:
             most = max_new_tokens if slide else min(max_new_tokens, n_positions - len(tokens))
             for s in range(samples):
                 plan = self.plan(sampling, (seed, p, s), most, True, slide)
-                text = _Text(StoppableText(self.tokenizer, rules))
-                written.append(_Written(self.generation(prompt, plan, on_end, text.push), text, cut))
-        return _Batch(written, seed)
+                text = Text(StoppableText(self.tokenizer, rules))
+                found.append(Sample(self.generation(prompt, plan, on_end, text.push), text, cut))
+        return Samples(found, seed)
 
     def _named_tokens(self, number: int, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
         try:
@@ -358,48 +350,8 @@ class TextGenerator:
     def read(self, tokens: list[int], first: int, use: Callable[[int, Logits], None]) -> None:
         """Compute tokens that fit into the positions; use gets each place from first on and the logits behind it."""
         ended: SimpleQueue[Reading] = SimpleQueue()
-        scheduler = self.scheduler
-        call = scheduler.submit([Reading(tokens, first, self._recent, use, ended.put)])
-        try:
+        with running(self.scheduler, [Reading(tokens, first, self._recent, use, ended.put)]):
             raise_error(ended.get())
-        finally:
-            scheduler.cancel(call)
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A finished continuation.
-
-    text: the continuation alone, without the prompt. finish_reason: "stop" at the end of the text or where a rule
-    stops it, "length" at max_new_tokens or where the model's positions end. tokens: its ids [N], without the one that
-    ends the text, but with those of a stop string. logprobs: of each, f64 [N], as the model has them, whatever the
-    sampling makes of them. seed: with which the same call gives it again. cut: how many characters of the prompt's
-    beginning did not fit. score: of a beam, by which they are ordered.
-    """
-
-    text: str
-    finish_reason: str
-    tokens: list[int]
-    logprobs: npt.NDArray[np.float64]
-    seed: int
-    cut: int = 0
-    score: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Score:
-    """A text's tokens [T] and the logarithm of each one's probability, f64 [T]; the first is NaN."""
-
-    tokens: list[int]
-    logprobs: npt.NDArray[np.float64]
-
-
-class NextToken(NamedTuple):
-    """A token that may come next; text: U+FFFD where it is part of a character."""
-
-    token: int
-    text: str
-    probability: float
 
 
 class _Open(NamedTuple):
@@ -412,158 +364,10 @@ class _Steps(NamedTuple):
     n_positions: int
 
 
-class _Text:
-    """What is written of one sample."""
-
-    def __init__(self, text: StoppableText) -> None:
-        self._text = text
-        self._pieces: list[str] = []
-
-    def push(self, token: int) -> bool:
-        """Take a token; tell whether the text ends with it."""
-        self._pieces.append(self._text.push(token))
-        return self._text.stopped
-
-    def whole(self) -> str:
-        """Return all of it, at its end."""
-        return "".join(self._pieces) + self._text.close()
-
-
-class _Written(NamedTuple):
-    generation: Generation
-    text: _Text
-    cut: int
-
-
-class _Batch(NamedTuple):
-    written: list[_Written]
-    seed: int
-
-    @property
-    def generations(self) -> list[Generation]:
-        return [one.generation for one in self.written]
-
-    def results(self) -> list[Result]:
-        return [
-            Result(text.whole(), str(one.finish_reason), one.tokens, np.array(one.logprobs), self.seed, cut)
-            for one, text, cut in self.written
-        ]
-
-
-class Stream:
-    """One continuation: iterate over its text once, with `for` or `async for`; the rest grows with the iteration.
-
-    tokens: the new ids, without the one that ends a text. finish_reason: None while it runs, "stop" at the end
-    of the text or where a rule stops it, "length" at max_new_tokens or where the model's positions end. times:
-    seconds on the clock, at the start and after each token. cut: how many characters of the prompt's beginning did
-    not fit. Leaving the iteration ends it, before its next step.
-    """
-
-    def __init__(  # noqa: PLR0913, PLR0917  # what `stream` was given
-        self,
-        generator: TextGenerator,
-        prompt: str,
-        sampling: Sampling,
-        max_new_tokens: int,
-        rules: TextRules,
-        index: tuple[int, int],
-        clock: Callable[[], float],
-    ) -> None:
-        require_lengths(sampling, max_new_tokens)
-        self.sampling = sampling
-        self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        self.prompt_tokens, self.cut = generator.fitting_tokens(prompt, rules, max_new_tokens)
-        self.tokens: list[int] = []
-        self.finish_reason: str | None = None
-        self.times: list[float] = []
-        self._generator = generator
-        self._clock = clock
-        self._text = StoppableText(generator.tokenizer, rules)
-        slide = rules.context_overflow == "slide"
-        self._room = max_new_tokens + 1 if slide else generator.engine.n_positions - len(self.prompt_tokens)
-        self._plan = generator.plan(sampling, (self.seed, *index), min(max_new_tokens, self._room), False, slide)
-
-    @property
-    def out_of_positions(self) -> bool:
-        """Whether it ended because prompt and continuation have filled all positions, or max_seq_len."""
-        return self.finish_reason == "length" and len(self.tokens) == self._room
-
-    def __iter__(self) -> Iterator[str]:
-        events: SimpleQueue[_Event] = SimpleQueue()
-        scheduler = self._generator.scheduler
-        call = self._start(scheduler, events.put)
-        try:
-            while self.finish_reason is None:
-                piece = self._take(events.get())
-                if piece:
-                    yield piece
-        finally:
-            scheduler.cancel(call)
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        events, put = _loop_queue()
-        scheduler = self._generator.scheduler
-        call = self._start(scheduler, put)
-        try:
-            while self.finish_reason is None:
-                piece = self._take(await events.get())
-                if piece:
-                    yield piece
-        finally:
-            scheduler.cancel(call)
-
-    def _start(self, scheduler: Scheduler, put: Callable[["_Event"], None]) -> Call:
-        if self.times:
-            raise RuntimeError("a stream is iterated over once: ask the generator for another")
-        prompt = Prompt(self.prompt_tokens)
-
-        def on_token(token: int) -> bool:
-            put((token, self._text.push(token), self._clock()))
-            return self._text.stopped
-
-        generation = self._generator.generation(prompt, self._plan, put, on_token)
-        self.times.append(self._clock())
-        return scheduler.submit([generation])
-
-    def _take(self, event: "_Event") -> str:
-        if isinstance(event, Generation):
-            raise_error(event)
-            self.finish_reason = event.finish_reason
-            if self.finish_reason == "stop" and not self._text.stopped:  # by a token that is not told
-                self.times.append(self._clock())
-            return self._text.close()
-        token, piece, at = event
-        self.times.append(at)
-        self.tokens.append(token)
-        return piece
-
-
-_Event: TypeAlias = tuple[int, str, float] | Generation
-
-
-def raise_error(ended: Generation | Reading) -> None:
-    """Raise what ended it before it was done."""
-    if ended.error is not None:
-        raise ended.error
-
-
 def checked(logits: Logits) -> Logits:  # [V] -> [V]
     """Return logits that are numbers, else raise Problem."""
     likeliest(logits)
     return logits
-
-
-def _loop_queue() -> tuple["asyncio.Queue[Any]", Callable[[Any], None]]:
-    """Return a queue of the running loop, and what puts something in from another thread."""
-    import asyncio  # noqa: PLC0415  # 50 ms, which the demo need not wait for
-
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
-
-    def put(event: Any) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(queue.put_nowait, event)
-
-    return queue, put
 
 
 def find_tokenizer_files(model: Path, vocab: str | Path | None, merges: str | Path | None) -> tuple[Path, Path]:

@@ -60,12 +60,14 @@ class Interactive:
 
     def _command(self, name: str, value: str) -> None:
         commands = {"help": self._help, "settings": self._settings, "regen": self._regenerate, "undo": self._undo}
-        if name in commands and not value:
+        if value and name in (*commands, "quit", "exit"):
+            raise Problem(f"/{name}: stands alone, got {value!r}")
+        if name in commands:
             commands[name]()
-        elif name in ("quit", "exit") and not value:
+        elif name in ("quit", "exit"):
             raise Quit
-        elif name == "save" and value:
-            self._save(Path(value))
+        elif name == "save":
+            self._save(value)
         elif name.replace("-", "_") in NAMES:
             self._set(name.replace("-", "_"), value)
         else:
@@ -90,7 +92,10 @@ class Interactive:
         self._talk.answers.pop()
         self._say("INFO", f"{len(self._talk.answers)} texts are left")
 
-    def _save(self, path: Path) -> None:
+    def _save(self, name: str) -> None:
+        if not name:
+            raise Problem("/save: expected the name of a file")
+        path = Path(name)
         try:
             with path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write("\n".join(f"{one.prompt}{one.text}\n" for one in self._talk.answers))

@@ -54,15 +54,15 @@ class Processing:
     def __post_init__(self) -> None:
         penalty = self.repetition_penalty
         if not (is_number(penalty) and SMALLEST <= penalty <= LARGEST):
-            raise Problem(f"repetition_penalty: expected a number above 0 (1 for none), got {penalty}")
+            raise Problem(f"repetition_penalty: expected a number above 0 (1 for none), got {penalty!r}")
         for name in ("presence_penalty", "frequency_penalty"):
             value = getattr(self, name)
             if not (is_number(value) and -2 <= value <= 2):
-                raise Problem(f"{name}: expected a number from -2 to 2 (0 for none), got {value}")
+                raise Problem(f"{name}: expected a number from -2 to 2 (0 for none), got {value!r}")
         require_count("no_repeat_ngram_size", self.no_repeat_ngram_size, " (no ban)")
         require_count("min_new_tokens", self.min_new_tokens)
         if not isinstance(self.ignore_eos, bool):
-            raise Problem(f"ignore_eos: expected True or False, got {self.ignore_eos}")
+            raise Problem(f"ignore_eos: expected True or False, got {self.ignore_eos!r}")
         # copies, which nobody else can change
         object.__setattr__(self, "logit_bias", _bias(self.logit_bias))
         object.__setattr__(self, "bad_words_ids", _sequences(self.bad_words_ids))
@@ -100,9 +100,7 @@ def process(
     """
     if settings.is_off:
         return logits
-    if settings.largest_id >= logits.size:
-        known = f"token ids are 0 .. {logits.size - 1}"
-        raise Problem(f"logit_bias, bad_words_ids: {known}, got {settings.largest_id}")
+    require_known(settings, logits.size)
     changed = logits.copy()
     with np.errstate(over="ignore"):  # looked for below
         _add_bias(changed, settings)
@@ -125,6 +123,13 @@ def require_lengths(settings: Processing, max_new_tokens: int) -> None:
         raise Problem(f"min_new_tokens: expected {expected}, got {settings.min_new_tokens}")
 
 
+def require_known(settings: Processing, vocab_size: int) -> None:
+    """Raise Problem unless the vocabulary has all tokens that are named."""
+    if settings.largest_id >= vocab_size:
+        known = f"token ids are 0 .. {vocab_size - 1}"
+        raise Problem(f"logit_bias, bad_words_ids: {known}, got {settings.largest_id}")
+
+
 def is_number(value: Any) -> bool:
     """Tell whether it is a number, and neither NaN nor True."""
     known = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
@@ -134,7 +139,7 @@ def is_number(value: Any) -> bool:
 def require_count(name: str, value: Any, meaning: str = "", least: int = 0) -> None:
     """Raise Problem unless it is a whole number from least; meaning: what that one means."""
     if not (_is_whole(value) and value >= least):
-        raise Problem(f"{name}: expected a whole number from {least}{meaning}, got {value}")
+        raise Problem(f"{name}: expected a whole number from {least}{meaning}, got {value!r}")
 
 
 def _bias(given: Any) -> dict[int, float]:

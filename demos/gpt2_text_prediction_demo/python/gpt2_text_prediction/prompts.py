@@ -25,13 +25,23 @@ class Asked(NamedTuple):
 
 def from_flags(texts: Sequence[str]) -> Iterator[Asked]:
     """Return the prompts of -i."""
-    return (Asked(n, f"prompt {n}", os.fsencode(text)) for n, text in enumerate(texts, 1))
+    return (Asked(n, f"prompt {n}", typed_bytes(text)) for n, text in enumerate(texts, 1))
+
+
+def typed_bytes(text: str) -> bytes:
+    """Return an argument of the command line as UTF-8, or as it came, where the locale could not decode it."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
 
 
 def from_file(path: Path) -> list[Asked]:
     """Return a file's prompts, one a line; in one named .jsonl each is a JSON object."""
     with readable(path):
-        if not path.is_file():
+        if path.is_dir():
+            raise Problem(f"--prompt_file: {path}: is a folder; expected a file with a prompt a line")
+        if not path.exists():
             raise Problem(f"--prompt_file: {path}: there is no such file")
         with path.open("rb") as file:
             return list(from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES))

@@ -34,6 +34,8 @@ class Records:
         """
         self._path, self._run = path, run
         try:
+            if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device has no end to read to
+                raise Problem(f"-o {path}: is no regular file; expected one that a later run can go on with")
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
         except OSError as problem:
             raise Problem(f"-o {path}: cannot be written: {problem.strerror}") from None

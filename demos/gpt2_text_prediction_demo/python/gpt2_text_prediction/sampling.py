@@ -49,14 +49,14 @@ class Sampling(Processing):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (is_number(self.temperature) and 0 <= self.temperature < math.inf):
-            raise Problem(f"temperature: expected a number from 0 (greedy), got {self.temperature}")
+            raise Problem(f"temperature: expected a number from 0 (greedy), got {self.temperature!r}")
         require_count("top_k", self.top_k, " (all tokens)")
         if not (is_number(self.top_p) and 0 <= self.top_p <= 1):
-            raise Problem(f"top_p: expected a number from 0 to 1 (all tokens), got {self.top_p}")
+            raise Problem(f"top_p: expected a number from 0 to 1 (all tokens), got {self.top_p!r}")
         if not (is_number(self.min_p) and 0 <= self.min_p <= 1):
-            raise Problem(f"min_p: expected a number from 0 (all tokens) to 1, got {self.min_p}")
+            raise Problem(f"min_p: expected a number from 0 (all tokens) to 1, got {self.min_p!r}")
         if not (is_number(self.typical_p) and 0 < self.typical_p <= 1):
-            raise Problem(f"typical_p: expected a number above 0, to 1 (all tokens), got {self.typical_p}")
+            raise Problem(f"typical_p: expected a number above 0, to 1 (all tokens), got {self.typical_p!r}")
         if self.seed is not None:
             require_count("seed", self.seed)
 

@@ -22,7 +22,7 @@ class TextRules:
     context_overflow: what happens where prompt and continuation need more positions than there are: "error" refuses
     a prompt that is too long and ends the text where they do; "truncate" cuts the beginning of the prompt, "slide"
     goes on with the last half of what stands there whenever they are full.
-    parse_special: whether <|endoftext|> in a prompt is the token that ends a text, and not those eleven characters.
+    parse_special: whether <|endoftext|> in a prompt is the token that ends a text, and not those characters.
     Raises Problem for a value that is none of these.
     """
 

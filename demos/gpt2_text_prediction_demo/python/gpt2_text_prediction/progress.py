@@ -1,0 +1,49 @@
+"""A bar that is drawn over itself and tells how far a run is. Where it is drawn, and of what it is, is told."""
+
+import time
+from collections.abc import Callable
+
+CELLS = 30
+
+
+class Progress:
+    """Of `total` things; those that had been done before take no time, and do not count for the time left."""
+
+    def __init__(
+        self, total: int, things: str, write: Callable[[str], object], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._total, self._things = total, things
+        self._write, self._clock = write, clock
+        self._start = clock()
+        self._done = self._made = self._width = 0
+
+    def step(self, made: bool = True) -> None:
+        """Count one more, which was made now or was there already, and draw."""
+        self._done += 1
+        self._made += made
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the bar over what it was."""
+        line = self._line()
+        self._write(f"\r{line:<{self._width}}")
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Take the bar away until it is drawn again, so that something else can be said."""
+        if self._width:
+            self._write(f"\r{'':{self._width}}\r")
+        self._width = 0
+
+    def end(self) -> None:
+        """Leave the bar as it is, and go to the next line."""
+        if self._width:
+            self._write("\n")
+        self._width = 0
+
+    def _line(self) -> str:
+        filled = CELLS * self._done // max(1, self._total)
+        bar = f"[{'#' * filled}{'.' * (CELLS - filled)}] {self._done}/{self._total} {self._things}"
+        if not self._made:
+            return bar
+        return f"{bar}, {(self._clock() - self._start) / self._made * (self._total - self._done):.0f} s left"

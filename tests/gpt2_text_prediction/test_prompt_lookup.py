@@ -68,6 +68,24 @@ def test_drafts_that_are_wrong_rest_longer_each_time():
     assert lookup.draft(2)
 
 
+def test_two_tokens_are_not_enough_behind_a_draft_that_was_all_wrong():
+    lookup = PromptLookup([1, 2, 3, 9, 2, 3])
+    assert lookup.draft(2) == [9, 2]
+    lookup.learn(2, 0)
+    lookup.push(5)
+    for token in (1, 2):
+        lookup.push(token)
+    assert lookup.draft(2) == []
+    lookup.push(3)
+    assert lookup.draft(2) == [9, 2]
+    lookup.learn(2, 1)
+    lookup.push(9)
+    lookup.push(7)
+    lookup.push(9)
+    lookup.push(2)
+    assert lookup.draft(1) == [3]
+
+
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, SHORTEST))
 def test_drafts_are_those_of_a_search_through_the_text(tokens, most):
     expected = []

@@ -7,15 +7,15 @@ Letters: W places of a row whose logits are wanted, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import openvino as ov
 
-from gpt2_text_prediction.huge_pages import HugePages
 from gpt2_text_prediction.ir import IR, last_line, read_ir
 from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.memory import HugePages, give_back
 from gpt2_text_prediction.paged import Paged
 from gpt2_text_prediction.paged_attention import NoPagedAttention, with_paged_attention
 from gpt2_text_prediction.problem import Problem
@@ -23,6 +23,8 @@ from gpt2_text_prediction.recompute import Recompute
 from gpt2_text_prediction.rows import Logits, Row
 from gpt2_text_prediction.stateful import Stateful
 
+PACKED = 2
+"""After so many steps, a prompt's and a token's, the device has weights of its own and hardly reads the file again."""
 SETTLED = 128
 """After so many steps the weights are put into huge pages: it takes about as long as so many steps gain by it."""
 
@@ -79,6 +81,8 @@ class Engine:
             row.cache.tokens[row.kept() :] = row.tokens  # an interrupt here leaves a lease that holds no more
             row.cache.lease = lease
         self._steps += 1
+        if self._steps == PACKED:
+            give_back(self.path.with_suffix(".bin"))
         if self._steps == SETTLED:
             self._memory.collapse()
         return logits
@@ -100,18 +104,24 @@ class Engine:
         return value.get_type_name() if isinstance(value, ov.Type) else str(value)
 
     def _check(self, row: Row) -> None:
-        tokens, past = np.asarray(row.tokens), row.kept()
-        if tokens.ndim != 1 or tokens.size == 0 or not np.issubdtype(tokens.dtype, np.integer):
-            raise ValueError(f"expected at least one token id, got {row.tokens!r}")
+        past = row.kept()
+        try:
+            ids = [index(token) for token in row.tokens]
+        except TypeError:
+            ids = []
+        count = len(ids)
+        if not ids or bool in map(type, row.tokens):
+            raise ValueError(f"expected at least one token id, and nothing else, got {row.tokens!r}")
+        least, most = min(ids), max(ids)
         # The graph's Gather does not check: an id or a position out of range would give an answer all the same.
-        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
-            raise ValueError(f"expected token ids below {self.vocab_size}, got {tokens.min()} .. {tokens.max()}")
+        if least < 0 or most >= self.vocab_size:
+            raise ValueError(f"expected token ids below {self.vocab_size}, got {least} .. {most}")
         if not 0 <= past <= len(row.cache.tokens):
             raise ValueError(f"expected past of 0 .. {len(row.cache.tokens)} tokens, got {past}")
-        if past + tokens.size > self.n_positions:
-            raise ValueError(f"expected at most {self.n_positions} positions, got {past} + {tokens.size}")
-        if not all(-tokens.size <= place < tokens.size for place in row.wanted):
-            raise ValueError(f"expected wanted places within {tokens.size} new tokens, got {list(row.wanted)}")
+        if past + count > self.n_positions:
+            raise ValueError(f"expected at most {self.n_positions} positions, got {past} + {count}")
+        if not all(-count <= place < count for place in row.wanted):
+            raise ValueError(f"expected wanted places within {count} new tokens, got {list(row.wanted)}")
 
 
 def default_back_end(device: str) -> Literal["paged", "stateful"]:
@@ -209,7 +219,9 @@ def _stateful(order: Order, model: ov.Model, fallback: str | None = None) -> Eng
 def _positions(ir: IR, max_seq_len: int | None) -> int:
     most = ir.n_positions or max_seq_len
     if most is None:
-        raise Problem(f"{ir.path}: does not tell its number of positions: give it as --max_seq_len, or max_seq_len in Python")
+        raise Problem(
+            f"{ir.path}: does not tell its number of positions: give it as --max_seq_len, or max_seq_len in Python"
+        )
     if max_seq_len is not None and not 2 <= max_seq_len <= most:
         raise Problem(f"--max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")
     return max_seq_len or most

@@ -6,7 +6,8 @@ How long a draft is, and whether there is one, is learnt from how many tokens of
 from collections.abc import Iterable
 
 RUNS = (4, 3, 2)
-"""How many of the last tokens are looked for, the longest run first."""
+"""How many of the last tokens are looked for, the longest run first; the shortest not behind a draft all wrong:
+two common words stand together again and again in any prose."""
 SHORTEST, LONGEST = 2, 15
 """Of a draft: the first one, and any."""
 FIRST_PAUSE, LONGEST_PAUSE = 1, 64
@@ -22,6 +23,7 @@ class PromptLookup:
         self._length = SHORTEST
         self._pause = 0  # tokens without a draft from now on
         self._next_pause = FIRST_PAUSE
+        self._missed = False  # whether no token of the last draft was right
         for token in tokens:
             self.push(token)
 
@@ -38,7 +40,7 @@ class PromptLookup:
         """Return at most `most` tokens that may come next, possibly none."""
         if self._pause or most < 1:
             return []
-        for run in RUNS:
+        for run in RUNS[: -1 if self._missed else None]:
             place = self._followers.get(tuple(self._tokens[-run:]))
             if place is not None:
                 period = self._tokens[place:]  # where the draft is longer, the text is taken to go round
@@ -51,6 +53,7 @@ class PromptLookup:
             self._length = min(max(self._length, 2 * drafted), LONGEST)
         else:
             self._length = max(SHORTEST, accepted + 1)
+        self._missed = not accepted
         if accepted:
             self._next_pause = FIRST_PAUSE
         else:

@@ -1,4 +1,4 @@
-"""huge_pages.py: only what came later, only what is in use, and nothing in it changes."""
+"""memory.py: only what came later or was named, only what is in use, and nothing in it changes."""
 
 import mmap
 import re
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_text_prediction import huge_pages
-from gpt2_text_prediction.huge_pages import HugePages, without
+from gpt2_text_prediction import memory as tested
+from gpt2_text_prediction.memory import HugePages, give_back, without
 
 SIZE = 16 << 20
 
@@ -28,17 +28,25 @@ def taken(*advice: int, used: int = SIZE) -> np.ndarray:
 
 def in_huge_pages(memory: np.ndarray) -> int:
     """Return how many bytes of the mapping that holds it are, as Linux tells."""
-    address = memory.ctypes.data
+    return _told(memory.ctypes.data, "AnonHugePages")
+
+
+def resident(mapped: mmap.mmap) -> int:
+    """Return how many bytes of a mapping are in memory, as Linux tells."""
+    return _told(np.frombuffer(mapped, np.uint8).ctypes.data, "Rss")
+
+
+def _told(address: int, what: str) -> int:
     for piece in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)[1:]:
         first, end = (int(part, 16) for part in piece.split(maxsplit=1)[0].split("-"))
         if first <= address < end:
-            return 1024 * int(re.search(r"AnonHugePages: *(\d+) kB", piece)[1])
+            return 1024 * int(re.search(rf"{what}: *(\d+) kB", piece)[1])
     raise AssertionError("no such mapping")
 
 
 @pytest.fixture
 def _linux():
-    if sys.platform != "linux" or not huge_pages.ENABLED.exists() or "[madvise]" not in huge_pages.ENABLED.read_text():
+    if sys.platform != "linux" or not tested.ENABLED.exists() or "[madvise]" not in tested.ENABLED.read_text():
         pytest.skip("huge pages come by themselves here, or not at all")
     probe = HugePages()
     memory = taken()
@@ -53,8 +61,8 @@ def test_what_is_in_use_and_came_later_is_in_huge_pages_and_as_it_was():
     pages = HugePages()
     used, hardly_used = taken(mmap.MADV_DONTDUMP), taken(mmap.MADV_DONTFORK, mmap.MADV_DONTDUMP, used=SIZE // 2)
     collapsed = pages.collapse()
-    assert collapsed >= SIZE - 2 * huge_pages.HUGE
-    assert in_huge_pages(used) >= SIZE - 2 * huge_pages.HUGE
+    assert collapsed >= SIZE - 2 * tested.HUGE
+    assert in_huge_pages(used) >= SIZE - 2 * tested.HUGE
     assert [in_huge_pages(memory) for memory in (before, hardly_used)] == [0, 0]
     assert (used == 7).all()
 
@@ -62,11 +70,27 @@ def test_what_is_in_use_and_came_later_is_in_huge_pages_and_as_it_was():
 def test_nothing_happens_where_it_is_forbidden(tmp_path, monkeypatch):
     enabled = tmp_path / "enabled"
     enabled.write_text("always madvise [never]\n")
-    monkeypatch.setattr(huge_pages, "ENABLED", enabled)
+    monkeypatch.setattr(tested, "ENABLED", enabled)
     pages = HugePages()
     memory = taken()
     assert pages.collapse() == 0
     assert (memory == 7).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked")
+def test_what_is_given_back_of_a_file_is_read_again(tmp_path):
+    named, other = tmp_path / "named (1)", tmp_path / "other"
+    content = bytes(range(256)) * (SIZE // 256)
+    for path in (named, other):
+        path.write_bytes(content)
+    with named.open("rb") as one, other.open("rb") as two:
+        mapped = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in (one, two)]
+    assert [sum(memory[::4096]) for memory in mapped] == [0, 0]  # all of both is in memory now
+    held = [resident(memory) for memory in mapped]
+    assert give_back(named) == SIZE
+    assert (held, [resident(memory) for memory in mapped]) == ([SIZE, SIZE], [0, SIZE])
+    assert mapped[0][:] == content
+    assert give_back(tmp_path / "nothing") == 0
 
 
 def test_what_of_a_span_lies_in_no_other_by_hand():

@@ -18,6 +18,7 @@ from gpt2_tools.download_benchmark import measure_download
 from gpt2_tools.engine_benchmark import EngineBenchmark
 from gpt2_tools.growth_curves import batch_curve, check_room, length_curve, thread_curve
 from gpt2_tools.growth_plot import check_plot, draw
+from gpt2_tools.layer_profile import COUNTED, profile_figures
 from gpt2_tools.lengths_benchmark import CHECKSUM, Lengths
 from gpt2_tools.lengths_report import LINES
 from gpt2_tools.measure import Repeats
@@ -55,6 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         _benchmark_lengths(args, report)
     elif args.plot is not None:
         _plot_growth(args, report)
+    elif args.profile:
+        _profile(args, report)
     else:
         _benchmark(args, report)
     return 0
@@ -80,6 +83,17 @@ def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
     said = circumstances(_workload(args) | _settings(bench), repeats)
     for line in LINES[args.output](said, {"load": bench.load} | bench.memory(), rows):
         report.line(line)
+
+
+def _profile(args: argparse.Namespace, report: Report) -> None:
+    (lengths,), repeats, subject = _lengths(args), _repeats(args), _subject(args)
+    bench = _load(args)
+    lengths.check(bench.engine.n_positions)
+    say("generating ...")
+    prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
+    figures = profile_figures(lambda: subject.load(COUNTED), prompt_tokens, new_tokens, repeats)
+    workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | _settings(bench)
+    print_figures(report, workload, repeats, figures)
 
 
 def _plot_growth(args: argparse.Namespace, report: Report) -> None:

@@ -19,6 +19,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.output = "md"
     ways = {"-o, or several lengths": args.output, "--peers": args.peers, "--plot": args.plot}
     given = [flag for flag, value in ways.items() if value is not None]
+    if args.profile:
+        given.append("--profile")
     if args.with_transformers:
         given.append("--with-transformers")
     if len(given) > 1:
@@ -93,6 +95,9 @@ def _add_forms(group: argparse._ArgumentGroup) -> None:
         choices=LINES,
         help="a table with a row for each length of -p and -M, mean and standard deviation beside the median (default "
         "where there are several: md)",
+    )
+    group.add_argument(
+        "--profile", action="store_true", help="tell which types of layers a prompt and a token spend their time in"
     )
     group.add_argument(
         "--plot",

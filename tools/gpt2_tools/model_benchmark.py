@@ -3,10 +3,11 @@
 What is printed and in which form is not known here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from gpt2_text_prediction.generator import configuration
 from gpt2_tools.beside_transformers import times_faster, transformers_process
@@ -29,13 +30,14 @@ class Subject:
     precision_hint: str | None
     num_threads: int | None
 
-    def load(self) -> EngineBenchmark:
-        """Load it."""
-        return self.load_on(self.num_threads)
+    def load(self, properties: Mapping[str, str] = MappingProxyType({})) -> EngineBenchmark:
+        """Load it, with further properties of the device."""
+        config = configuration(self.device, self.precision_hint, self.num_threads)
+        return EngineBenchmark(self.model, self.device, config | dict(properties))
 
-    def load_on(self, threads: int | None) -> EngineBenchmark:
-        """Load it for so many threads; None: as many as the device likes."""
-        return EngineBenchmark(self.model, self.device, configuration(self.device, self.precision_hint, threads))
+    def load_on(self, threads: int) -> EngineBenchmark:
+        """Load it for so many threads."""
+        return replace(self, num_threads=threads).load()
 
 
 def engine_figures(

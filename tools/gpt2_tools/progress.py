@@ -30,10 +30,10 @@ def counted(
         return
     start = clock()
     for done, item in enumerate(items, 1):
+        yield item
         if done < total and done * STEPS // total > (done - 1) * STEPS // total:
             left = (clock() - start) / done * (total - done)
             print(f"{done} of {total} {unit}s, {duration(left)} left", file=out, flush=True)
-        yield item
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """What several test files share: gpt-2-mini, downloaded and converted by the real commands, once a session."""
 
 import os
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -25,7 +26,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Count from nought, and time nothing: a machine may be busy."""
+    """Count from nought, time nothing (a machine may be busy), and let commands hear Ctrl-C, as on a terminal."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
     config.stash[SCHEDULES] = FaultSchedules(config.getoption("--fault_schedules"))

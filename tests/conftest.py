@@ -61,6 +61,22 @@ def run():
 
 
 @pytest.fixture(scope="session")
+def interrupted():
+    """Return a function that sends a command of ours Ctrl-C behind its first line on stderr, and returns stdout."""
+
+    def run_command(name: str, *arguments: object) -> str:
+        command = [COMMANDS / name, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        return out
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
 def mini(run, tmp_path_factory) -> Path:
     """Return the folder public/gpt-2-mini, with what was downloaded and both precisions."""
     folder = tmp_path_factory.mktemp("mini")

@@ -5,14 +5,11 @@ import hashlib
 import json
 import math
 import os
-import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bigram import bigram
-from conftest import COMMANDS
 from hypothesis import given
 from hypothesis import strategies as st
 from toy import Toy
@@ -198,14 +195,9 @@ def test_the_data_set_is_brought_by_a_command_and_held_against_its_sum(evaluate,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another thing on Windows")
-def test_ctrl_c_prints_what_there_is_and_says_so(mini_ir, tmp_path):
+def test_ctrl_c_prints_what_there_is_and_says_so(interrupted, mini_ir, tmp_path):
     data = write(tmp_path / "x.jsonl", ["the house of the people of the United States " * 4 + "of America"] * 1000)
-    command = [COMMANDS / "gpt2_evaluate", "lambada", "-m", mini_ir, "--data", data, "--batch", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stderr.readline()  # a tenth is done
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    out = interrupted("gpt2_evaluate", "lambada", "-m", mini_ir, "--data", data, "--batch", "1")
     first, *_, last = out.splitlines()
     said = json.loads(last)
     assert said["interrupted"] is True

@@ -22,7 +22,7 @@ from gpt2_tools.layer_profile import COUNTED, profile_figures
 from gpt2_tools.lengths_benchmark import CHECKSUM, Lengths
 from gpt2_tools.lengths_report import LINES
 from gpt2_tools.measure import Repeats
-from gpt2_tools.model_benchmark import Subject, engine_figures, length_rows
+from gpt2_tools.model_benchmark import Setup, engine_figures, length_rows
 from gpt2_tools.peer_models import Running, Weights
 from gpt2_tools.problem import Problem
 from gpt2_tools.process_benchmark import installed_command, process_figures
@@ -86,13 +86,15 @@ def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
 
 
 def _profile(args: argparse.Namespace, report: Report) -> None:
-    (lengths,), repeats, subject = _lengths(args), _repeats(args), _subject(args)
+    (lengths,), repeats, setup = _lengths(args), _repeats(args), _setup(args)
     bench = _load(args)
     lengths.check(bench.engine.n_positions)
+    settings = _settings(bench)
+    del bench  # one engine at a time
     say("generating ...")
     prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
-    figures = profile_figures(lambda: subject.load(COUNTED), prompt_tokens, new_tokens, repeats)
-    workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | _settings(bench)
+    figures = profile_figures(lambda: setup.load(COUNTED), prompt_tokens, new_tokens, repeats)
+    workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | settings
     print_figures(report, workload, repeats, figures)
 
 
@@ -108,7 +110,7 @@ def _plot_growth(args: argparse.Namespace, report: Report) -> None:
     del bench  # one engine at a time
     if args.device.startswith("CPU"):
         say("threads ...")
-        curves.append(thread_curve(_subject(args).load_on, prompt_tokens, repeats))
+        curves.append(thread_curve(_setup(args).load_on, prompt_tokens, repeats))
     figures = {name: figure for curve in curves for name, figure in curve.figures().items()}
     workload = _workload(args) | {"prompt_tokens": prompt_tokens} | settings | {"plot": str(args.plot)}
     print_figures(report, workload, repeats, figures)
@@ -168,11 +170,11 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
 
 def _load(args: argparse.Namespace) -> EngineBenchmark:
     say("loading ...")
-    return _subject(args).load()
+    return _setup(args).load()
 
 
-def _subject(args: argparse.Namespace) -> Subject:
-    return Subject(args.model, args.device, args.precision_hint, args.num_threads)
+def _setup(args: argparse.Namespace) -> Setup:
+    return Setup(args.model, args.device, args.precision_hint, args.num_threads)
 
 
 def _lengths(args: argparse.Namespace) -> list[Lengths]:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt2_text_prediction.arguments import PRECISION_HINTS
 from gpt2_tools.lengths_report import LINES
 from gpt2_tools.peer_environments import default_cache
 from gpt2_tools.peer_models import PEERS, Peer
@@ -70,9 +71,7 @@ def build_argparser() -> argparse.ArgumentParser:
         help="runs that do not count (default: %(default)s)",
     )
     parser.add_argument("-nthreads", "--num_threads", type=_count, metavar="N", help="threads (default: the device's)")
-    parser.add_argument(
-        "--precision_hint", choices=("f32", "bf16", "f16", "device"), help="arithmetic (default: the demo's)"
-    )
+    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="arithmetic (default: the demo's)")
     parser.add_argument(
         "--checkpoint",
         type=Path,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpt2_tools.measure import Figure
 from gpt2_tools.problem import Problem
-from gpt2_tools.versions import installed
+from gpt2_tools.transformers_model import require_transformers
 
 Generate = Callable[[int, int], list[float]]
 """(prompt tokens, new tokens) -> the seconds of each new token."""
@@ -18,9 +18,7 @@ Generate = Callable[[int, int], list[float]]
 @contextmanager
 def transformers_process(checkpoint: Path, threads: str) -> Iterator[Generate]:
     """Give a function that has transformers generate."""
-    missing = [name for name in ("torch", "transformers") if not installed(name)]
-    if missing:
-        raise Problem(f"--with-transformers: {' and '.join(missing)} missing: pip install 'omz-gpt2[evaluate]'")
+    require_transformers()
     command = [sys.executable, "-m", "gpt2_tools.transformers_peer", str(checkpoint), threads]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

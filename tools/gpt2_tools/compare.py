@@ -15,10 +15,11 @@ from openvino import opset13 as ops
 
 from gpt2_text_prediction.engine import compile_model
 from gpt2_text_prediction.ir import IR, last_line, read_ir
+from gpt2_tools.device_settings import settings_of
 from gpt2_tools.divergence import Differences, differences, joined
 from gpt2_tools.perplexity import exp
 from gpt2_tools.problem import Problem
-from gpt2_tools.scorer import scoring_configuration, settings_of
+from gpt2_tools.scorer import scoring_configuration
 from gpt2_tools.windows import Window
 
 Floats = npt.NDArray[np.float32]

@@ -15,6 +15,7 @@ import numpy as np
 from gpt2_text_prediction.engine import Engine, default_back_end, load_engine
 from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
+from gpt2_tools.device_settings import settings_of
 from gpt2_tools.measure import Figure, own_memory, own_peak_memory
 
 Clock = Callable[[], float]
@@ -110,10 +111,4 @@ class EngineBenchmark:
 
     def settings(self) -> dict[str, str | None]:
         """Return the threads and the precisions as the device reports them."""
-        names = {
-            "threads": "INFERENCE_NUM_THREADS",
-            "inference_precision": "INFERENCE_PRECISION_HINT",
-            "kv_cache_precision": "KV_CACHE_PRECISION",
-            "dynamic_quantization_group_size": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
-        }
-        return {ours: self.engine.property_of_device(theirs) for ours, theirs in names.items()}
+        return settings_of(self.engine.compiled)

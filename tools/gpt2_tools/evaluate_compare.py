@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.arguments import PRECISION_HINTS
+from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.ir import check_files
 from gpt2_text_prediction.tokenizer import GPT2Tokenizer
 from gpt2_tools.compare import (
@@ -26,7 +27,7 @@ from gpt2_tools.divergence import Differences
 from gpt2_tools.perplexity import exp
 from gpt2_tools.problem import Problem
 from gpt2_tools.progress import counted
-from gpt2_tools.subject import PRECISION_HINTS, add_tokenizer_arguments, check_fit, count, runtime_lines
+from gpt2_tools.subject import add_tokenizer_arguments, count, runtime_lines
 from gpt2_tools.texts import encode, read_text
 from gpt2_tools.versions import versions
 from gpt2_tools.windows import omz_windows

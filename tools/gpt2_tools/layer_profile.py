@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import openvino as ov
 
 from gpt2_tools.engine_benchmark import EngineBenchmark
+from gpt2_tools.inference_calls import Infer, inference_replaced
 from gpt2_tools.measure import Figure, Repeats
 from gpt2_tools.problem import Problem
 
@@ -52,19 +53,18 @@ def profile_figures(
 @contextmanager
 def counted_calls() -> Iterator[list[Counted]]:
     """Collect what is known after every inference call of this process."""
-    infer = ov.InferRequest.infer
     calls: list[Counted] = []
 
-    def counted(request: Any, *args: Any, **options: Any) -> Any:
-        outputs = infer(request, *args, **options)
-        calls.append(_by_type(request.profiling_info))
-        return outputs
+    def counted(infer: Infer) -> Infer:
+        def call(request: Any, *args: Any, **options: Any) -> Any:
+            outputs = infer(request, *args, **options)
+            calls.append(_by_type(request.profiling_info))
+            return outputs
 
-    ov.InferRequest.infer = counted
-    try:
+        return call
+
+    with inference_replaced(counted):
         yield calls
-    finally:
-        ov.InferRequest.infer = infer
 
 
 def split(calls: Sequence[Counted], new_tokens: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from gpt2_text_prediction import Sampling, TextGenerator, TextRules
+from gpt2_text_prediction.arguments import PRECISION_HINTS
 from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.tokenizer import END_OF_TEXT, GPT2Tokenizer
 from gpt2_tools.problem import Problem
 from gpt2_tools.scorer import load_scorer, scoring_configuration
-from gpt2_tools.subject import PRECISION_HINTS
 from omz_model_tools.interrupt import ends_at_once
 
 NAME = "gpt2_openvino"

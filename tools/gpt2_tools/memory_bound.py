@@ -25,10 +25,14 @@ def allowed(bandwidth: Sequence[float], ir: Path) -> list[float]:
 
 def bound_figures(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) -> dict[str, Figure]:
     """Return how fast memory was read in each round, the tokens/s that allowed, and what share of it was reached."""
+    return {"memory read": Figure("GB/s", tuple(bandwidth))} | decode_bound(bandwidth, ir, speeds)
+
+
+def decode_bound(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) -> dict[str, Figure]:
+    """Return the tokens/s that each round's rate in GB/s allows, and what share of it was reached."""
     bounds = allowed(bandwidth, ir)
     shares = [speed / bound for speed, bound in zip(speeds, bounds, strict=True)]
     return {
-        "memory read": Figure("GB/s", tuple(bandwidth)),
         "decode as memory allows": Figure("tokens/s", tuple(bounds)),
         "decode / as memory allows": Figure("x", tuple(shares)),
     }

@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Setup:
     """The model that is measured, and how it is run."""
 
     model: Path

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from gpt2_text_prediction.engine import Engine
 from gpt2_text_prediction.generator import TextGenerator
@@ -16,6 +15,7 @@ from gpt2_text_prediction.rows import Cache, Row
 from gpt2_text_prediction.sampling import Sampling, choose
 from gpt2_text_prediction.scheduler import DRAFTED
 from gpt2_tools import engine_peer
+from gpt2_tools.inference_calls import Infer, inference_replaced
 from gpt2_tools.measure import Figure
 
 Clock = Callable[[], float]
@@ -120,21 +120,20 @@ def python_figures(
 @contextmanager
 def inference_clock(clock: Clock = time.perf_counter) -> Iterator[list[float]]:
     """Collect the seconds of every inference call of this process."""
-    infer = ov.InferRequest.infer
     times: list[float] = []
 
-    def timed(*args: Any, **options: Any) -> Any:
-        start = clock()
-        try:
-            return infer(*args, **options)
-        finally:
-            times.append(clock() - start)
+    def timed(infer: Infer) -> Infer:
+        def call(*args: Any, **options: Any) -> Any:
+            start = clock()
+            try:
+                return infer(*args, **options)
+            finally:
+                times.append(clock() - start)
 
-    ov.InferRequest.infer = timed
-    try:
+        return call
+
+    with inference_replaced(timed):
         yield times
-    finally:
-        ov.InferRequest.infer = infer
 
 
 def draw(engine: Engine, count: int, rng: random.Random) -> list[int]:

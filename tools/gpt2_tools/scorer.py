@@ -16,17 +16,11 @@ from openvino import opset13 as ops
 from gpt2_text_prediction.engine import compile_model
 from gpt2_text_prediction.generator import configuration
 from gpt2_text_prediction.ir import IR, last_line, read_ir
+from gpt2_tools.device_settings import settings_of
 from gpt2_tools.problem import Problem
 
 MOST_LOGITS = 2**26
 """So many are held at once, 256 MB of them: rows that have more together run one after another."""
-
-PROPERTIES = {
-    "inference_precision": "INFERENCE_PRECISION_HINT",
-    "kv_cache_precision": "KV_CACHE_PRECISION",
-    "dynamic_quantization_group_size": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
-    "threads": "INFERENCE_NUM_THREADS",
-}
 
 
 @dataclass(frozen=True)
@@ -92,19 +86,6 @@ class Scorer:
         if not np.isfinite(logprobs).all():
             raise Problem(f"{self.path}: its logits are not all finite numbers; convert or quantize the model again")
         return Scores(logprobs, top)
-
-
-def settings_of(compiled: ov.CompiledModel) -> dict[str, str | None]:
-    """Return the precisions and the threads as the device reports them; None where it does not."""
-    return {ours: _property(compiled, theirs) for ours, theirs in PROPERTIES.items()}
-
-
-def _property(compiled: ov.CompiledModel, name: str) -> str | None:
-    try:
-        value = compiled.get_property(name)
-    except RuntimeError:
-        return None
-    return value.get_type_name() if isinstance(value, ov.Type) else str(value)
 
 
 def load_scorer(

@@ -10,7 +10,7 @@ from gpt2_recipe.config import read_config
 from gpt2_text_prediction.generator import TextGenerator, configuration
 from gpt2_tools.measure import Figure, memory_of
 from gpt2_tools.memory_bandwidth import MemoryReader
-from gpt2_tools.memory_bound import allowed
+from gpt2_tools.memory_bound import decode_bound
 from gpt2_tools.own_speed import Script, appended_figures, lookup_figures, python_figures
 from gpt2_tools.peer_models import Peer, Running, Weights, provide_runner, start_ours, start_peer
 from gpt2_tools.peer_process import PeerFailed, PeerProcess
@@ -161,10 +161,8 @@ def bound_figures(
     for precision, ir in irs.items():
         kept = runs.get(ours(precision), [])
         if kept:
-            bounds = allowed(bandwidth, ir)
-            shares = [speed(workload, one) / bound for one, bound in zip(kept, bounds, strict=True)]
-            figures[f"decode as memory allows, {ours(precision)}"] = Figure("tokens/s", tuple(bounds))
-            figures[f"decode / as memory allows, {ours(precision)}"] = Figure("x", tuple(shares))
+            speeds = [speed(workload, one) for one in kept]
+            figures |= {f"{name}, {ours(precision)}": one for name, one in decode_bound(bandwidth, ir, speeds).items()}
     return figures
 
 

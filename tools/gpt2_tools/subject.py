@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.arguments import PRECISION_HINTS
+from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.ir import check_files
 from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.problem import Problem
 from gpt2_tools.scorer import Scorer, load_scorer, scoring_configuration
 from gpt2_tools.versions import versions
-
-PRECISION_HINTS = ("f32", "bf16", "f16", "device")
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,6 @@ def load_subject(args: argparse.Namespace, model: Path, max_seq_len: int | None 
     scorer = load_scorer(model, args.device, config, max_seq_len)
     check_fit(scorer.path, scorer.vocab_size, tokenizer)
     return Subject(scorer, tokenizer, args.device)
-
-
-def check_fit(path: Path, vocab_size: int, tokenizer: GPT2Tokenizer) -> None:
-    """Raise Problem unless a model has as many tokens as the tokenizer."""
-    if vocab_size != tokenizer.vocab_size:
-        raise Problem(
-            f"{path}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; "
-            "give the model's own files with --vocab and --merges"
-        )
 
 
 def count(text: str) -> int:

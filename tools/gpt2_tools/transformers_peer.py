@@ -9,17 +9,12 @@ import time
 from itertools import pairwise
 from typing import Any
 
+from gpt2_tools.transformers_model import load_transformers
+
 
 def main(folder: str, threads: str) -> None:
     """Serve rounds until stdin ends."""
-    import torch  # noqa: PLC0415
-    from transformers import GPT2LMHeadModel  # noqa: PLC0415
-    from transformers.utils import logging  # noqa: PLC0415
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(int(threads))
-    model: Any = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
-    model.eval()
+    torch, model = load_transformers(folder, threads)
     for line in sys.stdin:
         prompt_tokens, new_tokens = map(int, line.split())
         with torch.inference_mode():

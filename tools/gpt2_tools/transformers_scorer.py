@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from gpt2_tools.perplexity import Score
 from gpt2_tools.problem import Problem
 from gpt2_tools.scorer import Scores
-from gpt2_tools.versions import installed
+from gpt2_tools.transformers_model import load_transformers, require_transformers
 
 PEER = "--with-transformers"
 
@@ -83,9 +82,7 @@ class Peer:
 @contextmanager
 def transformers_process(folder: Path, threads: str) -> Iterator[Peer]:
     """Give a peer of the checkpoint in a folder; it ends with the block."""
-    missing = [name for name in ("torch", "transformers") if not installed(name)]
-    if missing:
-        raise Problem(f"{PEER}: {' and '.join(missing)} missing: pip install 'omz-gpt2[evaluate]'")
+    require_transformers()
     if not (folder / "config.json").is_file():
         raise Problem(f"{folder}: expected config.json and the weights, what the IR was made of: give --checkpoint")
     command = [sys.executable, "-m", "gpt2_tools.transformers_scorer", str(folder), threads]
@@ -100,14 +97,7 @@ def transformers_process(folder: Path, threads: str) -> Iterator[Peer]:
 
 def main(folder: str, threads: str) -> None:
     """Serve until stdin ends."""
-    import torch  # noqa: PLC0415
-    from transformers import GPT2LMHeadModel  # noqa: PLC0415
-    from transformers.utils import logging  # noqa: PLC0415
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(int(threads))
-    model: Any = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
-    model.eval()
+    torch, model = load_transformers(folder, threads)
     for line in sys.stdin:
         tokens = torch.tensor(json.loads(line))
         start = time.perf_counter()

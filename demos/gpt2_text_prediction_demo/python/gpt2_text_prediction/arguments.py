@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+PRECISION_HINTS = ("f32", "bf16", "f16", "device")
+
 
 class Parser(argparse.ArgumentParser):
     """A parser to which --max-new-tokens is --max_new_tokens."""
@@ -305,7 +307,7 @@ def _add_inference_options(group: argparse._ArgumentGroup) -> None:
 def _add_device_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--precision_hint",
-        choices=("f32", "bf16", "f16", "device"),
+        choices=PRECISION_HINTS,
         help="Optional. Arithmetic of the inference; 'device' leaves it to the device. Default: f32 on CPU, else "
         "device.",
     )

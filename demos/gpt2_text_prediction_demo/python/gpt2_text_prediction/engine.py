@@ -97,11 +97,7 @@ class Engine:
 
     def property_of_device(self, name: str) -> str | None:
         """Return a property as the device reports it after compilation, or None where it has none of the name."""
-        try:
-            value = self.compiled.get_property(name)
-        except RuntimeError:
-            return None
-        return value.get_type_name() if isinstance(value, ov.Type) else str(value)
+        return device_property(self.compiled, name)
 
     def _check(self, row: Row) -> None:
         past = row.kept()
@@ -122,6 +118,15 @@ class Engine:
             raise ValueError(f"expected at most {self.n_positions} positions, got {past} + {count}")
         if not all(-count <= place < count for place in row.wanted):
             raise ValueError(f"expected wanted places within {count} new tokens, got {list(row.wanted)}")
+
+
+def device_property(compiled: ov.CompiledModel, name: str) -> str | None:
+    """Return a property as the device reports it after compilation, or None where it has none of the name."""
+    try:
+        value = compiled.get_property(name)
+    except RuntimeError:
+        return None
+    return value.get_type_name() if isinstance(value, ov.Type) else str(value)
 
 
 def default_back_end(device: str) -> Literal["paged", "stateful"]:

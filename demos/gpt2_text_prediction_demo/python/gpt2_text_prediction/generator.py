@@ -80,11 +80,7 @@ class TextGenerator:
         settings = configuration(device) if config is None else config
         chosen = back_end or default_back_end(device)
         engine = load_engine(model, device, settings, max_seq_len, chosen, cache_budget)
-        if engine.vocab_size != self.tokenizer.vocab_size:
-            raise Problem(
-                f"{model}: has {engine.vocab_size} tokens, its tokenizer {self.tokenizer.vocab_size}; "
-                "give the model's own files with --vocab and --merges"
-            )
+        check_fit(model, engine.vocab_size, self.tokenizer)
         self._open: _Open | None = _Open(engine, Scheduler(engine))
         self.eos_token_id = self.tokenizer.end_of_text_id if engine.eos_token_id is None else engine.eos_token_id
         self.prompt_lookup = engine.back_end.name == "paged" if prompt_lookup is None else prompt_lookup
@@ -385,3 +381,12 @@ def find_tokenizer_files(model: Path, vocab: str | Path | None, merges: str | Pa
             raise Problem(f"{path}: there is no such file; expected the model's {name}{where}")
         found.append(path)
     return found[0], found[1]
+
+
+def check_fit(path: Path, vocab_size: int, tokenizer: GPT2Tokenizer) -> None:
+    """Raise Problem unless a model has as many tokens as the tokenizer."""
+    if vocab_size != tokenizer.vocab_size:
+        raise Problem(
+            f"{path}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; "
+            "give the model's own files with --vocab and --merges"
+        )

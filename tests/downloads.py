@@ -10,13 +10,13 @@ from typing import Any
 
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.catalogue import load_models
-from omz_model_tools.descriptor import Source
-from omz_model_tools.download import Downloader
-from omz_model_tools.progress import Nothing
-from omz_model_tools.provide import Provider
-from omz_model_tools.report import Report
-from omz_model_tools.sources import Delivery, Sources, Unavailable
+from omz_model_tools.descriptor.catalogue import load_models
+from omz_model_tools.descriptor.model import Source
+from omz_model_tools.download.downloader import Downloader
+from omz_model_tools.download.progress import Nothing
+from omz_model_tools.download.fetch import Provider
+from omz_model_tools.common.report import Report
+from omz_model_tools.download.sources import Delivery, Sources, Unavailable
 
 TRUE = b"The poem was written by the sea." * 1000
 DIGEST = hashlib.sha256(TRUE).hexdigest()

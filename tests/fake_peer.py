@@ -4,7 +4,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from gpt2_tools.peer_models import RUNNERS, Peer
+from gpt2_tools.benchmark.peers.peers import RUNNERS, Peer
 
 MODULE = """
 import importlib

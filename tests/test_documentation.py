@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt2_text_prediction.arguments import build_argparser
+from gpt2_text_prediction.cli.arguments import build_argparser
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"

@@ -1,11 +1,11 @@
-"""gpt2_recipe.added_tokens: what each version of transformers wrote is found, by its meaning."""
+"""gpt2_recipe.tokenizer.added_tokens: what each version of transformers wrote is found, by its meaning."""
 
 import json
 
 import pytest
 
 from gpt2_recipe import Problem
-from gpt2_recipe.added_tokens import AddedToken, added_tokens, as_fact, from_fact
+from gpt2_recipe.tokenizer.added_tokens import AddedToken, added_tokens, as_fact, from_fact
 
 IDS = {"a": 0, "b": 1, "<|endoftext|>": 2, "<pad>": 3}
 END = AddedToken("<|endoftext|>", 2, special=True)

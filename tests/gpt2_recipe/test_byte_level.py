@@ -1,4 +1,4 @@
-"""gpt2_recipe.byte_level: a vocabulary and merges are told apart as the demo's tokenizer tells them apart."""
+"""gpt2_recipe.tokenizer.byte_level: a vocabulary and merges are told apart as the demo's tokenizer tells them apart."""
 
 import json
 
@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from toy import BYTE_SYMBOLS, Toy
 
 from gpt2_recipe import Problem
-from gpt2_recipe.byte_level import BYTE_SYMBOLS as OURS
-from gpt2_recipe.byte_level import NotByteLevel, check_merges, check_vocabulary, read_merges
+from gpt2_recipe.tokenizer.byte_level import BYTE_SYMBOLS as OURS
+from gpt2_recipe.tokenizer.byte_level import NotByteLevel, check_merges, check_vocabulary, read_merges
 from gpt2_text_prediction import Problem as DemoProblem
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 
 
 def test_the_symbols_of_bytes():

@@ -1,4 +1,4 @@
-"""gpt2_recipe.checkpoint: a .safetensors file is read whole and right, or refused with one line."""
+"""gpt2_recipe.readers.safetensors_file: a .safetensors file is read whole and right, or refused with one line."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toy import rounded, safetensors_bytes, stored, write_safetensors
 
 from gpt2_recipe import Problem
-from gpt2_recipe.checkpoint import read_tensors
+from gpt2_recipe.readers.safetensors_file import read_tensors
 
 
 def entry(start: int, stop: int, shape=(1,), dtype="F32") -> dict:

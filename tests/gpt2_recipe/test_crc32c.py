@@ -1,4 +1,4 @@
-"""gpt2_recipe.crc32c: published values, and a bit-by-bit oracle at every length that folds differently."""
+"""gpt2_recipe.readers.crc32c: published values, and a bit-by-bit oracle at every length that folds differently."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tf_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_recipe.crc32c import crc32c, masked_crc32c
+from gpt2_recipe.readers.crc32c import crc32c, masked_crc32c
 
 
 def of(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""gpt2_recipe.openai: OpenAI's and gpt-2-simple's folders give the model that the same weights give elsewhere."""
+"""gpt2_recipe.readers.openai: OpenAI's and gpt-2-simple's folders give the model that the same weights give elsewhere."""
 
 import json
 from dataclasses import replace

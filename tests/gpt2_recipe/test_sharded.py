@@ -1,4 +1,4 @@
-"""gpt2_recipe.sharded: shards as transformers writes them are one checkpoint; an index that lies is refused."""
+"""gpt2_recipe.readers.sharded: shards as transformers writes them are one checkpoint; an index that lies is refused."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from toy import Toy, assert_close, compiled, write_safetensors
 
 from gpt2_recipe import Problem, convert
-from gpt2_recipe.checkpoint import read_tensors
-from gpt2_recipe.sharded import read_sharded
+from gpt2_recipe.readers.safetensors_file import read_tensors
+from gpt2_recipe.readers.sharded import read_sharded
 
 TOY = Toy(prefix="transformer.")
 NAMES = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]

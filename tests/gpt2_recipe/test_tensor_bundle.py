@@ -1,4 +1,4 @@
-"""gpt2_recipe.tensor_bundle: what TensorFlow wrote is read whole and right, or refused with one line."""
+"""gpt2_recipe.readers.tensorflow: what TensorFlow wrote is read whole and right, or refused with one line."""
 
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tf_bundle import entry, framed, message, table, write_bundle
 
 from gpt2_recipe import Problem
-from gpt2_recipe.tensor_bundle import read_bundle
+from gpt2_recipe.readers.tensorflow import read_bundle
 
 TINY = Path(__file__).parent.parent / "data/openai-tiny"
 ARRAYS = {

@@ -1,4 +1,4 @@
-"""gpt2_recipe.tokenizer_files: whatever tokenizer files a checkpoint has, the demo's tokenizer reads what comes out."""
+"""gpt2_recipe.tokenizer.files: whatever tokenizer files a checkpoint has, the demo's tokenizer reads what comes out."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from tokenizers.models import BPE, WordLevel
 from toy import Toy
 
 from gpt2_recipe import Problem
-from gpt2_recipe.added_tokens import AddedToken
-from gpt2_recipe.tokenizer_files import TokenizerFiles, tokenizer_files
+from gpt2_recipe.tokenizer.added_tokens import AddedToken
+from gpt2_recipe.tokenizer.files import TokenizerFiles, tokenizer_files
 from gpt2_text_prediction import Problem as DemoProblem
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 
 TOY = Toy()
 TEXT = "the rest of it, 日本 <|endoftext|>"

@@ -1,4 +1,4 @@
-"""gpt2_recipe.torch_file: a pytorch_model.bin gives the model its tensors give, or one line; never runs code."""
+"""gpt2_recipe.readers.torch_file: a pytorch_model.bin gives the model its tensors give, or one line; never runs code."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from toy import Toy, assert_close, compiled
 
 from gpt2_recipe import Problem, convert
-from gpt2_recipe.torch_file import read_torch
+from gpt2_recipe.readers.torch_file import read_torch
 
 TOY = Toy(prefix="transformer.", masks=True)
 

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.beam: every continuation counted out by the oracle; tests/parity compares with transformers."""
+"""gpt2_text_prediction.generation.beam_search: every continuation counted out by the oracle; tests/parity compares with transformers."""
 
 import itertools
 import math
@@ -8,9 +8,9 @@ import pytest
 from toy import EXACT, Toy, save, without_attention_ops
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.beam import Beams, _largest, beam_search
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.rows import Cache, Row
+from gpt2_text_prediction.generation.beam_search import Beams, _largest, beam_search
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
 
 TOY = Toy(n_positions=12, vocab_size=260)
 PROMPT = [3, 200, 17]

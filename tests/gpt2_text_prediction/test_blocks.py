@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.blocks: against a memory that remembers what was written where, whoever comes and goes."""
+"""gpt2_text_prediction.engine.backends.block_pool: against a memory that remembers what was written where, whoever comes and goes."""
 
 import gc
 from copy import copy
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2_text_prediction.blocks import Blocks, Claim, Lease, NotEnoughBlocks
+from gpt2_text_prediction.engine.backends.block_pool import Blocks, Claim, Lease, NotEnoughBlocks
 
 SIZE = 4
 

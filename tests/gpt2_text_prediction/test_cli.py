@@ -15,7 +15,7 @@ from conftest import COMMANDS
 from toy import HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.arguments import build_argparser
+from gpt2_text_prediction.cli.arguments import build_argparser
 
 DEMO = "gpt2_text_prediction_demo"
 PROMPT = "The poem was written by"
@@ -287,7 +287,7 @@ def test_ctrl_c_while_it_starts_is_quiet(mini_ir, delay):
 def test_help_names_every_flag_and_needs_no_openvino(run):
     program = (
         "import sys; sys.modules['openvino'] = sys.modules['numpy'] = sys.modules['tokenizers'] = None\n"
-        "from gpt2_text_prediction.cli import main; main(['-h'])"
+        "from gpt2_text_prediction.cli.main import main; main(['-h'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0
@@ -354,7 +354,7 @@ def test_a_model_that_can_have_no_cache_says_so_once_and_names_no_precision_of_o
 
 WITHOUT_PAGED_ATTENTION = """
 from gpt2_text_prediction import paged_attention
-from gpt2_text_prediction.cli import main
+from gpt2_text_prediction.cli.main import main
 
 paged_attention.paged_attention_transformation = None
 raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.engine: whatever the order of rows, every logit is the oracle's, on every back end."""
+"""gpt2_text_prediction.engine.engine: whatever the order of rows, every logit is the oracle's, on every back end."""
 
 import numpy as np
 import openvino as ov
@@ -9,9 +9,9 @@ from openvino import opset13 as ops
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine import SETTLED, Engine, load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_text_prediction.stateful import Stateful
+from gpt2_text_prediction.engine.engine import SETTLED, Engine, load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.backends.stateful import Stateful
 
 TOY = Toy(n_layer=2, n_head=3, n_embd=6, n_positions=8, vocab_size=11)
 

@@ -1,13 +1,13 @@
-"""gpt2_text_prediction.explain, and the probabilities in it: by hand, by the oracle, and as often as they are drawn."""
+"""gpt2_text_prediction.cli.explain, and the probabilities in it: by hand, by the oracle, and as often as they are drawn."""
 
 import numpy as np
 import pytest
 from toy import EXACT, Toy
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.explain import explain
-from gpt2_text_prediction.processors import History
-from gpt2_text_prediction.sampling import choose, probabilities
+from gpt2_text_prediction.cli.explain import explain
+from gpt2_text_prediction.generation.logits_processors import History
+from gpt2_text_prediction.generation.sampling import choose, probabilities
 
 TOY = Toy(n_positions=16)
 HAND = np.log(np.float32([0.5, 0.25, 0.15, 0.1]))

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.generation: texts on a real engine, in any company, are the oracle's, as they are alone."""
+"""gpt2_text_prediction.generation.request: texts on a real engine, in any company, are the oracle's, as they are alone."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
-from gpt2_text_prediction.engine import Engine, load_engine
-from gpt2_text_prediction.generation import MOST_LOGITS, Generation, Plan, Prompt, Reading, Recent, logprob
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_text_prediction.sampling import Sampling, choose
-from gpt2_text_prediction.scheduler import Cancelled, Scheduler
+from gpt2_text_prediction.engine.engine import Engine, load_engine
+from gpt2_text_prediction.generation.request import MOST_LOGITS, Generation, Plan, Prompt, Reading, Recent, logprob
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.generation.sampling import Sampling, choose
+from gpt2_text_prediction.engine.scheduler import Cancelled, Scheduler
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 GREEDY = Sampling(temperature=0)

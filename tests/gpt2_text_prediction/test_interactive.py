@@ -12,7 +12,7 @@ import pytest
 from conftest import COMMANDS
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.settings import NAMES
+from gpt2_text_prediction.cli.settings import NAMES
 
 DEMO = "gpt2_text_prediction_demo"
 ASK = "Type input prompt (empty string to exit): "

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.interrupt: Ctrl-C in each stretch of a process."""
+"""gpt2_text_prediction.cli.interrupt: Ctrl-C in each stretch of a process."""
 
 import os
 import subprocess
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import gpt2_text_prediction
-from gpt2_text_prediction.interrupt import INTERRUPTED, ends_at_once, raises
+from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
 
 PROGRAM = """
 import os, signal
-from gpt2_text_prediction.interrupt import end_at_once, ends_at_once, raises
+from gpt2_text_prediction.cli.interrupt import end_at_once, ends_at_once, raises
 def interrupt(): os.kill(os.getpid(), signal.SIGINT)
 def raised():
     try:
@@ -75,7 +75,7 @@ def test_another_thread_has_no_handlers_to_set():
 
 def test_the_command_has_it_in_hand_before_anything_slow_is_imported():
     program = (
-        "import sys, gpt2_text_prediction.commands\n"
+        "import sys, gpt2_text_prediction.cli.commands\n"
         "print({'typing', 'threading', 'argparse', 'pathlib', 'numpy'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(gpt2_text_prediction.__file__).parent.parent)}

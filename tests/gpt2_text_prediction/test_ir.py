@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.ir: files that are whole, a model of the right kind, and its facts."""
+"""gpt2_text_prediction.engine.ir: files that are whole, a model of the right kind, and its facts."""
 
 import numpy as np
 import openvino as ov
@@ -7,7 +7,7 @@ from openvino import opset13 as ops
 from toy import Toy, save
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.ir import last_line, read_ir
+from gpt2_text_prediction.engine.ir import last_line, read_ir
 
 TOY = Toy(n_layer=1, vocab_size=11, n_positions=8)
 

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.kv_cache: the stateful model has its exact interface, is fused, and computes the same."""
+"""gpt2_text_prediction.engine.backends.kv_cache: the stateful model has its exact interface, is fused, and computes the same."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ import pytest
 from openvino import opset13 as ops
 from toy import EXACT, Toy, assert_close, compiled, save, without_attention_ops
 
-from gpt2_text_prediction.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
 
 TOYS = {
     "plain": Toy(),

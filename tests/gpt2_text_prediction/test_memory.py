@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_text_prediction import memory as tested
-from gpt2_text_prediction.memory import HugePages, give_back, without
+from gpt2_text_prediction.engine import huge_pages as tested
+from gpt2_text_prediction.engine.huge_pages import HugePages, give_back, without
 
 SIZE = 16 << 20
 

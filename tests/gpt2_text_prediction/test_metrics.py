@@ -1,8 +1,8 @@
-"""gpt2_text_prediction.metrics: numbers that can be checked by hand."""
+"""gpt2_text_prediction.cli.metrics: numbers that can be checked by hand."""
 
 import pytest
 
-from gpt2_text_prediction.metrics import Metrics
+from gpt2_text_prediction.cli.metrics import Metrics
 
 
 def test_nothing_generated_nothing_reported():

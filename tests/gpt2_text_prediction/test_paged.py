@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.paged: texts of many blocks, budgets, what is shared and what is given back.
+"""gpt2_text_prediction.engine.backends.paged: texts of many blocks, budgets, what is shared and what is given back.
 
 That its logits are the oracle's for rows in any order, test_engine.py says of every back end.
 """
@@ -10,10 +10,11 @@ import openvino as ov
 import pytest
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
-from gpt2_text_prediction import Problem, paged_attention
-from gpt2_text_prediction.engine import Engine, load_engine
-from gpt2_text_prediction.paged import NoRoom
-from gpt2_text_prediction.rows import Cache, Row
+from gpt2_text_prediction import Problem
+from gpt2_text_prediction.engine.backends import paged_attention
+from gpt2_text_prediction.engine.engine import Engine, load_engine
+from gpt2_text_prediction.engine.backends.paged import NoRoom
+from gpt2_text_prediction.engine.sequence import Cache, Row
 
 pytestmark = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
 

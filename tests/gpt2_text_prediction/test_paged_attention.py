@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.paged_attention: this openvino still has it as we know it, and what we do where it has not.
+"""gpt2_text_prediction.engine.backends.paged_attention: this openvino still has it as we know it, and what we do where it has not.
 
 Where one of the first two fails after an upgrade, openvino has changed an interface that it never published: the
 engine falls back to the stateful back end, and paged_attention.py has to learn the new one.
@@ -8,10 +8,10 @@ import openvino as ov
 import pytest
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy
 
-from gpt2_text_prediction import paged_attention
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.kv_cache import with_kv_cache, with_wanted_positions
-from gpt2_text_prediction.paged_attention import INPUTS, NoPagedAttention, cache_inputs, with_paged_attention
+from gpt2_text_prediction.engine.backends import paged_attention
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.backends.kv_cache import with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.engine.backends.paged_attention import INPUTS, NoPagedAttention, cache_inputs, with_paged_attention
 
 
 def paged_model(folder, toy: Toy) -> ov.Model:

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.processors: four or five logits by hand; tests/parity compares with transformers."""
+"""gpt2_text_prediction.generation.logits_processors: four or five logits by hand; tests/parity compares with transformers."""
 
 import math
 from dataclasses import asdict, replace
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem, Sampling
-from gpt2_text_prediction.processors import History, Processing, likeliest, process, require_lengths
-from gpt2_text_prediction.sampling import choose
+from gpt2_text_prediction.generation.logits_processors import History, Processing, likeliest, process, require_lengths
+from gpt2_text_prediction.generation.sampling import choose
 
 INF = math.inf
 LOGITS = np.float32([1, -2, 3, 0, 4])

@@ -1,8 +1,8 @@
-"""gpt2_text_prediction.progress: what a terminal shows, by the rules of carriage return and line feed."""
+"""gpt2_text_prediction.cli.progress: what a terminal shows, by the rules of carriage return and line feed."""
 
 import pytest
 
-from gpt2_text_prediction.progress import Progress
+from gpt2_text_prediction.cli.progress import Progress
 
 
 class Screen:

@@ -1,9 +1,9 @@
-"""gpt2_text_prediction.prompt_lookup: drafts by hand, and against a search of the whole text."""
+"""gpt2_text_prediction.generation.prompt_lookup: drafts by hand, and against a search of the whole text."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_text_prediction.prompt_lookup import LONGEST, LONGEST_PAUSE, RUNS, SHORTEST, PromptLookup
+from gpt2_text_prediction.generation.prompt_lookup import LONGEST, LONGEST_PAUSE, RUNS, SHORTEST, PromptLookup
 
 
 def test_a_draft_is_what_stood_behind_the_same_tokens():

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.prompts: lines and JSON objects, each with its number, each error with its line."""
+"""gpt2_text_prediction.cli.prompts: lines and JSON objects, each with its number, each error with its line."""
 
 import io
 from contextlib import suppress
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.prompts import Asked, from_file, from_flags, from_lines, from_pipe, read_prompt
+from gpt2_text_prediction.cli.prompts import Asked, from_file, from_flags, from_lines, from_pipe, read_prompt
 
 
 def test_lines_are_numbered_among_those_that_are_not_blank_and_named_by_their_own():

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.records: what is in the file is whole, of this run, and there once, whenever it was cut."""
+"""gpt2_text_prediction.cli.output_file: what is in the file is whole, of this run, and there once, whenever it was cut."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.records import Records
+from gpt2_text_prediction.cli.output_file import Records
 
 
 def record(n: int, sample: int = 1) -> dict:

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.sampling: four-number distributions by hand, and a sorting reference for all others."""
+"""gpt2_text_prediction.generation.sampling: four-number distributions by hand, and a sorting reference for all others."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem, Sampling
-from gpt2_text_prediction.sampling import choose
+from gpt2_text_prediction.generation.sampling import choose
 
 HAND = np.log(np.float32([0.1, 0.4, 0.3, 0.2]))
 """Four tokens; from the likeliest: 1 (0.4), 2 (0.3), 3 (0.2), 0 (0.1)."""

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.scheduler: who enters, who waits, who leaves, with tasks that note what they are given.
+"""gpt2_text_prediction.engine.scheduler: who enters, who waits, who leaves, with tasks that note what they are given.
 
 That whole texts come out right in any schedule, test_generation.py says.
 """
@@ -11,9 +11,9 @@ import pytest
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_text_prediction.scheduler import CHUNK, CHUNK_BESIDE, CLOSED, DRAFTED, Busy, Cancelled, Scheduler
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.scheduler import CHUNK, CHUNK_BESIDE, CLOSED, DRAFTED, Busy, Cancelled, Scheduler
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 

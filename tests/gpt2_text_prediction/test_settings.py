@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.settings: every setting by name; any of them make a text or a line that says why not."""
+"""gpt2_text_prediction.cli.settings: every setting by name; any of them make a text or a line that says why not."""
 
 import math
 from contextlib import suppress
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from toy import EXACT, Toy
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
-from gpt2_text_prediction.arguments import build_argparser
-from gpt2_text_prediction.settings import NAMES, make_settings, parse_setting
+from gpt2_text_prediction.cli.arguments import build_argparser
+from gpt2_text_prediction.cli.settings import NAMES, make_settings, parse_setting
 
 TOY = Toy(n_positions=16)
 

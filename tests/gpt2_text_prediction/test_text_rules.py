@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.text_rules: a text that may stop anywhere, against a search in the whole of it."""
+"""gpt2_text_prediction.text.stopping: a text that may stop anywhere, against a search in the whole of it."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from toy import Toy
 
 from gpt2_text_prediction import Problem, TextRules
-from gpt2_text_prediction.text_rules import StoppableText
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text.stopping import StoppableText
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.tokenizer: the real GPT-2 vocabulary, round trips, and a stream that never cuts a character."""
+"""gpt2_text_prediction.text.tokenizer: the real GPT-2 vocabulary, round trips, and a stream that never cuts a character."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toy import BYTE_SYMBOLS, Toy
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer, TextStream
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, TextStream
 
 DATA = Path(__file__).parents[1] / "data/gpt2-tokenizer"
 

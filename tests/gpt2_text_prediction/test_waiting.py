@@ -1,12 +1,12 @@
-"""gpt2_text_prediction.waiting: what is put in by another thread arrives in a loop, also in one that has gone."""
+"""gpt2_text_prediction.engine.waiting: what is put in by another thread arrives in a loop, also in one that has gone."""
 
 import asyncio
 import threading
 
 import pytest
 
-from gpt2_text_prediction.generation import Reading, Recent
-from gpt2_text_prediction.waiting import loop_queue, raise_error
+from gpt2_text_prediction.generation.request import Reading, Recent
+from gpt2_text_prediction.engine.waiting import loop_queue, raise_error
 
 
 def in_a_thread(work) -> None:

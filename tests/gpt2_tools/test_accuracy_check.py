@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from toy import Toy
 
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.accuracy_check import DEFINITIONS, Check, Metric, Source, read_config
-from gpt2_tools.evaluate_accuracy_check import find_model
-from gpt2_tools.problem import Problem
-from omz_model_tools.problem import Problem as FileProblem
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.evaluate.accuracy_check_yml import DEFINITIONS, Check, Metric, Source, read_config
+from gpt2_tools.evaluate.commands.accuracy_check import find_model
+from gpt2_tools.common.problem import Problem
+from omz_model_tools.common.problem import Problem as FileProblem
 
 PUBLIC = Path(str(files("omz_models"))) / "public"
 TOY = Toy()

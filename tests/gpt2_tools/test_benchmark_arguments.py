@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt2_tools.benchmark_arguments import parse
+from gpt2_tools.benchmark.arguments import parse
 
 
 def test_a_single_length_leaves_the_form_as_it_was():

@@ -14,10 +14,10 @@ import pytest
 from bigram import bigram
 from toy import Toy, without_attention_ops
 
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.compare import Contender, compare, figures, load_logits, window_differences
-from gpt2_tools.problem import Problem
-from gpt2_tools.windows import omz_windows
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.evaluate.compare import Contender, compare, figures, load_logits, window_differences
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate.windows import omz_windows
 
 HELDOUT = Path(__file__).parent.parent / "data/gpt-2-mini/heldout.txt"
 TOY, OTHER = Toy(), Toy(seed=1)

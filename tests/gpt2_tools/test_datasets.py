@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from gpt2_tools.datasets import WIKITEXT_2, Dataset, read_dataset
-from gpt2_tools.problem import Problem
+from gpt2_tools.evaluate.datasets import WIKITEXT_2, Dataset, read_dataset
+from gpt2_tools.common.problem import Problem
 
 TOY = Dataset("toy", PurePosixPath("sub/x.txt"), hashlib.sha256(b"some text").hexdigest())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_tools.divergence import SLICE_VALUES, differences, joined
+from gpt2_tools.evaluate.divergence import SLICE_VALUES, differences, joined
 
 
 def by_definition(x, y):  # [N, V], [N, V] -> [N]

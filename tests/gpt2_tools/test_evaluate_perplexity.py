@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from toy import Toy
 
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 
 HELDOUT = Path(__file__).parent.parent / "data/gpt-2-mini/heldout.txt"
 FIRST_KEYS = ["perplexity", "perplexity_stderr", "word_perplexity", "bits_per_byte", "tokens", "windows"]

@@ -1,4 +1,4 @@
-"""gpt2_tools.export and recipe_ir: what is taken, what is refused, and that nothing good is replaced by less."""
+"""gpt2_tools.export.cli and recipe_ir: what is taken, what is refused, and that nothing good is replaced by less."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from openvino import opset13 as ops
 from toy import Toy, save
 
 from gpt2_recipe import read_config
-from gpt2_recipe.added_tokens import AddedToken, as_fact
-from gpt2_text_prediction.kv_cache import with_kv_cache
-from gpt2_tools.export import main
-from gpt2_tools.recipe_ir import read_recipe_ir, weights
-from omz_model_tools.lock import exclusive
+from gpt2_recipe.tokenizer.added_tokens import AddedToken, as_fact
+from gpt2_text_prediction.engine.backends.kv_cache import with_kv_cache
+from gpt2_tools.export.cli import main
+from gpt2_tools.export.recipe_ir import read_recipe_ir, weights
+from omz_model_tools.common.lock import exclusive
 
 COMMANDS = Path(sysconfig.get_path("scripts"))
 
@@ -251,10 +251,10 @@ def test_without_openvino_tokenizers_there_is_one_line(tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize(("form", "package"), [("genai", "openvino_tokenizers"), ("onnx", "onnx")])
 def test_packages_are_imported_before_there_is_anything_to_clean_up(tmp_path, form, package):
-    """Ctrl-C while a package is imported ends the process at once (omz_model_tools.interrupt)."""
+    """Ctrl-C while a package is imported ends the process at once (omz_model_tools.common.interrupt)."""
     (tmp_path / "fake" / package).mkdir(parents=True)
     (tmp_path / "fake" / package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    program = "import sys\nfrom gpt2_tools.export import main\nsys.exit(main(sys.argv[1:]))"
+    program = "import sys\nfrom gpt2_tools.export.cli import main\nsys.exit(main(sys.argv[1:]))"
     arguments = ["-m", str(Toy().ir(tmp_path / "toy")), "-o", str(tmp_path / "out"), "--format", form]
     found = os.pathsep.join([str(tmp_path / "fake"), *(path for path in sys.path if path)])
     command = [sys.executable, "-c", program, *arguments]

@@ -1,4 +1,4 @@
-"""gpt2_tools.export_genai: openvino-genai loads the folder, on both back ends, and says what our engine says.
+"""gpt2_tools.export.genai: openvino-genai loads the folder, on both back ends, and says what our engine says.
 
 openvino-genai and openvino-tokenizers change the openvino of the process they are imported in: they run in their own.
 """
@@ -17,9 +17,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from toy import EXACT, Toy
 
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 
 pytestmark = pytest.mark.skipif(
     find_spec("openvino_genai") is None, reason="needs openvino-genai: pip install 'omz-gpt2[genai]'"

@@ -1,4 +1,4 @@
-"""gpt2_tools.export_onnx and onnx_graph: the file has the zoo's interface, and onnxruntime agrees with numpy."""
+"""gpt2_tools.export.onnx and onnx_graph: the file has the zoo's interface, and onnxruntime agrees with numpy."""
 
 import json
 import sys
@@ -10,9 +10,9 @@ import openvino as ov
 import pytest
 from toy import Toy
 
-from gpt2_tools.export import main
-from gpt2_tools.export_onnx import load_onnx, write_folder
-from gpt2_tools.recipe_ir import read_recipe_ir
+from gpt2_tools.export.cli import main
+from gpt2_tools.export.onnx import load_onnx, write_folder
+from gpt2_tools.export.recipe_ir import read_recipe_ir
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, which judges the file")

@@ -3,10 +3,10 @@
 import pytest
 
 from gpt2_text_prediction.generator import configuration
-from gpt2_tools.engine_benchmark import EngineBenchmark
-from gpt2_tools.growth_curves import Curve, batch_curve, check_room, length_curve, thread_counts, thread_curve
-from gpt2_tools.measure import Figure, Repeats
-from gpt2_tools.problem import Problem
+from gpt2_tools.benchmark.engine.engine import EngineBenchmark
+from gpt2_tools.benchmark.engine.growth import Curve, batch_curve, check_room, length_curve, thread_counts, thread_curve
+from gpt2_tools.benchmark.figures import Figure, Repeats
+from gpt2_tools.common.problem import Problem
 
 ONCE = Repeats(0, 1)
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gpt2_tools.growth_curves import Curve
-from gpt2_tools.growth_plot import check_plot, draw
-from gpt2_tools.measure import Figure
-from gpt2_tools.problem import Problem
-from omz_model_tools.problem import Problem as DiskProblem
+from gpt2_tools.benchmark.engine.growth import Curve
+from gpt2_tools.benchmark.plot import check_plot, draw
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.common.problem import Problem
+from omz_model_tools.common.problem import Problem as DiskProblem
 
 pytest.importorskip("matplotlib")
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import Toy
 
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.lambada import Answer, Passage, answers, harness_passage, measure, openai_passage, read_passages
-from gpt2_tools.problem import Problem
-from gpt2_tools.scorer import load_scorer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.evaluate.lambada import Answer, Passage, answers, harness_passage, measure, openai_passage, read_passages
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate.scorer import load_scorer
 
 TOY = Toy(n_positions=48)
 PASSAGES = ["a rat ate the hay", "so did the other one.", "the “end” of it"]

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from gpt2_text_prediction.generator import configuration
-from gpt2_tools.engine_benchmark import EngineBenchmark
-from gpt2_tools.layer_profile import COUNTED, Counted, counted_calls, profile_figures, split
-from gpt2_tools.measure import Repeats
-from gpt2_tools.problem import Problem
+from gpt2_tools.benchmark.engine.engine import EngineBenchmark
+from gpt2_tools.benchmark.engine.layer_profile import COUNTED, Counted, counted_calls, profile_figures, split
+from gpt2_tools.benchmark.figures import Repeats
+from gpt2_tools.common.problem import Problem
 
 
 def averages(*calls: dict[str, float]) -> list[Counted]:

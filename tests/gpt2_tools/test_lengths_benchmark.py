@@ -3,11 +3,11 @@
 import pytest
 
 from gpt2_text_prediction.generator import TextGenerator, configuration
-from gpt2_tools.engine_benchmark import EngineBenchmark, Generated
-from gpt2_tools.engine_peer import generate
-from gpt2_tools.lengths_benchmark import Lengths, Turn, measure_lengths, written
-from gpt2_tools.measure import Repeats, checksum
-from gpt2_tools.problem import Problem
+from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
+from gpt2_tools.benchmark.peers.ours import generate
+from gpt2_tools.benchmark.engine.workload import Lengths, Turn, measure_lengths, written
+from gpt2_tools.benchmark.figures import Repeats, checksum
+from gpt2_tools.common.problem import Problem
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 import json
 
-from gpt2_tools.lengths_benchmark import LengthRow, Lengths
-from gpt2_tools.lengths_report import LINES
-from gpt2_tools.measure import Figure
+from gpt2_tools.benchmark.engine.workload import LengthRow, Lengths
+from gpt2_tools.benchmark.lengths_report import LINES
+from gpt2_tools.benchmark.figures import Figure
 
 SAID = {
     "model": "public/gpt-2/FP16/gpt-2.xml",

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from toy import Toy
 
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.lm_eval_model import Model
-from gpt2_tools.problem import Problem
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.evaluate.lm_eval_model import Model
+from gpt2_tools.common.problem import Problem
 
 HELDOUT = Path(__file__).parent.parent / "data/gpt-2-mini/heldout.txt"
 TOY = Toy(n_positions=16)
@@ -137,7 +137,7 @@ def test_without_the_harness_one_line_names_the_install(run):
 
 def test_later_releases_find_it_by_its_entry_point():
     (entry,) = importlib.metadata.entry_points(group="lm_eval.models", name="gpt2_openvino")
-    assert entry.value == "gpt2_tools.lm_eval_model:GPT2OpenVINO"
+    assert entry.value == "gpt2_tools.evaluate.lm_eval_model:GPT2OpenVINO"
     if find_spec("lm_eval") is None:
         with pytest.raises(ModuleNotFoundError):
             entry.load()

@@ -1,12 +1,12 @@
-"""gpt2_tools.measure: figures by hand, real processes, this process's memory."""
+"""gpt2_tools.benchmark.figures: figures by hand, real processes, this process's memory."""
 
 import sys
 
 import numpy as np
 import pytest
 
-from gpt2_tools.measure import Figure, Repeats, checksum, own_memory, own_peak_memory, run_process
-from gpt2_tools.problem import Problem
+from gpt2_tools.benchmark.figures import Figure, Repeats, checksum, own_memory, own_peak_memory, run_process
+from gpt2_tools.common.problem import Problem
 
 
 def test_a_figure_quotes_its_median_and_shows_its_spread():

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from gpt2_tools import memory_bandwidth
-from gpt2_tools.memory_bandwidth import MemoryReader
+from gpt2_tools.benchmark.engine import memory_bandwidth
+from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 
 
 def test_the_quickest_read_counts():

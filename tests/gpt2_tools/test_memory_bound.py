@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from gpt2_tools.measure import Figure
-from gpt2_tools.memory_bound import bandwidth_meter, bound_figures, read_by
-from gpt2_tools.peer_process import PeerProcess
-from gpt2_tools.problem import Problem
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.engine.roofline import bandwidth_meter, bound_figures, read_by
+from gpt2_tools.benchmark.processes.json_process import PeerProcess
+from gpt2_tools.common.problem import Problem
 
 
 def test_what_memory_allows_by_hand(tmp_path):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 from toy import EXACT, HAS_PAGED_ATTENTION, Toy
 
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_tools.own_speed import Script, appended_figures, inference_clock, lookup_figures
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_tools.benchmark.engine.features import Script, appended_figures, inference_clock, lookup_figures
 
 BACK_END = "paged" if HAS_PAGED_ATTENTION else "stateful"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fake_peer import fake_peer
 
-from gpt2_tools.peer_environments import complete_once, default_cache, provide_environment
-from gpt2_tools.peer_process import PeerFailed
+from gpt2_tools.benchmark.peers.environments import complete_once, default_cache, provide_environment
+from gpt2_tools.benchmark.processes.json_process import PeerFailed
 
 
 @pytest.fixture(scope="module")

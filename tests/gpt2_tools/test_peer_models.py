@@ -7,8 +7,8 @@ import re
 import pytest
 from fake_peer import fake_peer
 
-from gpt2_tools.peer_models import PEERS, RUNNERS, Peer, Running, Weights, provide_runner, start_peer
-from gpt2_tools.peer_process import CannotRun, PeerFailed
+from gpt2_tools.benchmark.peers.peers import PEERS, RUNNERS, Peer, Running, Weights, provide_runner, start_peer
+from gpt2_tools.benchmark.processes.json_process import CannotRun, PeerFailed
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
@@ -20,7 +20,7 @@ def test_every_package_is_pinned_and_torch_to_the_same_version(peer):
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
 def test_every_peer_has_a_module_which_imports_nothing_heavy(peer):
-    module = importlib.import_module(f"gpt2_tools.peers.{peer.module}")
+    module = importlib.import_module(f"gpt2_tools.benchmark.peers.runners.{peer.module}")
     pins = (RUNNERS / f"{peer.name}.txt").read_text(encoding="utf-8")
     assert all(f"{package}==" in pins for package in module.PACKAGES)
     assert callable(module.load)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from gpt2_tools.peer_process import CannotRun, PeerFailed, PeerProcess, run_to_end
+from gpt2_tools.benchmark.processes.json_process import CannotRun, PeerFailed, PeerProcess, run_to_end
 
 READY = 'import json, sys\nprint(json.dumps({"versions": {}}), flush=True)\n'
 ECHO = READY + 'for line in sys.stdin:\n    print(json.dumps({"heard": json.loads(line)}), flush=True)\n'

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from toy import Toy
 
-from gpt2_tools.perplexity import Losses, measure, window_logprobs
-from gpt2_tools.scorer import Scores, load_scorer
-from gpt2_tools.windows import Window, omz_windows, strided_windows
+from gpt2_tools.evaluate.perplexity import Losses, measure, window_logprobs
+from gpt2_tools.evaluate.scorer import Scores, load_scorer
+from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 
 LN2 = math.log(2)
 

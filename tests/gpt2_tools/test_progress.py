@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from gpt2_tools.progress import counted, duration
+from gpt2_tools.common.progress import counted, duration
 
 
 class Terminal(io.StringIO):

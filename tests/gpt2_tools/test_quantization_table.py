@@ -8,7 +8,7 @@ from pathlib import Path
 import openvino as ov
 import pytest
 
-from gpt2_tools.evaluate import main
+from gpt2_tools.evaluate.cli import main
 from omz_model_tools.cli.quantizer import quantizer
 
 ROOT = Path(__file__).parent.parent.parent

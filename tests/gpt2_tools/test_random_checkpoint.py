@@ -1,4 +1,4 @@
-"""gpt2_tools.random_checkpoint: what it writes is a whole GPT-2 of the size that was asked for."""
+"""gpt2_tools.benchmark.random_checkpoint: what it writes is a whole GPT-2 of the size that was asked for."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import gpt2_recipe
-from gpt2_recipe.checkpoint import read_tensors
+from gpt2_recipe.readers.safetensors_file import read_tensors
 from gpt2_recipe.weights import expected_shapes
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.problem import Problem
-from gpt2_tools.random_checkpoint import SIZES, make_checkpoint
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.benchmark.random_checkpoint import SIZES, make_checkpoint
 
 PARAMETERS = {  # published, but for the embedded model's: its own README
     "gpt-2-mini": 6_177_536,

@@ -1,7 +1,7 @@
 """row_formats: whole tables, typed by hand."""
 
-from gpt2_tools.measure import Figure
-from gpt2_tools.row_formats import comma_separated, markdown
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.row_formats import comma_separated, markdown
 
 ROWS = [
     ({"model": "gpt-2", "test": "pp8"}, {"a": Figure("ms", (1.0, 2.0, 6.0)), "b / c": Figure("x", (0.5,))}),

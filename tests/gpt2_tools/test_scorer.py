@@ -8,9 +8,9 @@ from bigram import bigram
 from toy import EXACT, Toy
 
 from gpt2_text_prediction.problem import Problem as DemoProblem
-from gpt2_tools import scorer as module
-from gpt2_tools.problem import Problem
-from gpt2_tools.scorer import load_scorer, scoring_configuration
+from gpt2_tools.evaluate import scorer as module
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate.scorer import load_scorer, scoring_configuration
 
 TOY = Toy(n_positions=16)
 

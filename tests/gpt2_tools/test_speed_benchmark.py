@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fake_peer import fake_peer
 
-from gpt2_tools.measure import Figure, memory_of
-from gpt2_tools.peer_models import Running, Weights
-from gpt2_tools.problem import Problem
-from gpt2_tools.speed_benchmark import Plan, batch_figures, bound_figures, measure_speed
-from gpt2_tools.speed_table import Workload
+from gpt2_tools.benchmark.figures import Figure, memory_of
+from gpt2_tools.benchmark.peers.peers import Running, Weights
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.benchmark.peers.benchmark import Plan, batch_figures, bound_figures, measure_speed
+from gpt2_tools.benchmark.peers.table import Workload
 
 DECODE = Workload("decode", 1, 4, 3)
 BATCH = Workload("2 prompts at once", 2, 4, 3)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gpt2_tools.measure import Figure
-from gpt2_tools.peer_process import CannotRun, PeerFailed
-from gpt2_tools.speed_table import (
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.processes.json_process import CannotRun, PeerFailed
+from gpt2_tools.benchmark.peers.table import (
     Contestant,
     Workload,
     checked,

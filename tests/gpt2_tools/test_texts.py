@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_text_prediction.problem import Problem as DemoProblem
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools import texts
-from gpt2_tools.problem import Problem
-from gpt2_tools.texts import Text, encode, pieces, read_text
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.evaluate import texts
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate.texts import Text, encode, pieces, read_text
 
 DATA = Path(__file__).parent.parent / "data"
 

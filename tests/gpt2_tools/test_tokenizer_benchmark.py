@@ -2,9 +2,9 @@
 
 import pytest
 
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
-from gpt2_tools.measure import Figure
-from gpt2_tools.tokenizer_benchmark import TextTimes, load_tokenizer, text_figures, text_times
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.engine.tokenizer import TextTimes, load_tokenizer, text_figures, text_times
 
 
 def test_both_ways_by_hand(mini_ir):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gpt2_tools.problem import Problem
-from gpt2_tools.scorer import Scores
-from gpt2_tools.transformers_scorer import Beside, transformers_process
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate.scorer import Scores
+from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
 
 TOKENS = np.array([[1, 2, 3]])
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_tools.windows import Window, omz_windows, strided_windows
+from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 
 
 @pytest.mark.parametrize(

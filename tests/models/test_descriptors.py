@@ -13,8 +13,8 @@ import yaml
 from model_tree import descriptor, file_entry, write_model
 from toy import EXACT, Toy, assert_close
 
-from omz_model_tools.catalogue import load_models, packaged_root
-from omz_model_tools.descriptor import HttpSource, Model, ModelFile
+from omz_model_tools.descriptor.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.model import HttpSource, Model, ModelFile
 
 MODELS = {model.name: model for model in load_models([packaged_root()])}
 FOLDERS = packaged_root() / "public"

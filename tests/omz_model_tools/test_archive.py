@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from omz_model_tools import reader
-from omz_model_tools.archive import Limits, Names, limits, unpack
-from omz_model_tools.problem import Problem
+from omz_model_tools.descriptor import model_yml as reader
+from omz_model_tools.download.archive import Limits, Names, limits, unpack
+from omz_model_tools.common.problem import Problem
 
 HERE = PurePosixPath()
 MODES = {"bztar": "w:bz2", "gztar": "w:gz", "tar": "w", "xztar": "w:xz"}

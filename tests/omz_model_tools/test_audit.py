@@ -6,10 +6,10 @@ from typing import Any
 
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.audit import Audit
-from omz_model_tools.catalogue import load_models
-from omz_model_tools.postprocess import postprocess
-from omz_model_tools.report import Report
+from omz_model_tools.download.audit import Audit
+from omz_model_tools.descriptor.catalogue import load_models
+from omz_model_tools.download.postprocess import postprocess
+from omz_model_tools.common.report import Report
 
 URL = "https://a/b"
 

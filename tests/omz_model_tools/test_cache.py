@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.cache import Cache
-from omz_model_tools.descriptor import Checksum
+from omz_model_tools.download.cache import Cache
+from omz_model_tools.descriptor.model import Checksum
 
 CONTENT = b"The poem was written by" * 1000
 CHECKSUM = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())

@@ -9,9 +9,9 @@ import pytest
 from model_tree import dataset, descriptor, write_dataset, write_model
 from unprivileged import without_power, world_readable_folder
 
-from omz_model_tools import catalogue
-from omz_model_tools.descriptor import FileSource
-from omz_model_tools.problem import Problem
+from omz_model_tools.descriptor import catalogue
+from omz_model_tools.descriptor.model import FileSource
+from omz_model_tools.common.problem import Problem
 
 
 def complaint(*roots: Path) -> str:

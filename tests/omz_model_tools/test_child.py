@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.child import LastLineHeld, run
+from omz_model_tools.convert.onnx.child_process import LastLineHeld, run
 
 
 def python(program: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_the_last_line_is_held_back():
 
 PARENT = """
 import sys
-from omz_model_tools.child import run
+from omz_model_tools.convert.onnx.child_process import run
 child = [sys.executable, "-c", "import os, time; print(os.getpid()); time.sleep(60)"]
 try:
     run(child, lambda line: print(line, flush=True))

@@ -9,7 +9,7 @@ from hub import Answer, Hub
 from model_tree import descriptor, file_entry, write_model
 
 from omz_model_tools.cli.downloader import downloader
-from omz_model_tools.version import version
+from omz_model_tools.common.version import version
 
 HEADING = "################|| Downloading toy ||################\n\n"
 TRUE = b"The poem was written by"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.catalogue import MODELS, find, packaged_root
+from omz_model_tools.descriptor.catalogue import MODELS, find, packaged_root
 from omz_model_tools.cli.info_dumper import info_dumper
 
 TOLD = """\

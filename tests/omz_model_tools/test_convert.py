@@ -18,12 +18,12 @@ import toy_recipe
 from model_tree import descriptor, file_entry, write_model
 from unprivileged import without_power, world_readable_folder
 
-from omz_model_tools.catalogue import load_models
-from omz_model_tools.convert import LOCK, Converter
-from omz_model_tools.descriptor import Model
-from omz_model_tools.lock import exclusive
-from omz_model_tools.report import Report
-from omz_model_tools.routes import Direct
+from omz_model_tools.descriptor.catalogue import load_models
+from omz_model_tools.convert.converter import LOCK, Converter
+from omz_model_tools.descriptor.model import Model
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.report import Report
+from omz_model_tools.convert.route import Direct
 
 WEIGHTS = np.array([1.5, -2.0, 1 / 3], np.float32)
 VOCAB = b'{"a": 0}'

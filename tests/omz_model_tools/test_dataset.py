@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_tree import dataset, file_entry
 
-from omz_model_tools.catalogue import DATASETS, find, packaged_root
-from omz_model_tools.dataset import Dataset, read_dataset
-from omz_model_tools.descriptor import Downloadable, UnpackArchive
-from omz_model_tools.problem import Problem
-from omz_model_tools.schema import Place
+from omz_model_tools.descriptor.catalogue import DATASETS, find, packaged_root
+from omz_model_tools.descriptor.dataset import Dataset, read_dataset
+from omz_model_tools.descriptor.model import Downloadable, UnpackArchive
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.descriptor.schema import Place
 
 PACKAGED = packaged_root() / "datasets" / "wikitext-2" / "dataset.yml"
 

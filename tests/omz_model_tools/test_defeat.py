@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from omz_model_tools.defeat import Defeat, defeated
-from omz_model_tools.descriptor import FileSource, HttpSource
+from omz_model_tools.download.defeat import Defeat, defeated
+from omz_model_tools.descriptor.model import FileSource, HttpSource
 
 
 def test_the_words() -> None:

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from omz_model_tools.descriptor import Checksum, HttpSource, relative_name
+from omz_model_tools.descriptor.model import Checksum, HttpSource, relative_name
 
 
 @pytest.mark.parametrize("name", ["a", "gpt2/model.safetensors", "..a/b..", "a b", "ä/日本", ".hidden", "FP16/x:y"])

@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.catalogue import load_models
-from omz_model_tools.descriptor import ModelFile
-from omz_model_tools.download import LOCK, Downloader
-from omz_model_tools.lock import exclusive, if_free
-from omz_model_tools.problem import Problem
-from omz_model_tools.progress import Nothing
-from omz_model_tools.report import Events, Report
-from omz_model_tools.tasks import Task
+from omz_model_tools.descriptor.catalogue import load_models
+from omz_model_tools.descriptor.model import ModelFile
+from omz_model_tools.download.downloader import LOCK, Downloader
+from omz_model_tools.common.lock import exclusive, if_free
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.download.progress import Nothing
+from omz_model_tools.common.report import Events, Report
+from omz_model_tools.download.tasks import Task
 
 
 def test_a_file_that_cannot_be_had_ends_the_model(tmp_path: Path, hub: Hub) -> None:

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from model_tree import descriptor, file_entry, write_model
 from soak import FaultSchedules
 
-from omz_model_tools.cache import Cache
-from omz_model_tools.catalogue import load_models
-from omz_model_tools.descriptor import Model
-from omz_model_tools.download import Downloader
-from omz_model_tools.pace import Pace
-from omz_model_tools.progress import Nothing
-from omz_model_tools.provide import Provider
-from omz_model_tools.report import Report
-from omz_model_tools.sources import Sources
+from omz_model_tools.download.cache import Cache
+from omz_model_tools.descriptor.catalogue import load_models
+from omz_model_tools.descriptor.model import Model
+from omz_model_tools.download.downloader import Downloader
+from omz_model_tools.download.pace import Pace
+from omz_model_tools.download.progress import Nothing
+from omz_model_tools.download.fetch import Provider
+from omz_model_tools.common.report import Report
+from omz_model_tools.download.sources import Sources
 
 PAGE = b"<!DOCTYPE html><title>Log in to the network</title>" * 3
 LONG_NAME = "n" * 255

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.growth import WORTH_A_BAR, bar_on, unwatched, watch_on
+from omz_model_tools.convert.write_progress import WORTH_A_BAR, bar_on, unwatched, watch_on
 
 pty = pytest.importorskip("pty")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.catalogue import load_models, packaged_root
-from omz_model_tools.info import info_of
+from omz_model_tools.descriptor.catalogue import load_models, packaged_root
+from omz_model_tools.inspection.info import info_of
 
 OMZ = Path(__file__).parents[1] / "data" / "omz" / "gpt-2" / "model.yml"
 OMZ_KEYS = [

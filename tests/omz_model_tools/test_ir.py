@@ -10,8 +10,8 @@ import openvino
 import pytest
 import toy_recipe
 
-from omz_model_tools.ir import check_ir, save_ir
-from omz_model_tools.problem import Problem
+from omz_model_tools.convert.ir_to_fold import check_ir, save_ir
+from omz_model_tools.common.problem import Problem
 
 WEIGHTS = np.linspace(-1, 1, 4096, dtype=np.float32)
 
@@ -79,8 +79,8 @@ LIMITED = textwrap.dedent(
     import resource, sys
     from pathlib import Path
     import toy_recipe
-    from omz_model_tools.ir import save_ir
-    from omz_model_tools.problem import Problem
+    from omz_model_tools.convert.ir_to_fold import save_ir
+    from omz_model_tools.common.problem import Problem
 
     folder = Path(sys.argv[1])
     model = toy_recipe.convert(folder, {}).model

@@ -8,10 +8,10 @@ import openvino
 import pytest
 import toy_recipe
 
-from omz_model_tools.growth import unwatched
-from omz_model_tools.ir_folder import SMALL_FILES, build, check_room, ir_bytes, publish_ir
-from omz_model_tools.problem import Problem
-from omz_model_tools.publish import FolderPlace
+from omz_model_tools.convert.write_progress import unwatched
+from omz_model_tools.convert.ir import SMALL_FILES, build, check_room, ir_bytes, publish_ir
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.publish import FolderPlace
 
 
 @dataclass(frozen=True)

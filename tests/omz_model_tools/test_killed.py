@@ -130,7 +130,7 @@ AT_STEP = """
     import io, os, signal, sys, threading
     from pathlib import Path
     from omz_model_tools.cli.downloader import downloader
-    import omz_model_tools.download, omz_model_tools.provide, omz_model_tools.sources
+    import omz_model_tools.download.downloader, omz_model_tools.download.fetch, omz_model_tools.download.sources
 
     DISK = {"open", "write", "truncate", "ftruncate", "fsync", "replace", "rename", "link", "unlink", "remove"}
     DISK |= {"mkdir", "rmdir", "sendfile", "copy_file_range", "chmod", "utime"}

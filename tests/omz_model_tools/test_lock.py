@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.lock import exclusive, if_free
+from omz_model_tools.common.lock import exclusive, if_free
 
 # Adds 1 to a number in a file in two steps, with a pause between: two at once would lose counts.
 COUNTING = textwrap.dedent(
     """
     import sys, time
     from pathlib import Path
-    from omz_model_tools.lock import exclusive
+    from omz_model_tools.common.lock import exclusive
 
     number, lock = Path(sys.argv[1]), Path(sys.argv[2])
     for _ in range(20):
@@ -31,7 +31,7 @@ HOLDING = textwrap.dedent(
     """
     import sys, time
     from pathlib import Path
-    from omz_model_tools.lock import exclusive
+    from omz_model_tools.common.lock import exclusive
 
     with exclusive(Path(sys.argv[1]), lambda: None):
         print("held", flush=True)
@@ -63,7 +63,7 @@ OVERTAKEN = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from omz_model_tools.lock import exclusive
+    from omz_model_tools.common.lock import exclusive
 
     lock, unlinked = Path(sys.argv[1]), []
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.descriptor import FileSource, HttpSource
-from omz_model_tools.mirror import base_url, mirror_of, mirrored
-from omz_model_tools.problem import Problem
+from omz_model_tools.descriptor.model import FileSource, HttpSource
+from omz_model_tools.download.mirror import base_url, mirror_of, mirrored
+from omz_model_tools.common.problem import Problem
 
 HUB = HttpSource("https://huggingface.co/gpt2/resolve/main/x")
 LIKE = HttpSource("https://huggingface.co.evil.example/x")

@@ -17,9 +17,9 @@ import pytest
 from model_optimizer_python import model_optimizer_python
 from onnx_tree import convert, mo_line, names, write_mo, write_onnx, write_tree
 
-from omz_model_tools.model_optimizer import find_model_optimizer
-from omz_model_tools.problem import Problem
-from omz_model_tools.report import Report
+from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.report import Report
 
 TESTS = Path(__file__).parents[1]
 

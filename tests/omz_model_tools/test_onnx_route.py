@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from onnx_tree import convert, mo_line, names, write_mo, write_tree
 
-from omz_model_tools.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.catalogue import load_models, packaged_root
 from omz_model_tools.cli.converter import converter
-from omz_model_tools.job import Job
-from omz_model_tools.onnx_route import export_command
+from omz_model_tools.convert.job import Job
+from omz_model_tools.convert.onnx.route import export_command
 
 
 def test_a_dry_run_of_each_maker(tmp_path, capsys):
@@ -44,7 +44,7 @@ def test_a_dry_run_of_an_export(tmp_path, capsys):
         0,
         [
             "========== (DRY RUN) Converting toy to ONNX",
-            f"Conversion to ONNX command: {sys.executable} -m omz_model_tools.to_onnx {words}",
+            f"Conversion to ONNX command: {sys.executable} -m omz_model_tools.convert.onnx.export {words}",
             "",
             "========== (DRY RUN) Converting toy to IR (FP16)",
             f"Conversion by openvino.convert_model: {out}/toy.onnx -> {out}/FP16/toy.xml",

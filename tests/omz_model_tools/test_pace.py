@@ -2,7 +2,7 @@
 
 import pytest
 
-from omz_model_tools.pace import Pace, Stalled
+from omz_model_tools.download.pace import Pace, Stalled
 
 
 class Clock:

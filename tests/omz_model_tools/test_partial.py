@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omz_model_tools.descriptor import Checksum, HttpSource, ModelFile
-from omz_model_tools.lock import exclusive
-from omz_model_tools.partial import Partial, Place, clear_strangers
-from omz_model_tools.verify import HashMismatch, TooLong, TooShort
+from omz_model_tools.descriptor.model import Checksum, HttpSource, ModelFile
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.download.partial import Partial, Place, clear_strangers
+from omz_model_tools.descriptor.verify import HashMismatch, TooLong, TooShort
 
 CONTENT = b"The poem was written by"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from model_tree import descriptor, file_entry, write_model
 
-from omz_model_tools.cache import Cache
-from omz_model_tools.catalogue import load_models
-from omz_model_tools.descriptor import Checksum
-from omz_model_tools.plan import Plan
-from omz_model_tools.report import Report
+from omz_model_tools.download.cache import Cache
+from omz_model_tools.descriptor.catalogue import load_models
+from omz_model_tools.descriptor.model import Checksum
+from omz_model_tools.download.dry_run import Plan
+from omz_model_tools.common.report import Report
 
 HEADING = "################|| (DRY RUN) Downloading toy ||################\n\n"
 TRUE = b"The poem was written by"

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omz_model_tools.descriptor import Checksum, ModelFile, Postprocessing, RegexReplace, UnpackArchive
-from omz_model_tools.lock import exclusive
-from omz_model_tools.postprocess import LOCK, RECORD, STAGING, check_done, is_done, postprocess
-from omz_model_tools.problem import Problem
+from omz_model_tools.descriptor.model import Checksum, ModelFile, Postprocessing, RegexReplace, UnpackArchive
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.download.postprocess import LOCK, RECORD, STAGING, check_done, is_done, postprocess
+from omz_model_tools.common.problem import Problem
 
 TOY = PurePosixPath("public/toy")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.problem import Problem, disk_problems, one_line
 
 WHERE = Path("/there/x")
 

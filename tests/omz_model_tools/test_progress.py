@@ -2,7 +2,7 @@
 
 import io
 
-from omz_model_tools.progress import Bars, Gauge, Nothing, display_on
+from omz_model_tools.download.progress import Bars, Gauge, Nothing, display_on
 
 
 class Terminal(io.StringIO):

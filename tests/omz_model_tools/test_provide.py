@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from model_tree import file_entry
 from unprivileged import without_power, world_readable_folder
 
-from omz_model_tools.cache import Cache
-from omz_model_tools.descriptor import Checksum
-from omz_model_tools.lock import if_free
-from omz_model_tools.retry import PROGRESS
-from omz_model_tools.sources import Unavailable
+from omz_model_tools.download.cache import Cache
+from omz_model_tools.descriptor.model import Checksum
+from omz_model_tools.common.lock import if_free
+from omz_model_tools.download.retry import PROGRESS
+from omz_model_tools.download.sources import Unavailable
 
 LOCK = f".{DIGEST[:32]}.lock"
 

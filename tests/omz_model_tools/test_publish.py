@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.problem import Problem
-from omz_model_tools.publish import FolderPlace, publish_file
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.publish import FolderPlace, publish_file
 
 OLD = {"m.xml": "old xml", "m.bin": "old bin", "vocab.json": "old vocab"}
 NEW = {"m.xml": "new xml", "m.bin": "new bin", "vocab.json": "new vocab", "merges.txt": "new merges"}
@@ -21,7 +21,7 @@ DYING = textwrap.dedent(
     """
     import os, shutil, signal, sys
     from pathlib import Path
-    from omz_model_tools.publish import FolderPlace
+    from omz_model_tools.common.publish import FolderPlace
 
     action, target, last, within = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "within"
     steps = 0

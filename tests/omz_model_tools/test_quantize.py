@@ -16,17 +16,17 @@ from model_tree import descriptor, write_model
 from toy import EXACT, Toy
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.engine import Engine, load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.engine.engine import Engine, load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools import calibration
-from omz_model_tools.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.catalogue import load_models, packaged_root
 from omz_model_tools.cli.quantizer import quantizer
-from omz_model_tools.descriptor import Model
-from omz_model_tools.ir_folder import SMALL_FILES, ir_bytes
-from omz_model_tools.problem import Problem
-from omz_model_tools.quantize import INT8, FourBits, Quantizer, load_calibration, load_compress
-from omz_model_tools.report import Report
+from omz_model_tools.descriptor.model import Model
+from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.quantize.quantizer import INT8, FourBits, Quantizer, load_calibration, load_compress
+from omz_model_tools.common.report import Report
 
 needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")
 WIDE = Toy(n_embd=32, n_positions=64, seed=1)

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from model_tree import descriptor, file_entry
 
-from omz_model_tools.catalogue import packaged_root
-from omz_model_tools.descriptor import (
+from omz_model_tools.descriptor.catalogue import packaged_root
+from omz_model_tools.descriptor.model import (
     Checksum,
     FileSource,
     HttpSource,
@@ -21,9 +21,9 @@ from omz_model_tools.descriptor import (
     RegexReplace,
     UnpackArchive,
 )
-from omz_model_tools.problem import Problem
-from omz_model_tools.reader import read_model
-from omz_model_tools.schema import Place
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.descriptor.model_yml import read_model
+from omz_model_tools.descriptor.schema import Place
 
 OMZ = Path(__file__).parents[1] / "data" / "omz" / "gpt-2" / "model.yml"
 PACKAGED = packaged_root() / "public" / "gpt-2" / "model.yml"

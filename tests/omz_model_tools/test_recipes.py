@@ -2,8 +2,8 @@
 
 import pytest
 
-from omz_model_tools.problem import Problem
-from omz_model_tools.recipes import load_recipe
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.convert.recipes import load_recipe
 
 
 def test_the_installed_recipe() -> None:

@@ -2,7 +2,7 @@
 
 import io
 
-from omz_model_tools.report import Events, Quiet, Report
+from omz_model_tools.common.report import Events, Quiet, Report
 
 ERRORS = (
     "########## Error: Hash mismatch\n##########      Expected: 1\n##########      Actual:   2\n"

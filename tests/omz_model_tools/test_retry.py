@@ -2,9 +2,9 @@
 
 import pytest
 
-from omz_model_tools.retry import PROGRESS, Patience, backoff
-from omz_model_tools.sources import Unavailable
-from omz_model_tools.verify import HashMismatch, TooLong, TooShort, Untrue, WrongLength
+from omz_model_tools.download.retry import PROGRESS, Patience, backoff
+from omz_model_tools.download.sources import Unavailable
+from omz_model_tools.descriptor.verify import HashMismatch, TooLong, TooShort, Untrue, WrongLength
 
 PASSING, FINAL = Unavailable("503", passing=True), Unavailable("404", passing=False)
 MISMATCH = HashMismatch("00", "11")

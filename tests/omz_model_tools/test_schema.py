@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omz_model_tools import schema
-from omz_model_tools.problem import Problem
-from omz_model_tools.strict_yaml import Mapping
+from omz_model_tools.descriptor import schema
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.descriptor.strict_yaml import Mapping
 
 HERE = schema.Place(("m.yml",))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omz_model_tools.shapes import parse_shapes
+from omz_model_tools.convert.onnx.shapes import parse_shapes
 
 
 @pytest.mark.parametrize(

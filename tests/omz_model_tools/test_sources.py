@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from hub import Answer, Hub, busy
 
-from omz_model_tools.descriptor import FileSource, HttpSource, Source
-from omz_model_tools.pace import Pace
-from omz_model_tools.sources import Sources, Unavailable
-from omz_model_tools.verify import WrongLength
+from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
+from omz_model_tools.download.pace import Pace
+from omz_model_tools.download.sources import Sources, Unavailable
+from omz_model_tools.descriptor.verify import WrongLength
 
 CONTENT = bytes(range(256)) * 5000
 

@@ -7,8 +7,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as op
 
-from omz_model_tools.problem import Problem
-from omz_model_tools.stats import Stats, stats_of
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.inspection.stats import Stats, stats_of
 
 
 def save(folder: Path, outputs: list[ov.Node], inputs: list[ov.Node]) -> Path:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from omz_model_tools.stop import Stop, Stopped
+from omz_model_tools.download.stop import Stop, Stopped
 
 
 def test_until_it_is_wanted_nothing_happens() -> None:

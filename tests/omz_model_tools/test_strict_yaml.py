@@ -2,8 +2,8 @@
 
 import pytest
 
-from omz_model_tools import strict_yaml
-from omz_model_tools.problem import Problem
+from omz_model_tools.descriptor import strict_yaml
+from omz_model_tools.common.problem import Problem
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]" for i in range(20)

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from omz_model_tools.progress import Gauge
-from omz_model_tools.report import Report
-from omz_model_tools.stop import Stopped
-from omz_model_tools.tasks import Talk, Task, under_way
+from omz_model_tools.download.progress import Gauge
+from omz_model_tools.common.report import Report
+from omz_model_tools.download.stop import Stopped
+from omz_model_tools.download.tasks import Talk, Task, under_way
 
 
 def task(action, name: str = "x") -> Task:

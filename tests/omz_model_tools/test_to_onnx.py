@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omz_model_tools import to_onnx
+from omz_model_tools.convert.onnx import export as to_onnx
 
 MODULE = """
     import torch
@@ -59,7 +59,7 @@ def export(folder: Path, *changed: str, limit: int = 0) -> tuple[int, list[str],
         "--conversion-param": 'dynamic_axes={"x": {0: "rows"}}',
     }
     arguments |= dict(argument.split("=", 1) for argument in changed)
-    script = "import sys; from omz_model_tools.to_onnx import main; sys.exit(main())"
+    script = "import sys; from omz_model_tools.convert.onnx.export import main; sys.exit(main())"
     if limit:
         script = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); {script}"
     argv = [f"{name}={value}" for name, value in arguments.items() if value]

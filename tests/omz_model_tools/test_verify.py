@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omz_model_tools import verify
-from omz_model_tools.descriptor import Checksum, HttpSource, ModelFile
-from omz_model_tools.problem import Problem
+from omz_model_tools.descriptor import verify
+from omz_model_tools.descriptor.model import Checksum, HttpSource, ModelFile
+from omz_model_tools.common.problem import Problem
 
 CONTENT = b"The poem was written by"
 

@@ -10,7 +10,7 @@ import pytest
 from toy import EXACT, Toy
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.beam import Beams, beam_search
+from gpt2_text_prediction.generation.beam_search import Beams, beam_search
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 
 import gpt2_recipe
-from gpt2_text_prediction.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

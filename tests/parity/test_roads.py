@@ -17,9 +17,9 @@ from model_optimizer_python import model_optimizer_python
 from toy import EXACT, Toy
 
 import gpt2_recipe
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from omz_model_tools import to_onnx
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from omz_model_tools.convert.onnx import export as to_onnx
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

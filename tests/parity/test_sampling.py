@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gpt2_text_prediction import Problem, Sampling
-from gpt2_text_prediction.processors import History, process
-from gpt2_text_prediction.sampling import choose, probabilities
+from gpt2_text_prediction.generation.logits_processors import History, process
+from gpt2_text_prediction.generation.sampling import choose, probabilities
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -12,9 +12,9 @@ import openvino as ov
 import pytest
 
 import gpt2_recipe
-from gpt2_text_prediction.engine import load_engine
-from gpt2_text_prediction.rows import Cache, Row
-from gpt2_tools.random_checkpoint import make_checkpoint
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -3,7 +3,7 @@
 
 import sys
 
-from gpt2_text_prediction.commands import demo
+from gpt2_text_prediction.cli.commands import demo
 
 if __name__ == "__main__":
     sys.exit(demo())

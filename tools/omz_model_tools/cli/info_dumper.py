@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.cli.selection import Unreadable, add_folder, add_selection, selected
-from omz_model_tools.descriptor import PRECISIONS, Model
-from omz_model_tools.guard import guarded
-from omz_model_tools.info import info_of, info_of_stats
-from omz_model_tools.problem import Problem
-from omz_model_tools.report import Report
-from omz_model_tools.shapes import parse_shapes
-from omz_model_tools.stats import Shape, stats_of
+from omz_model_tools.descriptor.model import PRECISIONS, Model
+from omz_model_tools.common.guard import guarded
+from omz_model_tools.inspection.info import info_of, info_of_stats
+from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.report import Report
+from omz_model_tools.convert.onnx.shapes import parse_shapes
+from omz_model_tools.inspection.stats import Shape, stats_of
 
 
 def info_dumper(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:

@@ -7,26 +7,26 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
-    from gpt2_text_prediction.beam import Beams
+    from gpt2_text_prediction.generation.beam_search import Beams
     from gpt2_text_prediction.generator import TextGenerator
     from gpt2_text_prediction.problem import Problem
     from gpt2_text_prediction.results import NextToken, Result, Score
-    from gpt2_text_prediction.sampling import Sampling
+    from gpt2_text_prediction.generation.sampling import Sampling
     from gpt2_text_prediction.stream import Stream
-    from gpt2_text_prediction.text_rules import TextRules
+    from gpt2_text_prediction.text.stopping import TextRules
 
 __all__ = ["Beams", "NextToken", "Problem", "Result", "Sampling", "Score", "Stream", "TextGenerator", "TextRules"]
 
 _HOMES = {
-    "Beams": "beam",
+    "Beams": "generation.beam_search",
     "NextToken": "results",
     "Problem": "problem",
     "Result": "results",
-    "Sampling": "sampling",
+    "Sampling": "generation.sampling",
     "Score": "results",
     "Stream": "stream",
     "TextGenerator": "generator",
-    "TextRules": "text_rules",
+    "TextRules": "text.stopping",
 }
 
 

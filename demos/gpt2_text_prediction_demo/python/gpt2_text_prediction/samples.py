@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt2_text_prediction.generation import Generation
+from gpt2_text_prediction.generation.request import Generation
 from gpt2_text_prediction.results import Result
-from gpt2_text_prediction.text_rules import StoppableText
+from gpt2_text_prediction.text.stopping import StoppableText
 
 
 class Text:

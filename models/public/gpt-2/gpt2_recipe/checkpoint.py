@@ -1,79 +1,46 @@
-"""The tensors of a .safetensors file as numpy views of the mapped file; it knows no GPT-2.
+"""Which files of a folder are its weights, and who reads them; it knows neither names nor shapes of weights."""
 
-The safetensors library reads and checks the header; the data comes from a memory map, because the library's
-numpy reader refuses BF16 and copies what it reads.
-"""
-
-import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from gpt2_recipe.readers.safetensors_file import StoredTensor, read_tensors
+from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.readers.openai import HPARAMS, latest_prefix, read_hparams, read_openai
+from gpt2_recipe.problem import Problem
+from gpt2_recipe.readers.sharded import read_sharded
+from gpt2_recipe.readers.torch_file import read_torch
 
-from gpt2_recipe.problem import Problem, one_line, require_plain_file
-
-STORED_AS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""dtype of the file -> what its bytes are mapped as."""
-ITEM_BITS = {"F64": 64, "I64": 64, "U64": 64, "I32": 32, "U32": 32, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8}
-ITEM_BITS |= {name: 8 * dtype.itemsize for name, dtype in STORED_AS.items()}
+READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
+    "model.safetensors": read_tensors,
+    "model.safetensors.index.json": lambda path: read_sharded(path, read_tensors),
+    "pytorch_model.bin": read_torch,
+    "pytorch_model.bin.index.json": lambda path: read_sharded(path, read_torch),
+}
+"""The first of these that lies in a folder is read."""
 
 
 @dataclass(frozen=True)
-class StoredTensor:
-    """One tensor where it lies in the file: `dtype` as the file names it, `data` the mapped bytes."""
+class Source:
+    """A checkpoint as it is stored: `path` is the file that a complaint is about."""
 
-    dtype: str
-    shape: tuple[int, ...]
-    data: npt.NDArray[np.uint8]  # [bytes], a view of the map
-
-    def stored(self) -> npt.NDArray[Any]:  # -> [*shape]
-        """Return the values as they are stored, without a copy; BF16 as its bits, uint16."""
-        values: npt.NDArray[Any] = self.data.view(STORED_AS[self.dtype])
-        return values.reshape(self.shape)
-
-    def as_f32(self) -> npt.NDArray[np.float32]:  # -> [*shape]
-        """Return the values in f32: a view when they are stored so, a widened copy otherwise."""
-        values = self.stored()
-        if self.dtype == "BF16":
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values.astype(np.float32, copy=False)
+    config: GPT2Config
+    path: Path
+    tensors: dict[str, StoredTensor]
 
 
-def read_tensors(path: Path) -> dict[str, StoredTensor]:
-    """Map a .safetensors file.
+def open_source(folder: Path) -> Source:
+    """Read the configuration of a folder, map its weights.
 
-    Returns its tensors by name; one whose dtype is not in STORED_AS has no readable data, which its reader sees.
-    Raises Problem when the file is missing, truncated or malformed.
+    Raises Problem for a folder that is no checkpoint, or whose files are incomplete or damaged.
     """
-    require_plain_file(path)
-    try:
-        path.open("rb").close()  # the library calls whatever it cannot read missing
-        with safe_open(path, framework="numpy") as file:
-            slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
-            layout = [(name, part.get_dtype(), tuple(part.get_shape())) for name, part in slices]
-        # Copy on write: OpenVINO shares only what it may write to, and never writes.
-        mapped = np.memmap(path, dtype=np.uint8, mode="c")
-    except OSError as error:
-        raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
-    except SafetensorError as error:
-        raise Problem(f"{path}: is no whole .safetensors file: {one_line(error)}; fetch it again") from None
-    return _lay_out(path, mapped, layout)
-
-
-def _lay_out(
-    path: Path, mapped: npt.NDArray[np.uint8], layout: list[tuple[str, str, tuple[int, ...]]]
-) -> dict[str, StoredTensor]:
-    # The library has refused overlaps, holes and a wrong file size: in the order of their offsets the tensors
-    # follow one another to the last byte.
-    start = 8 + int.from_bytes(mapped[:8].tobytes(), "little")
-    tensors = {}
-    for name, dtype, shape in layout:
-        if dtype not in ITEM_BITS:
-            raise Problem(f'{path}: "{name}": expected a tensor of {", ".join(STORED_AS)}, got {dtype}')
-        stop = start + math.prod(shape) * ITEM_BITS[dtype] // 8
-        tensors[name] = StoredTensor(dtype, shape, mapped[start:stop])
-        start = stop
-    return tensors
+    if os.path.lexists(folder / HPARAMS) and not os.path.lexists(folder / "config.json"):
+        config, prefix = read_hparams(folder / HPARAMS), latest_prefix(folder)
+        return Source(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
+    config = read_config(folder / "config.json")
+    for name, read in READERS.items():
+        if os.path.lexists(folder / name):
+            return Source(config, folder / name, read(folder / name))
+    first, *others = READERS
+    raise Problem(f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}")

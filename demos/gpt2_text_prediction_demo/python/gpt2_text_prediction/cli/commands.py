@@ -1,0 +1,11 @@
+"""The console command, which imports what it runs only where Ctrl-C cannot get lost in it."""
+
+from gpt2_text_prediction.cli.interrupt import end_at_once
+
+
+def demo() -> int:
+    """Run gpt2_text_prediction_demo."""
+    end_at_once()
+    from gpt2_text_prediction.cli.main import main  # noqa: PLC0415
+
+    return main()

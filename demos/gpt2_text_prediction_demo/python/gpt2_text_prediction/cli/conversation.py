@@ -1,0 +1,151 @@
+"""Answers prompts one after another: the text is written as it is made, all talk is said. It reads no command line."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gpt2_text_prediction.generation.beam_search import Beams
+from gpt2_text_prediction.cli.explain import explain
+from gpt2_text_prediction.cli.metrics import Metrics
+from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.cli.prompts import Asked, read_prompt
+from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.cli.settings import Settings, make_settings
+
+if TYPE_CHECKING:
+    from gpt2_text_prediction.generator import TextGenerator
+    from gpt2_text_prediction.stream import Stream
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown beside the continuation: the prompt before it, token ids, a table of so many candidates."""
+
+    echo: bool = True
+    ids: bool = False
+    candidates: int | None = None
+
+
+class Answer(NamedTuple):
+    """A prompt and a text that was made of it, whole or as far as it came."""
+
+    prompt: str
+    text: str
+
+
+class Conversation:
+    """`failed` tells whether a prompt could not be answered; `given` are the settings, which may change."""
+
+    def __init__(
+        self,
+        generator: "TextGenerator",
+        given: dict[str, Any],
+        shown: Shown,
+        write: Callable[[str], None],
+        say: Callable[[str, str], None],
+    ) -> None:
+        self.failed = False
+        self.given = given
+        self.answers: list[Answer] = []
+        self._generator = generator
+        self._shown = shown
+        self._write_text, self._say = write, say
+        self._metrics = Metrics()
+        self._written = 0
+
+    def answer_all(self, asked: Iterable[Asked]) -> None:
+        """Answer every prompt; one that cannot be answered does not keep the others from it."""
+        for one in asked:
+            self.answer(one)
+            self.answers.clear()  # which nobody asks for here, and there may be prompts for ever
+
+    def answer(self, asked: Asked) -> None:
+        """Answer a prompt, or say why not."""
+        try:
+            prompt, own = read_prompt(asked)
+            self.continue_prompt(prompt, asked.number - 1, own)
+        except Problem as problem:
+            self.failed = True
+            self._say("ERROR", f"{asked.name}: {problem}")
+
+    def continue_prompt(self, prompt: str, index: int, own: Mapping[str, Any]) -> None:
+        """Write the continuations of a prompt; own are its own settings. Raises Problem where there can be none."""
+        settings = make_settings({**self.given, **own}, self._generator.tokenizer.encode)
+        if isinstance(settings.how, Beams):
+            self._search(prompt, settings, settings.how)
+            return
+        for sample in range(settings.samples):
+            stream = self._generator.stream(
+                prompt,
+                settings.how,
+                max_new_tokens=settings.max_new_tokens,
+                rules=settings.rules,
+                index=(index, sample),
+            )
+            self._stream(prompt, stream)
+            if settings.how.seed is None:  # as it was chosen, so that it can be given
+                self._say("INFO", f"Seed: {stream.seed}")
+            self._say_cut(prompt, stream.cut)
+            self._say_overflow(stream, settings)
+            self._debug(stream.prompt_tokens, stream.tokens)
+            self._explain(stream.prompt_tokens, stream.tokens, settings.how)
+
+    def report(self) -> None:
+        """Say what it took."""
+        for line in self._metrics.report():
+            self._say("INFO", line)
+
+    def _begin(self, prompt: str) -> None:
+        self._write_text("\n" * bool(self._written) + prompt * self._shown.echo)
+        self._written += 1
+
+    def _stream(self, prompt: str, stream: "Stream") -> None:
+        self._begin(prompt)
+        pieces = []
+        try:
+            for piece in stream:
+                pieces.append(piece)
+                self._write_text(piece)
+        finally:
+            self.answers.append(Answer(prompt, "".join(pieces)))
+            self._write_text("\n")
+            self._metrics.add(stream.times)
+        self._say("INFO", f"{len(stream.tokens)} tokens, finish reason: {stream.finish_reason}")
+
+    def _search(self, prompt: str, settings: Settings, beams: Beams) -> None:
+        if self._shown.candidates is not None:
+            raise Problem("num_beams, explain: beams draw nothing to be explained: leave one out")
+        found = self._generator.beam_search(prompt, beams, max_new_tokens=settings.max_new_tokens, rules=settings.rules)
+        tokens, cut = self._generator.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
+        for one in found:
+            self._begin(prompt)
+            self.answers.append(Answer(prompt, one.text))
+            self._write_text(one.text + "\n")
+            self._say("INFO", f"{len(one.tokens)} tokens, finish reason: {one.finish_reason}, score: {one.score:.4f}")
+            self._debug(tokens, one.tokens)
+        self._say_cut(prompt, cut)
+
+    def _say_cut(self, prompt: str, cut: int) -> None:
+        if cut:
+            self._say("WARNING", f"the first {cut} of the prompt's {len(prompt)} characters were cut: they do not fit")
+
+    def _say_overflow(self, stream: "Stream", settings: Settings) -> None:
+        total, most = len(stream.prompt_tokens) + len(stream.tokens), self._generator.engine.n_positions
+        if settings.rules.context_overflow == "slide" and total > most:
+            cost = f"each time they were full, the last {most // 2} tokens were computed again"
+            self._say("WARNING", f"went on past the {most} positions of the model or of --max_seq_len: {cost}")
+        elif stream.out_of_positions and len(stream.tokens) < settings.max_new_tokens:
+            self._say(
+                "WARNING",
+                f"stopped at {total} tokens: there is no more room in the model's positions or --max_seq_len",
+            )
+
+    def _debug(self, prompt: list[int], tokens: list[int]) -> None:
+        if self._shown.ids:
+            self._say("DEBUG", f"prompt tokens: {prompt}")
+            self._say("DEBUG", f"new tokens: {tokens}")
+
+    def _explain(self, prompt: list[int], tokens: list[int], sampling: Sampling) -> None:
+        if self._shown.candidates is not None:
+            for line in explain(self._generator, prompt, tokens, sampling, self._shown.candidates):
+                self._say("INFO", f"\t{line}")

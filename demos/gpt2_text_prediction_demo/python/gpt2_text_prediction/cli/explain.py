@@ -1,0 +1,51 @@
+"""What each token was chosen from, as an aligned table; the model is asked once more, nothing is drawn."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpt2_text_prediction.generation.logits_processors import History
+from gpt2_text_prediction.generation.sampling import Sampling, probabilities
+
+if TYPE_CHECKING:
+    from gpt2_text_prediction.generator import TextGenerator
+    from gpt2_text_prediction.engine.sequence import Logits
+
+HEADING = ("step", "token", "model", "drawn", "likeliest, as drawn")
+
+
+def explain(
+    generator: "TextGenerator", prompt: Sequence[int], tokens: Sequence[int], sampling: Sampling, count: int
+) -> list[str]:
+    """Return the lines of a table: for each step its token, the probability that the model gives it and that after
+    all settings, and the `count` likeliest tokens after all settings. None for a text past the model's positions.
+    """
+    if not tokens or len(prompt) + len(tokens) - 1 > generator.engine.n_positions:
+        return []
+    eos = None if sampling.ignore_eos else generator.eos_token_id
+    rows = [HEADING]
+
+    def use(place: int, logits: "Logits") -> None:
+        step = place + 1 - len(prompt)
+        own = probabilities(logits, Sampling(top_p=1))
+        drawn = probabilities(logits, sampling, History(prompt, tokens[:step], eos))
+        best = [token for token in np.argsort(-drawn, kind="stable")[:count].tolist() if drawn[token] > 0]
+        candidates = "  ".join(f"{_shown(generator, token)} {drawn[token]:.1%}" for token in best)
+        token = tokens[step]
+        rows.append((str(step + 1), _shown(generator, token), f"{own[token]:.1%}", f"{drawn[token]:.1%}", candidates))
+
+    generator.read([*prompt, *tokens[:-1]], len(prompt) - 1, use)
+    return _aligned(rows)
+
+
+def _shown(generator: "TextGenerator", token: int) -> str:
+    return repr(generator.tokenizer.decode([token]))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    step, token, model, drawn, _ = widths
+    return [
+        f"{row[0]:>{step}}  {row[1]:<{token}}  {row[2]:>{model}}  {row[3]:>{drawn}}  {row[4]}".rstrip() for row in rows
+    ]

@@ -1,0 +1,207 @@
+"""Beam search: the continuations that are likeliest as a whole, on an engine's steps; tokens in, tokens out.
+
+Hugging Face's, as of transformers 5: the same settings, the same order of candidates, the same ends.
+Letters: R running beams, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt2_text_prediction.engine.backends.paged import NoRoom
+from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.generation.logits_processors import (
+    History,
+    Processing,
+    is_number,
+    likeliest,
+    process,
+    require_count,
+    require_lengths,
+)
+from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
+
+BLOCK = 256
+"""How many scores are looked at as one before single ones are ordered."""
+
+
+@dataclass(frozen=True)
+class Beams(Processing):
+    """How beams are searched; names and meaning as in Hugging Face, of which nothing is drawn.
+
+    What Processing has is done to each beam's log-probabilities. num_beams: how many continuations are kept at each
+    step. length_penalty: a continuation's log-probability is divided by its length to the power of it, so that
+    above 0 helps long ones. early_stopping: True stops at num_beams finished ones; False as soon as the best
+    running one is, at its length, not better than the worst of those; "never" only when it can not become better.
+    num_return_sequences: how many of the finished ones are returned.
+    Raises Problem for a value that is out of range or no number.
+    """
+
+    num_beams: int = 4
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    num_return_sequences: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("num_beams", self.num_beams, least=1)
+        if not (is_number(self.length_penalty) and -100 <= self.length_penalty <= 100):
+            raise Problem(f"length_penalty: expected a number from -100 to 100, got {self.length_penalty!r}")
+        if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
+            raise Problem(f'early_stopping: expected True, False or "never", got {self.early_stopping!r}')
+        require_count("num_return_sequences", self.num_return_sequences, least=1)
+        if self.num_return_sequences > self.num_beams:
+            most = f"at most num_beams, {self.num_beams}"
+            raise Problem(f"num_return_sequences: expected {most}, got {self.num_return_sequences}")
+
+
+class Steps(Protocol):
+    """What computes: an engine, or a scheduler's turn at one."""
+
+    @property
+    def n_positions(self) -> int:
+        """How many tokens prompt and continuation may have."""
+
+    def step(self, rows: Sequence[Row]) -> list[Logits]:
+        """See Engine.step."""
+
+
+class Continuation(NamedTuple):
+    """A finished beam: its new tokens without the one that ends it; finish_reason as a Stream's.
+
+    score: the sum of its processed log-probabilities over its length to the power of length_penalty. logprobs: each
+    token's own, before anything is done to them.
+    """
+
+    tokens: list[int]
+    score: float
+    finish_reason: str
+    logprobs: list[float]
+
+
+class _Beam(NamedTuple):
+    """A running beam: cache holds what stands before `tokens[-1]`, at first before the prompt."""
+
+    cache: Cache
+    tokens: list[int]
+    score: np.float32
+    logprobs: list[float]
+
+
+def beam_search(
+    engine: Steps,
+    prompt: Sequence[int],
+    beams: Beams,
+    max_new_tokens: int,
+    eos_token_id: int | None,
+    stops: Callable[[Sequence[int]], bool] = lambda tokens: False,
+) -> list[Continuation]:
+    """Return the num_return_sequences best continuations of a prompt, the best first.
+
+    They may be fewer where the settings leave too few tokens. The prompt must leave room for a token. stops: tells
+    whether new tokens end the text with their last one.
+    Raises Problem for a min_new_tokens above max_new_tokens, and where `process` does.
+    """
+    require_lengths(beams, max_new_tokens)
+    most = min(max_new_tokens, engine.n_positions - len(prompt))
+    eos = None if beams.ignore_eos else eos_token_id
+    running = [_Beam(Cache(), [], np.float32(0), [])]
+    finished: list[Continuation] = []
+    for length in range(1, most + 1):
+        candidates = _candidates(engine, prompt, running, beams, eos)
+        reasons = [_finish_reason(beam.tokens, eos, length == most, stops) for beam in candidates]
+        for beam, reason in list(zip(candidates, reasons, strict=True))[: beams.num_beams]:
+            if reason is not None:
+                finished.append(_continuation(beam, eos, beams.length_penalty, reason))
+        finished = sorted(finished, key=lambda one: -one.score)[: beams.num_beams]
+        running = [beam for beam, reason in zip(candidates, reasons, strict=True) if reason is None][: beams.num_beams]
+        candidates.clear()  # those that do not run must not hold memory in the next step
+        if not running or _no_better_comes(running[0], finished, beams, most):
+            break
+    return finished[: beams.num_return_sequences]
+
+
+def _finish_reason(
+    tokens: Sequence[int], eos: int | None, is_last: bool, stops: Callable[[Sequence[int]], bool]
+) -> str | None:
+    if tokens[-1] == eos or stops(tokens):
+        return "stop"
+    return "length" if is_last else None
+
+
+def _step(engine: Steps, rows: Sequence[Row]) -> list[Logits]:
+    """Compute rows at once, or where there is no memory for all of them in halves."""
+    try:
+        return engine.step(rows)
+    except NoRoom:
+        if len(rows) == 1:
+            raise
+        half = len(rows) // 2
+        return [*_step(engine, rows[:half]), *_step(engine, rows[half:])]
+
+
+def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  # [V] -> [V]
+    shifted = logits - logits[likeliest(logits)]
+    return shifted - np.log(np.exp(shifted).sum())  # type: ignore[no-any-return]
+
+
+def _candidates(
+    engine: Steps, prompt: Sequence[int], running: list[_Beam], beams: Beams, eos: int | None
+) -> list[_Beam]:
+    """Return the 2 * num_beams best beams with a token behind them, the best first, without impossible ones."""
+    rows = [Row(beam.cache, beam.tokens[-1:] or prompt) for beam in running]
+    own = [_log_softmax(logits[0]) for logits in _step(engine, rows)]
+    scores = np.stack(
+        [
+            beam.score + process(logprobs, beams, History(prompt, beam.tokens, eos))
+            for beam, logprobs in zip(running, own, strict=True)
+        ]
+    )
+    parents, tokens = np.divmod(_largest(scores.reshape(-1), 2 * beams.num_beams), scores.shape[1])
+    return [
+        _behind(running[parent], token, scores[parent, token], float(own[parent][token]))
+        for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)
+        if scores[parent, token] > -np.inf
+    ]
+
+
+def _behind(beam: _Beam, token: int, score: np.float32, logprob: float) -> _Beam:
+    return _Beam(beam.cache.fork(), [*beam.tokens, token], score, [*beam.logprobs, logprob])
+
+
+def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:  # [N] -> [count]
+    """Return the indices of the largest values, the largest first, of equal ones the first first.
+
+    No value is among the `count` largest whose block is not among the `count` blocks of largest maximum, so
+    that only those are ordered.
+    """
+    starts = np.arange(0, values.size, BLOCK)
+    blocks = np.sort(np.argsort(-np.maximum.reduceat(values, starts), kind="stable")[:count])
+    places = (starts[blocks, None] + np.arange(BLOCK)).reshape(-1)
+    places = places[places < values.size]
+    return places[np.argsort(-values[places], kind="stable")[:count]]
+
+
+def _continuation(beam: _Beam, eos: int | None, length_penalty: float, reason: str) -> Continuation:
+    score = _score(beam, len(beam.tokens), length_penalty)
+    shown = len(beam.tokens) - (beam.tokens[-1] == eos)
+    return Continuation(beam.tokens[:shown], score, reason, beam.logprobs[:shown])
+
+
+def _no_better_comes(best: _Beam, finished: list[Continuation], beams: Beams, most: int) -> bool:
+    """Tell whether the search ends: a guess for early_stopping False, as in Hugging Face (PR 20901 there)."""
+    if len(finished) < beams.num_beams:
+        return False
+    if beams.early_stopping is True:
+        return True
+    longest = beams.early_stopping == "never" and beams.length_penalty > 0
+    length = most if longest else len(best.tokens)
+    return _score(best, length, beams.length_penalty) <= finished[-1].score
+
+
+def _score(beam: _Beam, length: int, length_penalty: float) -> float:
+    return float(beam.score) / math.pow(length, length_penalty)

@@ -1,0 +1,209 @@
+"""From logits to a token: temperature, top_k, top_p, min_p, typical_p, the draw; the random generator is passed in.
+
+Pure numpy. What is done to the logits before, penalties and bans, is in processors.py.
+Letters: V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.generation.logits_processors import (
+    LARGEST,
+    SMALLEST,
+    History,
+    Processing,
+    is_number,
+    likeliest,
+    process,
+    require_count,
+)
+
+BLOCK = 256
+"""How many weights are summed before the draw looks at single ones."""
+NOTHING = History()
+
+
+@dataclass(frozen=True)
+class Sampling(Processing):
+    """How the next token is drawn; names and order as in Hugging Face.
+
+    First comes all that Processing has, then temperature, top_k, top_p, min_p and typical_p in this order.
+    temperature 0 is greedy, and so is top_p 0; top_k 0 keeps all tokens; top_p 1 keeps all tokens.
+    min_p keeps the tokens at least so likely as that share of the likeliest; 0 keeps all. typical_p keeps those
+    whose log-probability is nearest to its mean, the entropy, until they reach that mass; 1 keeps all.
+    seed None lets each generation choose one.
+    Raises Problem for a value that is out of range or no number.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.9
+    seed: int | None = None
+    min_p: float = 0.0
+    typical_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (is_number(self.temperature) and 0 <= self.temperature < math.inf):
+            raise Problem(f"temperature: expected a number from 0 (greedy), got {self.temperature!r}")
+        require_count("top_k", self.top_k, " (all tokens)")
+        if not (is_number(self.top_p) and 0 <= self.top_p <= 1):
+            raise Problem(f"top_p: expected a number from 0 to 1 (all tokens), got {self.top_p!r}")
+        if not (is_number(self.min_p) and 0 <= self.min_p <= 1):
+            raise Problem(f"min_p: expected a number from 0 (all tokens) to 1, got {self.min_p!r}")
+        if not (is_number(self.typical_p) and 0 < self.typical_p <= 1):
+            raise Problem(f"typical_p: expected a number above 0, to 1 (all tokens), got {self.typical_p!r}")
+        if self.seed is not None:
+            require_count("seed", self.seed)
+
+
+def choose(
+    logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.random.Generator, history: History = NOTHING
+) -> int:  # [V] -> id
+    """Return the next token's id.
+
+    Raises Problem when the logits are not numbers, or when the settings leave no token.
+    """
+    best = likeliest(logits)
+    raw, logits = logits, process(logits, sampling, history)
+    if sampling.temperature < SMALLEST or sampling.top_p == 0:
+        return best if logits is raw else int(logits.argmax())
+    if not 0 < sampling.top_k < logits.size:
+        return _draw_kept(logits, sampling, rng)
+    kept = _largest(logits, sampling.top_k)
+    return int(kept[_draw_kept(logits[kept], sampling, rng)])
+
+
+def probabilities(
+    logits: npt.NDArray[np.float32], sampling: Sampling, history: History = NOTHING
+) -> npt.NDArray[np.float64]:  # [V] -> [V]
+    """Return with which probability `choose` returns each token. Raises Problem as it does."""
+    likeliest(logits)
+    logits = process(logits, sampling, history)
+    if sampling.temperature < SMALLEST or sampling.top_p == 0:
+        return np.eye(1, logits.size, int(logits.argmax()))[0]  # type: ignore[no-any-return]
+    if 0 < sampling.top_k < logits.size:
+        kept = _largest(logits, sampling.top_k)
+        among = np.full_like(logits, -np.inf)
+        among[kept] = logits[kept]
+        logits = among
+    scaled = _scaled(logits, sampling.temperature)
+    weights = np.exp(scaled)
+    weights *= weights >= max(_least_of(weights, sampling.top_p), sampling.min_p)
+    if sampling.typical_p < 1:
+        weights *= _typical(_typicality(scaled, weights), weights, sampling.typical_p)
+    drawn = weights.reshape(-1)[: logits.size].astype(np.float64)
+    return drawn / drawn.sum()  # type: ignore[no-any-return]
+
+
+def _typical(
+    ranks: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], share: float
+) -> npt.NDArray[np.bool_]:  # [blocks, BLOCK] twice -> [blocks, BLOCK]
+    """Tell which are of the highest rank whose mass reaches the share, equal ones together."""
+    _, places = np.unique(-ranks, return_inverse=True)
+    masses = np.bincount(places.reshape(-1), weights.reshape(-1))
+    higher = masses.cumsum() - masses
+    return (higher < share * masses.sum())[places].reshape(ranks.shape)  # type: ignore[no-any-return]
+
+
+def _largest(logits: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:  # [V] -> ids
+    """Return the ids of the `count` largest logits, and of those equal to the least of them."""
+    least = np.partition(logits, -count)[-count]
+    return np.flatnonzero(logits >= least)
+
+
+def _draw_kept(logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.random.Generator) -> int:  # [V] -> index
+    """Draw an index in proportion to its probability, among those that top_p, min_p and typical_p keep."""
+    scaled = _scaled(logits, sampling.temperature)
+    if sampling.typical_p == 1:
+        weights = np.exp(scaled, out=scaled)
+        return _draw(weights, weights, sampling.top_p, rng, sampling.min_p)
+    weights = np.exp(scaled)
+    least = max(_least_of(weights, sampling.top_p), sampling.min_p)
+    weights *= weights >= least
+    return _draw(weights, _typicality(scaled, weights), sampling.typical_p, rng)
+
+
+def _scaled(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:  # [V] -> [blocks, BLOCK]
+    """Return the logarithms of what the probabilities are proportional to, the largest 0, filled up with -inf."""
+    scaled = np.full(-(-logits.size // BLOCK) * BLOCK, -np.inf, np.float32)
+    with np.errstate(over="ignore"):  # a tiny temperature: all but the largest become -inf
+        np.divide(logits - logits.max(), np.float32(min(temperature, LARGEST)), out=scaled[: logits.size])
+    return scaled.reshape(-1, BLOCK)
+
+
+def _least_of(weights: npt.NDArray[np.float32], top_p: float) -> float:  # [blocks, BLOCK] -> weight
+    """Return the least weight among the largest whose mass reaches top_p."""
+    if top_p == 1:
+        return 0.0
+    ordered = np.sort(weights, axis=None)[::-1].reshape(weights.shape)
+    ends = ordered.sum(axis=1).cumsum(dtype=np.float64)
+    bound = top_p * ends[-1]
+    block = int(np.searchsorted(ends, bound))
+    inside = ordered[block].cumsum(dtype=np.float64)
+    place = int(np.searchsorted(inside, bound - (ends[block - 1] if block else 0)))
+    return float(ordered[block, min(place, BLOCK - 1)])
+
+
+def _typicality(
+    scaled: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:  # [blocks, BLOCK] twice -> [blocks, BLOCK]
+    """Return how near each log-probability is to its mean, as 0 or less.
+
+    -log p is the logarithm of all weights' sum less the scaled logit, and the entropy the mean of that: so the sum
+    falls out of their difference.
+    """
+    finite = np.maximum(scaled, -LARGEST)
+    mean = (weights * finite).sum(axis=1).sum(dtype=np.float64) / weights.sum(axis=1).sum(dtype=np.float64)
+    finite -= np.float32(mean)
+    np.abs(finite, out=finite)
+    return np.negative(finite, out=finite)
+
+
+def _draw(
+    weights: npt.NDArray[np.float32],
+    ranks: npt.NDArray[np.float32],
+    share: float,
+    rng: np.random.Generator,
+    least: float = 0.0,
+) -> int:  # [blocks, BLOCK] twice -> index
+    """Draw an index in proportion to the weights, among those of the highest rank whose mass reaches the share.
+
+    An index is among them if the mass of all that rank higher is below the share of the total; equal ranks stay or
+    go together. So it is enough to draw from all, look at the drawn one, and draw again from what ranks higher
+    where it is not among them: the conditional distribution is the same, and nothing is sorted.
+    least: the smallest weight that may be drawn.
+    """
+    sums = weights.sum(axis=1)
+    bound = share * sums.sum(dtype=np.float64)
+    if least > 0:
+        weights = weights * (weights >= least)
+        sums = weights.sum(axis=1)
+    while True:
+        index = _draw_from_all(weights, sums, rng)
+        if share == 1:
+            return index
+        higher = weights * (ranks > ranks.flat[index])
+        higher_sums = higher.sum(axis=1)
+        mass = higher_sums.sum(dtype=np.float64)
+        if mass == 0 or mass < bound:
+            return index
+        weights, sums = higher, higher_sums
+
+
+def _draw_from_all(
+    weights: npt.NDArray[np.float32], sums: npt.NDArray[np.float32], rng: np.random.Generator
+) -> int:  # [blocks, BLOCK], [blocks] -> index
+    """Draw an index in proportion to the weights: first a block by its sum, then a place within it."""
+    ends = sums.cumsum(dtype=np.float64)
+    while True:
+        point = rng.random() * ends[-1]
+        block = int(np.searchsorted(ends, point, side="right"))
+        inside = weights[block].cumsum(dtype=np.float64)
+        place = int(np.searchsorted(inside, point - (ends[block - 1] if block else 0), side="right"))
+        if place < BLOCK:  # else rounding took the point past the block's last weight
+            return block * BLOCK + place

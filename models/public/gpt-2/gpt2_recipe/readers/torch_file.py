@@ -1,0 +1,83 @@
+"""The tensors of a pytorch_model.bin, read by PyTorch's weights-only loader and no other; it knows no GPT-2.
+
+Such a file is a pickle, which may hold code: that loader makes tensors of it and refuses everything else.
+"""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpt2_recipe.readers.safetensors_file import StoredTensor
+from gpt2_recipe.memory import check_memory
+from gpt2_recipe.problem import Problem, one_line, require_plain_file
+
+if TYPE_CHECKING:
+    import torch
+
+ZIP = b"PK\x03\x04"
+"""How the files of PyTorch 1.6 and later begin; older ones cannot be mapped."""
+NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def read_torch(path: Path) -> dict[str, StoredTensor]:
+    """Map a file that torch.save wrote a state dict into.
+
+    Raises Problem when PyTorch is missing, or the file is, or it is damaged or holds anything but tensors.
+    """
+    loaded = _load(path)
+    if not isinstance(loaded, dict):
+        raise Problem(f"{path}: expected a dictionary of tensors, got {type(loaded).__name__}")
+    return {str(name): _stored(path, str(name), value) for name, value in loaded.items()}
+
+
+def _load(path: Path) -> Any:
+    try:
+        import torch  # noqa: PLC0415 (an extra)
+    except ImportError:
+        raise Problem(
+            f"{path}: is read by PyTorch, which is not installed: pip install 'omz-gpt2[onnx]', "
+            "or save the model as model.safetensors"
+        ) from None
+    require_plain_file(path)
+    try:
+        with path.open("rb") as file:
+            mapped = file.read(len(ZIP)) == ZIP
+        if not mapped:
+            check_memory(path, path.stat().st_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a pickle's protocol, then refuses it
+            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+    except OSError as error:
+        raise Problem(f"{path}: cannot be read: {error.strerror or one_line(error)}") from None
+    except Problem:
+        raise
+    except pickle.UnpicklingError as error:
+        reason = one_line(error).partition(". ")[0]
+        raise Problem(
+            f"{path}: PyTorch's weights-only loader refuses it, and nothing else reads it here ({reason[:200]}); "
+            "fetch it again, or use a model.safetensors"
+        ) from None
+    except Exception as error:  # a damaged file makes that loader raise whatever comes
+        raise Problem(f"{path}: is no whole PyTorch file: {one_line(error)[:200]}; fetch it again") from None
+
+
+def _stored(path: Path, name: str, value: Any) -> StoredTensor:
+    import torch  # noqa: PLC0415
+
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        raise Problem(f"{path}: {one_line(name)}: expected a dense tensor, got {type(value).__name__}")
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype not in NAMES:  # whoever needs this tensor names it
+        return StoredTensor(dtype, tuple(value.shape), np.empty(0, np.uint8))
+    return StoredTensor(NAMES[dtype], tuple(value.shape), _bytes(path, name, value))
+
+
+def _bytes(path: Path, name: str, tensor: "torch.Tensor") -> Any:  # [*shape] -> [bytes]
+    import torch  # noqa: PLC0415
+
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise Problem(f"{path}: {one_line(name)}: claims more values than are stored; fetch the file again")
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,0 +1,150 @@
+"""gpt2_benchmark's command line: what can be asked for, and what cannot be asked for together."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
+from gpt2_tools.benchmark.lengths_report import LINES
+from gpt2_tools.benchmark.peers.environments import default_cache
+from gpt2_tools.benchmark.peers.peers import PEERS, Peer
+from gpt2_tools.benchmark.random_checkpoint import SIZES
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the arguments; of several lengths a table is made, in Markdown where no form is named."""
+    parser = build_argparser()
+    args = parser.parse_args(argv)
+    several = len(args.prompt_tokens) * len(args.max_new_tokens) > 1
+    if several and args.output is None and args.model is not None:
+        args.output = "md"
+    ways = {"-o, or several lengths": args.output, "--peers": args.peers, "--plot": args.plot}
+    given = [flag for flag, value in ways.items() if value is not None]
+    if args.profile:
+        given.append("--profile")
+    if args.with_transformers:
+        given.append("--with-transformers")
+    if len(given) > 1:
+        parser.error(f"not allowed together: {'; '.join(given)}")
+    if given and args.model is None:
+        parser.error(f"{given[0]}: expected -m, the IR to measure")
+    return args
+
+
+def build_argparser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="gpt2_benchmark",
+        description="Measure the converter and the demo on one model, or the downloader: medians, with the least and "
+        "the most.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-m", "--model", type=Path, metavar="FILE", help="measure this IR")
+    what.add_argument(
+        "--make_checkpoint", type=Path, metavar="DIR", help="only write a checkpoint with random weights into DIR"
+    )
+    what.add_argument(
+        "--download",
+        type=_count,
+        nargs="?",
+        const=512,
+        metavar="MB",
+        help="measure omz_downloader against curl and sha256sum on a file of MB megabytes (default: %(const)s)",
+    )
+    parser.add_argument("--size", choices=SIZES, default="gpt-2", help="of --make_checkpoint (default: %(default)s)")
+    parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
+    parser.add_argument(
+        "-p", "--prompt_tokens", type=_counts, default=[128], metavar="N[,N...]", help="length (default: 128)"
+    )
+    parser.add_argument(
+        "-M", "--max_new_tokens", type=_counts, default=[128], metavar="N[,N...]", help="behind (default: 128)"
+    )
+    parser.add_argument(
+        "-n", "--num_iter", type=_count, default=5, metavar="N", help="runs that count (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-N",
+        "--num_warmup",
+        type=_not_negative,
+        default=1,
+        metavar="N",
+        help="runs that do not count (default: %(default)s)",
+    )
+    parser.add_argument("-nthreads", "--num_threads", type=_count, metavar="N", help="threads (default: the device's)")
+    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="arithmetic (default: the demo's)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="for the peers: what the IR was made of (default: ../gpt2)",
+    )
+    parser.add_argument(
+        "--with-transformers", "--with_transformers", action="store_true", help="run transformers beside it"
+    )
+    parser.add_argument("--engine_only", action="store_true", help="measure no whole processes")
+    _add_forms(parser.add_argument_group("other forms of the answer, which measure the engine alone"))
+    _add_peers(parser.add_argument_group("beside other engines, on 2 threads unless -nthreads says otherwise"))
+    return parser
+
+
+def _add_forms(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-o",
+        "--output",
+        choices=LINES,
+        help="a table with a row for each length of -p and -M, mean and standard deviation beside the median (default "
+        "where there are several: md)",
+    )
+    group.add_argument(
+        "--profile", action="store_true", help="tell which types of layers a prompt and a token spend their time in"
+    )
+    group.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw how speed changes with the length, the rows of a batch and the threads, as .png, .svg or .pdf",
+    )
+
+
+def _add_peers(group: argparse._ArgumentGroup) -> None:
+    known = ",".join(PEERS)
+    group.add_argument(
+        "--peers",
+        type=_peers,
+        metavar="NAME[,NAME]",
+        help=f"measure the table of speeds on -m, the FP16 IR, beside these: {known}; or none",
+    )
+    group.add_argument(
+        "--peer_cache",
+        type=Path,
+        metavar="DIR",
+        default=default_cache(),
+        help="where each has an environment of its own, made by pip when it is first needed, and its form of the "
+        "weights (default: the user's cache folder)",
+    )
+    group.add_argument(
+        "--int8_model", type=Path, metavar="FILE", help="our INT8 IR (default: that in ../FP16-INT8, if there is one)"
+    )
+
+
+def _peers(text: str) -> list[Peer]:
+    names = [] if text == "none" else text.split(",")
+    if unknown := [name for name in names if name not in PEERS]:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(PEERS)}, or none, got {unknown[0]!r}")
+    return [PEERS[name] for name in dict.fromkeys(names)]
+
+
+def _not_negative(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if (number := _not_negative(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def _counts(text: str) -> list[int]:
+    return list(dict.fromkeys(_count(part) for part in text.split(",")))

@@ -1,0 +1,200 @@
+"""gpt2_benchmark: what the tools and the demo cost, as whole processes and inside. It asserts no time.
+
+Prints a table for people, then one line of JSON for machines.
+"""
+
+import argparse
+import importlib.metadata
+import sys
+from itertools import product
+from pathlib import Path
+
+from gpt2_recipe.config import read_config
+from gpt2_text_prediction import Problem as DemoProblem
+from gpt2_text_prediction.engine.ir import check_files
+from gpt2_tools.benchmark.arguments import parse
+from gpt2_tools.benchmark.report import circumstances, print_figures, processor, say
+from gpt2_tools.benchmark.processes.download import measure_download
+from gpt2_tools.benchmark.engine.engine import EngineBenchmark
+from gpt2_tools.benchmark.engine.growth import batch_curve, check_room, length_curve, thread_curve
+from gpt2_tools.benchmark.plot import check_plot, draw
+from gpt2_tools.benchmark.engine.layer_profile import COUNTED, profile_figures
+from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths
+from gpt2_tools.benchmark.lengths_report import LINES
+from gpt2_tools.benchmark.figures import Repeats
+from gpt2_tools.benchmark.engine.model_benchmark import Setup, engine_figures, length_rows
+from gpt2_tools.benchmark.peers.peers import Running, Weights
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
+from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
+from gpt2_tools.benchmark.peers.benchmark import Plan, measure_speed
+from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.problem import Problem as DiskProblem
+from omz_model_tools.common.report import Report
+
+PEER_THREADS = 2
+PATIENCE = 600.0
+"""Seconds that a peer may take to load, or for one generation."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = parse(argv)
+    return guarded(lambda: _run(args), (Problem, DemoProblem, DiskProblem))
+
+
+def _run(args: argparse.Namespace) -> int:
+    report = Report(sys.stdout, sys.stderr)
+    if args.make_checkpoint is not None:
+        make_checkpoint(args.make_checkpoint, args.size)
+        say(f"{args.make_checkpoint}: a {args.size} with random weights")
+    elif args.download is not None:
+        _benchmark_download(args, report)
+    elif args.peers is not None:
+        _benchmark_peers(args, report)
+    elif args.output is not None:
+        _benchmark_lengths(args, report)
+    elif args.plot is not None:
+        _plot_growth(args, report)
+    elif args.profile:
+        _profile(args, report)
+    else:
+        _benchmark(args, report)
+    return 0
+
+
+def _benchmark(args: argparse.Namespace, report: Report) -> None:
+    lengths, repeats = _lengths(args)[0], _repeats(args)
+    checkpoint = _checkpoint(args) if args.with_transformers else None
+    bench = _load(args)
+    found, checksums = engine_figures(bench, args.device, lengths, repeats, checkpoint, say)
+    figures = {"load": bench.load} | found
+    if not args.engine_only:
+        say("whole processes ...")
+        figures |= process_figures(args.model, args.device, repeats, say)
+    workload = _workload(args) | {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
+    workload |= _settings(bench) | {CHECKSUM: checksums}
+    print_figures(report, workload, repeats, figures)
+
+
+def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
+    repeats, bench = _repeats(args), _load(args)
+    rows = length_rows(bench, args.device, _lengths(args), repeats, say)
+    said = circumstances(_workload(args) | _settings(bench), repeats)
+    for line in LINES[args.output](said, {"load": bench.load} | bench.memory(), rows):
+        report.line(line)
+
+
+def _profile(args: argparse.Namespace, report: Report) -> None:
+    (lengths,), repeats, setup = _lengths(args), _repeats(args), _setup(args)
+    bench = _load(args)
+    lengths.check(bench.engine.n_positions)
+    settings = _settings(bench)
+    del bench  # one engine at a time
+    say("generating ...")
+    prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
+    figures = profile_figures(lambda: setup.load(COUNTED), prompt_tokens, new_tokens, repeats)
+    workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | settings
+    print_figures(report, workload, repeats, figures)
+
+
+def _plot_growth(args: argparse.Namespace, report: Report) -> None:
+    check_plot(args.plot)
+    (prompt_tokens,), repeats, bench = args.prompt_tokens, _repeats(args), _load(args)
+    check_room(prompt_tokens, bench.engine.n_positions)
+    settings = _settings(bench)
+    say("lengths ...")
+    curves = [length_curve(bench, repeats)]
+    say("rows ...")
+    curves.append(batch_curve(bench, prompt_tokens, repeats))
+    del bench  # one engine at a time
+    if args.device.startswith("CPU"):
+        say("threads ...")
+        curves.append(thread_curve(_setup(args).load_on, prompt_tokens, repeats))
+    figures = {name: figure for curve in curves for name, figure in curve.figures().items()}
+    workload = _workload(args) | {"prompt_tokens": prompt_tokens} | settings | {"plot": str(args.plot)}
+    print_figures(report, workload, repeats, figures)
+    draw(curves, _title(args, settings), args.plot)
+
+
+def _title(args: argparse.Namespace, settings: dict[str, object]) -> str:
+    precisions = f"inference in {settings['inference_precision']}, cache in {settings['kv_cache_precision']}"
+    machine = f"{processor() or args.device}, {settings['threads']} threads"
+    openvino = importlib.metadata.version("openvino")
+    return f"{args.model.parent.name}/{args.model.name}, {precisions}, OpenVINO {openvino}\n{machine}"
+
+
+def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
+    weights = Weights(irs=_irs(args), checkpoint=_checkpoint(args))
+    (lengths,) = _lengths(args)
+    lengths.check(read_config(weights.checkpoint / "config.json").n_positions)
+    if "INT8" not in weights.irs:
+        say(f"INT8 is not measured: {_int8_beside(args.model)} is not there: omz_quantizer makes it")
+    plan = Plan(weights, args.device, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup)
+    threads = args.num_threads or PEER_THREADS
+    table = measure_speed(plan, args.peers, args.peer_cache.absolute(), Running(threads, PATIENCE, say))
+    workload = {
+        **_workload(args),
+        "prompt_tokens": lengths.prompt_tokens,
+        "max_new_tokens": lengths.new_tokens,
+        "threads": threads,
+        "peers": table.versions,
+        "not_run": table.not_run,
+        CHECKSUM: table.tokens_sha256,
+    }
+    print_figures(report, workload, _repeats(args), table.figures, table.not_run)
+
+
+def _irs(args: argparse.Namespace) -> dict[str, Path]:
+    """Return our IRs by precision."""
+    if args.model.suffix != ".xml":
+        raise Problem(f"{args.model}: expected an .xml of omz_converter beside peers")
+    check_files(args.model)
+    beside = _int8_beside(args.model)
+    int8 = args.int8_model or (beside if beside.exists() else None)
+    if int8 is None:
+        return {"FP16": args.model}
+    check_files(int8)
+    return {"FP16": args.model, "INT8": int8}
+
+
+def _int8_beside(model: Path) -> Path:
+    return model.parent.parent / "FP16-INT8" / model.name
+
+
+def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
+    say("downloading ...")
+    figures = measure_download(args.download, args.num_warmup, args.num_iter, installed_command("omz_downloader"))
+    print_figures(report, {"download_mb": args.download}, _repeats(args), figures)
+
+
+def _load(args: argparse.Namespace) -> EngineBenchmark:
+    say("loading ...")
+    return _setup(args).load()
+
+
+def _setup(args: argparse.Namespace) -> Setup:
+    return Setup(args.model, args.device, args.precision_hint, args.num_threads)
+
+
+def _lengths(args: argparse.Namespace) -> list[Lengths]:
+    return [Lengths(prompt, new) for prompt, new in product(args.prompt_tokens, args.max_new_tokens)]
+
+
+def _repeats(args: argparse.Namespace) -> Repeats:
+    return Repeats(args.num_warmup, args.num_iter)
+
+
+def _workload(args: argparse.Namespace) -> dict[str, object]:
+    return {"model": str(args.model), "device": args.device}
+
+
+def _settings(bench: EngineBenchmark) -> dict[str, object]:
+    return {**bench.settings(), "back_end": bench.engine.back_end.name}
+
+
+def _checkpoint(args: argparse.Namespace) -> Path:
+    folder: Path = args.checkpoint or args.model.parent.parent / "gpt2"
+    if not (folder / "model.safetensors").is_file():
+        raise Problem(f"{folder}: expected model.safetensors, what the IR was made of: give the folder as --checkpoint")
+    return folder

@@ -1,0 +1,114 @@
+"""What the demo's engine takes on one model: load, first token, each token, sampling, growth, memory.
+
+It measures the engine and the sampling that the demo runs, in the process it is called in.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2_text_prediction.engine.engine import Engine, default_back_end, load_engine
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.generation.sampling import Sampling, choose
+from gpt2_tools.common.device_settings import settings_of
+from gpt2_tools.benchmark.figures import Figure, own_memory, own_peak_memory
+
+Clock = Callable[[], float]
+GROWTH_WINDOW = 32
+"""How many tokens are timed at each length."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The seconds of each step, the first of which reads the prompts, and the tokens of each row."""
+
+    times: list[float]
+    tokens: list[list[int]]
+
+
+class EngineBenchmark:
+    """A loaded engine; each method measures one thing."""
+
+    def __init__(self, model: Path, device: str, config: dict[str, Any], clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+        start = clock()
+        self.engine: Engine = load_engine(model, device, config, back_end=default_back_end(device))
+        self.load = Figure("s", (clock() - start,))
+        self._tokens: list[int] = (
+            np.random.default_rng(0).integers(0, self.engine.vocab_size, self.engine.n_positions).tolist()
+        )
+
+    def generate(self, prompt_tokens: int, new_tokens: int, rows: int = 1) -> Generated:
+        """Continue as many prompts together, greedily, past any end; the prompts are the same in every run."""
+        self.engine.forget()
+        caches = [Cache() for _ in range(rows)]
+        new = [np.roll(self._tokens, -row)[:prompt_tokens].tolist() for row in range(rows)]
+        tokens: list[list[int]] = [[] for _ in caches]
+        times = [self._clock()]
+        for _ in range(new_tokens):
+            logits = self.engine.step([Row(cache, added) for cache, added in zip(caches, new, strict=True)])
+            new = [[int(one[0].argmax())] for one in logits]
+            times.append(self._clock())
+            for written, added in zip(tokens, new, strict=True):
+                written.extend(added)
+        return Generated([after - before for before, after in pairwise(times)], tokens)
+
+    def prompt(self, prompt_tokens: int) -> list[int]:
+        """Return the tokens of the first prompt."""
+        return self._tokens[:prompt_tokens]
+
+    def generation(self, rounds: Sequence[list[float]], prompt_tokens: int) -> dict[str, Figure]:
+        """Return the figures of several rounds of `generate`."""
+        later = [float(np.median(times[1:])) for times in rounds]
+        return {
+            f"first token after {prompt_tokens}": Figure("ms", tuple(times[0] * 1e3 for times in rounds)),
+            "time per token": Figure("ms", tuple(seconds * 1e3 for seconds in later)),
+            "throughput": Figure("tokens/s", tuple(1 / seconds for seconds in later)),
+        }
+
+    def growth(self) -> dict[str, Figure]:
+        """Return the time per token early and late in the model's positions, and their ratio; none in a short model."""
+        if self.engine.n_positions < 8 * GROWTH_WINDOW:
+            return {}
+        late = min(900, self.engine.n_positions - GROWTH_WINDOW)
+        early = min(100, late // 2)
+        figures = {
+            f"time per token at {length}": Figure("ms", tuple(s * 1e3 for s in self.steps_at(length)))
+            for length in (early, late)
+        }
+        first, last = figures.values()
+        return figures | {f"growth from {early} to {late}": Figure("x", (last.median / first.median,))}
+
+    def steps_at(self, length: int) -> list[float]:
+        """Return the seconds of the tokens around a length."""
+        return self.generate(length - GROWTH_WINDOW // 2, GROWTH_WINDOW + 1).times[1:]
+
+    def sampling(self, runs: int = 200) -> dict[str, Figure]:
+        """Return what one draw costs at top_p 0.9, temperature 1, on flat and on peaked logits."""
+        rng = np.random.default_rng(0)
+        noise = rng.standard_normal(self.engine.vocab_size).astype(np.float32)
+        figures = {}
+        for name, logits in {"flat": noise * np.float32(0.01), "peaked": noise * np.float32(6)}.items():
+            times = []
+            for _ in range(runs):
+                start = self._clock()
+                choose(logits, Sampling(temperature=1.0, top_p=0.9), rng)
+                times.append((self._clock() - start) * 1e3)
+            figures[f"sampling, {name} logits"] = Figure("ms", tuple(times))
+        return figures
+
+    def memory(self) -> dict[str, Figure]:
+        """Return what this process holds now, the engine with its cache in it, and the most it has held."""
+        return {
+            f"{kind} memory": Figure("MB", (megabytes,))
+            for kind, megabytes in (own_memory() | own_peak_memory()).items()
+        }
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the threads and the precisions as the device reports them."""
+        return settings_of(self.engine.compiled)

@@ -1,0 +1,49 @@
+"""What the demo's tokenizer takes, to read a prompt and to write out what was generated. It knows no engine."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gpt2_text_prediction import Problem
+from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.benchmark.figures import Figure
+
+Clock = Callable[[], float]
+
+
+class TextTimes(NamedTuple):
+    """Seconds of one prompt and one continuation."""
+
+    tokenization: float
+    detokenization: float
+
+
+def load_tokenizer(model: Path, say: Callable[[str], None]) -> GPT2Tokenizer | None:
+    """Return the tokenizer that lies beside a model; None, after telling why, where there is none."""
+    try:
+        return GPT2Tokenizer(*find_tokenizer_files(model, None, None))
+    except Problem as reason:
+        say(f"the tokenizer is not measured: {reason}")
+        return None
+
+
+def text_times(
+    tokenizer: GPT2Tokenizer, prompt: Sequence[int], written: Sequence[int], clock: Clock = time.perf_counter
+) -> TextTimes:
+    """Time the tokens of the prompt's text, and the text of what was written."""
+    text = tokenizer.decode(list(prompt))
+    start = clock()
+    tokenizer.encode(text)
+    between = clock()
+    tokenizer.decode(list(written))
+    return TextTimes(between - start, clock() - between)
+
+
+def text_figures(rounds: Sequence[TextTimes | None]) -> dict[str, Figure]:
+    """Return the figures of several rounds; none without a tokenizer."""
+    kept = [times for times in rounds if times is not None]
+    if not kept:
+        return {}
+    return {name: Figure("ms", tuple(getattr(times, name) * 1e3 for times in kept)) for name in TextTimes._fields}

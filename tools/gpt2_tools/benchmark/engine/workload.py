@@ -1,0 +1,101 @@
+"""A row of figures for each prompt and generation length, of one loaded engine, and the checksum of its tokens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
+from gpt2_tools.benchmark.figures import Figure, Repeats, checksum
+from gpt2_tools.benchmark.engine.roofline import bound_figures
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.benchmark.engine.tokenizer import TextTimes, text_figures, text_times
+
+CHECKSUM = "tokens_sha256"
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """So many tokens of a prompt, and so many behind it."""
+
+    prompt_tokens: int
+    new_tokens: int
+
+    @property
+    def name(self) -> str:
+        """As llama-bench calls it."""
+        return f"pp{self.prompt_tokens}+tg{self.new_tokens}"
+
+    def check(self, n_positions: int) -> None:
+        """Raise Problem where a model of so many positions cannot run it, or there is no time per token in it."""
+        if self.new_tokens < 2:
+            raise Problem(f"-M: expected at least 2 new tokens, the first and one behind it, got {self.new_tokens}")
+        total = self.prompt_tokens + self.new_tokens
+        if total > n_positions:
+            raise Problem(f"-p and -M: expected at most {n_positions} tokens together, got {total}")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One generation, what its texts took, and how fast memory was read just before, in GB/s."""
+
+    generated: Generated
+    texts: TextTimes | None
+    bandwidth: float | None
+
+
+@dataclass(frozen=True)
+class LengthRow:
+    """What was measured at some lengths; tokens_sha256: of each text that came, one where all runs wrote the same."""
+
+    lengths: Lengths
+    figures: dict[str, Figure]
+    tokens_sha256: list[str]
+
+
+def take_turn(
+    bench: EngineBenchmark, lengths: Lengths, meter: Callable[[], float] | None, tokenizer: GPT2Tokenizer | None
+) -> Turn:
+    """Measure once."""
+    bandwidth = meter() if meter else None
+    generated = bench.generate(lengths.prompt_tokens, lengths.new_tokens)
+    (written,) = generated.tokens
+    texts = text_times(tokenizer, bench.prompt(lengths.prompt_tokens), written) if tokenizer else None
+    return Turn(generated, texts, bandwidth)
+
+
+def measure_lengths(
+    bench: EngineBenchmark,
+    workloads: Sequence[Lengths],
+    repeats: Repeats,
+    meter: Callable[[], float] | None,
+    tokenizer: GPT2Tokenizer | None,
+) -> list[LengthRow]:
+    """Return a row for each; all are run before any is run again, so that they see the same machine."""
+    rounds = repeats.of(lambda: [take_turn(bench, lengths, meter, tokenizer) for lengths in workloads])
+    columns = zip(workloads, zip(*rounds, strict=True), strict=True)
+    return [LengthRow(lengths, _figures(bench, lengths, turns), written(turns)) for lengths, turns in columns]
+
+
+def written(turns: Sequence[Turn]) -> list[str]:
+    """Return the checksum of each text that came, without repetition."""
+    return sorted({checksum(turn.generated.tokens[0]) for turn in turns})
+
+
+def turn_figures(bench: EngineBenchmark, turns: Sequence[Turn], throughput: Figure) -> dict[str, Figure]:
+    """Return what memory allows, where it was read, and what the texts took."""
+    bandwidth = [turn.bandwidth for turn in turns if turn.bandwidth is not None]
+    bound = bound_figures(bandwidth, bench.engine.path, throughput.values) if bandwidth else {}
+    return bound | text_figures([turn.texts for turn in turns])
+
+
+def _figures(bench: EngineBenchmark, lengths: Lengths, turns: Sequence[Turn]) -> dict[str, Figure]:
+    times = [turn.generated.times for turn in turns]
+    first, later, throughput = bench.generation(times, lengths.prompt_tokens).values()
+    return {
+        "first token": first,
+        "prompt": Figure("tokens/s", tuple(lengths.prompt_tokens / one[0] for one in times)),
+        "time per token": later,
+        "throughput": throughput,
+        "generation": Figure("ms", tuple(sum(one) * 1e3 for one in times)),
+        **turn_figures(bench, turns, throughput),
+    }

@@ -1,0 +1,57 @@
+"""Curves as a picture, side by side, published whole or not at all. It measures nothing."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpt2_tools.benchmark.engine.growth import Curve
+from gpt2_tools.common.problem import Problem
+from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.common.publish import publish_file
+
+FORMATS = (".png", ".svg", ".pdf")
+INK = "#1f5fa8"
+LABELLED = 8
+"""Fewer points than these have a label each."""
+
+
+def check_plot(path: Path) -> None:
+    """Raise Problem for a picture that could not be drawn, before what is to be drawn is measured."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise Problem("--plot: matplotlib is not installed; run: pip install 'omz-gpt2[plot]'")
+    if path.suffix not in FORMATS:
+        raise Problem(f"--plot: expected a file that ends in {', '.join(FORMATS)}, got {path}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise Problem(f"--plot: expected a file in a folder that there is, got {path}")
+
+
+def draw(curves: Sequence[Curve], title: str, path: Path) -> None:
+    """Draw them: medians, with the least and the most of each point as a band."""
+    from matplotlib.figure import Figure as Picture  # noqa: PLC0415
+
+    picture: Any = Picture(figsize=(4.2 * len(curves), 3.8), layout="constrained")
+    picture.suptitle(title, fontsize=10)
+    for axes, curve in zip(picture.subplots(1, len(curves)), curves, strict=True):
+        _draw(axes, curve)
+    new = path.with_name(f".{path.name}.new")
+    with disk_problems(path, new):
+        try:
+            picture.savefig(new, format=path.suffix[1:], dpi=150)
+            publish_file(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _draw(axes: Any, curve: Curve) -> None:
+    places, figures = list(curve.points), list(curve.points.values())
+    axes.fill_between(
+        places, [min(one.values) for one in figures], [max(one.values) for one in figures], color=INK, alpha=0.2, lw=0
+    )
+    axes.plot(places, [one.median for one in figures], color=INK, marker="o", markersize=4)
+    axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(0, 1.05 * max(places)), ylim=(0, None))
+    if len(places) < LABELLED:
+        axes.set_xticks(places)
+    axes.grid(alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

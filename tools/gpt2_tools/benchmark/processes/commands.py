@@ -1,0 +1,37 @@
+"""The demo and the converter as whole processes, from the command line to the last word."""
+
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from gpt2_tools.benchmark.figures import Figure, Repeats, run_process
+
+DEMO_TOKENS = 40
+
+
+def process_figures(model: Path, device: str, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
+    """Measure the demo, and where the IR lies in Open Model Zoo's folders the converter."""
+    demo = [installed_command("gpt2_text_prediction_demo"), "-m", str(model), "-d", device, "--seed", "0"]
+    demo += ["-i", "The poem was written by", "--max_sample_token_num", str(DEMO_TOKENS)]
+    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", demo, repeats)
+    name, root = model.stem, model.resolve().parents[3:4]
+    if not root or model.resolve().parts[-4:-2] != ("public", name):
+        say(f"omz_converter is not measured: {model} lies not in public/{name}/FP16")
+        return figures
+    with tempfile.TemporaryDirectory(dir=root[0]) as out:
+        convert = [installed_command("omz_converter"), "--name", name, "--precisions", "FP16"]
+        convert += ["-d", str(root[0]), "-o", out]
+        return figures | _repeated("omz_converter FP16, whole process", convert, repeats)
+
+
+def installed_command(name: str) -> str:
+    """Return the path of a command of ours, as it is installed with this module."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _repeated(name: str, command: list[str], repeats: Repeats) -> dict[str, Figure]:
+    runs = repeats.of(lambda: run_process(command))
+    figures = {name: Figure("s", tuple(run.seconds for run in runs))}
+    peaks = tuple(run.peak_mb for run in runs if run.peak_mb is not None)
+    return figures | ({f"{name}, peak memory": Figure("MB", peaks)} if peaks else {})

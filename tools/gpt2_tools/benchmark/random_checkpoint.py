@@ -1,0 +1,101 @@
+"""A checkpoint of GPT-2's sizes with random weights and the real layout, to measure with; it writes no sense.
+
+The tokenizer is a real byte-level BPE: gpt-2-mini's, with further merges up to the vocabulary's size.
+"""
+
+import json
+import os
+import shutil
+from importlib.resources import as_file, files
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.weights import expected_shapes
+from gpt2_tools.common.problem import Problem
+
+SIZES = {
+    "gpt-2-mini": {"n_layer": 5, "n_head": 4, "n_embd": 256, "n_positions": 512, "vocab_size": 8192},
+    "distilgpt2": {"n_layer": 6, "n_head": 12, "n_embd": 768},
+    "gpt-2": {"n_layer": 12, "n_head": 12, "n_embd": 768},
+    "gpt-2-medium": {"n_layer": 24, "n_head": 16, "n_embd": 1024},
+    "gpt-2-large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},
+    "gpt-2-xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
+}
+"""What of config.json tells the sizes apart; the rest is GPT2Config's default."""
+END_OF_TEXT = "<|endoftext|>"
+
+
+def make_checkpoint(folder: Path, size: str, seed: int = 0) -> None:
+    """Write config.json, model.safetensors (F32), vocab.json and merges.txt into a new or empty folder.
+
+    Raises Problem where the folder holds something already or cannot be written.
+    """
+    folder = folder.absolute()
+    new = folder.parent / f".{folder.name}.{os.getpid()}.new"
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise Problem(f"{folder}: expected a new or an empty folder; nothing was written")
+        new.mkdir(parents=True)
+        _write(new, size, seed)
+        new.replace(folder)
+    except OSError as error:
+        raise Problem(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
+    except SafetensorError as error:
+        raise Problem(f"{folder}: cannot be written: {error}") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _write(folder: Path, size: str, seed: int) -> None:
+    symbols, merges = _vocabulary(SIZES[size].get("vocab_size", 50257))
+    (folder / "vocab.json").write_text(json.dumps({symbol: i for i, symbol in enumerate(symbols)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    eos = symbols.index(END_OF_TEXT)
+    fields = {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "activation_function": "gelu_new",
+        "bos_token_id": eos,
+        "eos_token_id": eos,
+        "n_positions": 1024,
+        "vocab_size": 50257,
+    }
+    (folder / "config.json").write_text(json.dumps(fields | SIZES[size], indent=2) + "\n", encoding="utf-8")
+    save_file(_weights(read_config(folder / "config.json"), seed), folder / "model.safetensors")
+
+
+def _weights(config: GPT2Config, seed: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Draw weights as GPT-2 was initialised: normal with 0.02, biases 0, layer norms 1."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in expected_shapes(config).items():
+        if name.endswith(".bias"):
+            weights[name] = np.zeros(shape, np.float32)
+        elif ".ln_" in name or name == "ln_f.weight":
+            weights[name] = np.ones(shape, np.float32)
+        else:
+            weights[name] = rng.standard_normal(shape, np.float32) * np.float32(0.02)
+    return weights
+
+
+def _vocabulary(size: int) -> tuple[list[str], list[str]]:
+    """Return the symbols in the order of their ids, `<|endoftext|>` last, and the lines of merges.txt."""
+    with as_file(files("omz_models") / "public/gpt-2-mini") as mini:
+        known = json.loads((mini / "vocab.json").read_bytes())
+        merges = (mini / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]
+    symbols = [symbol for symbol in sorted(known, key=known.get) if symbol != END_OF_TEXT]
+    taken = set(symbols)
+    pairs = ((symbols[a], symbols[sum_ - a]) for sum_ in count(256) for a in range(256, sum_ - 255))
+    while len(symbols) < size - 1:
+        left, right = next(pairs)
+        if left + right not in taken:
+            taken.add(left + right)
+            symbols.append(left + right)
+            merges.append(f"{left} {right}")
+    return [*symbols[: size - 1], END_OF_TEXT], merges

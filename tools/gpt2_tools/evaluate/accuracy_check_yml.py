@@ -1,0 +1,157 @@
+"""Open Model Zoo's accuracy-check.yml, as far as language models need it: what is measured, and what is expected.
+
+Its perplexity is divided by 100, and so is a reference. What is not known here is refused, never passed over.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omz_model_tools.descriptor import schema
+from omz_model_tools.descriptor import strict_yaml
+from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.descriptor.schema import Place
+from omz_model_tools.descriptor.strict_yaml import MOST_BYTES, Mapping
+
+LAUNCHERS = ("dlsdk", "openvino")
+"""Open Model Zoo's two names for OpenVINO."""
+ADAPTERS = ("common_language_modeling",)
+CONVERTERS = ("wikitext2raw",)
+READERS = ("annotation_features_extractor",)
+METRICS = ("perplexity",)
+
+SCALE = 100
+AS_PRINTED = 0.0001
+"""The abs_threshold where a config has none: the last digit that Open Model Zoo prints, 0.01 of a perplexity."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a data set and its tokenizer, as paths below -s, and the tokens of a window."""
+
+    testing_file: str
+    vocab_file: str
+    merges_file: str
+    max_seq_length: int
+
+
+DEFINITIONS = {
+    "WikiText_2_raw_gpt2": Source("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
+}
+"""Of Open Model Zoo's data/dataset_definitions.yml, for a config that says no more than the name."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is expected; None where the config does not say."""
+
+    name: str
+    kind: str
+    reference: float | None = None
+    abs_threshold: float | None = None
+    rel_threshold: float | None = None
+
+    def difference(self, value: float) -> float | None:
+        """Return how far a value is from the reference."""
+        return None if self.reference is None else value - self.reference
+
+    def passes(self, value: float) -> bool | None:
+        """Tell whether a value is as near to the reference as every threshold asks; None without a reference."""
+        if self.reference is None:
+            return None
+        error, limits = abs(value - self.reference), []
+        if self.abs_threshold is not None:
+            limits.append(self.abs_threshold)
+        if self.rel_threshold is not None:
+            limits.append(self.rel_threshold * abs(self.reference))
+        return all(error <= limit for limit in limits or [AS_PRINTED])
+
+
+@dataclass(frozen=True)
+class Check:
+    """One model on one data set."""
+
+    model: str
+    framework: str
+    dataset: str
+    source: Source
+    metrics: tuple[Metric, ...]
+
+
+def read_config(path: Path, framework: str | None = None) -> list[Check]:
+    """Read a config; framework: only the launchers of that one.
+
+    Raises Problem, naming the place in the file, for what is broken or not known here.
+    """
+    with disk_problems(path), path.open("rb") as stream:
+        raw = stream.read(MOST_BYTES + 1)
+    place = Place((str(path),))
+    value = schema.fields(place, strict_yaml.parse(raw, str(path)), ("models",))
+    found = [
+        check for at, model in schema.items(place, "models", value["models"]) for check in _model(at, model, framework)
+    ]
+    if not found:
+        wanted = "model" if framework is None else f"launcher of the framework {framework}"
+        raise place.problem(f"expected at least one {wanted}, got none")
+    return found
+
+
+def _model(place: Place, value: Any, framework: str | None) -> Iterator[Check]:
+    schema.fields(place, value, ("name", "launchers", "datasets"))
+    name = schema.text(place.key("name"), value["name"])
+    frameworks = [_launcher(at, one, framework) for at, one in schema.items(place, "launchers", value["launchers"])]
+    datasets = [_dataset(at, one) for at, one in schema.items(place, "datasets", value["datasets"])]
+    for one in filter(None, frameworks):
+        for dataset, source, metrics in datasets:
+            yield Check(name, one, dataset, source, metrics)
+
+
+def _launcher(place: Place, value: Any, wanted: str | None) -> str | None:
+    """Return the framework, or None where another one is wanted."""
+    got = value.get("framework") if isinstance(value, Mapping) else None
+    if wanted is not None and isinstance(got, str) and got != wanted:
+        return None
+    known = schema.one_of(place.key("framework"), got, LAUNCHERS)
+    schema.fields(place, value, ("framework",), ("adapter", "inputs", "allow_reshape_input"))
+    if "adapter" in value:
+        at, adapter = place.key("adapter"), value["adapter"]
+        if isinstance(adapter, Mapping):
+            schema.fields(at, adapter, ("type",), ("logits_output",))
+            at, adapter = at.key("type"), adapter["type"]
+        schema.one_of(at, adapter, ADAPTERS)
+    return known
+
+
+def _dataset(place: Place, value: Any) -> tuple[str, Source, tuple[Metric, ...]]:
+    schema.fields(place, value, ("name", "metrics"), ("data_source", "annotation_conversion", "reader"))
+    name = schema.text(place.key("name"), value["name"])
+    if "reader" in value:
+        at = place.key("reader")
+        reader = schema.fields(at, value["reader"], ("type",), ("features",))
+        schema.one_of(at.key("type"), reader["type"], READERS)
+    if "annotation_conversion" in value:
+        source = _source(place.key("annotation_conversion"), value["annotation_conversion"])
+    else:
+        source = DEFINITIONS[schema.one_of(place.key("name"), name, DEFINITIONS)]
+    metrics = tuple(_metric(at, one) for at, one in schema.items(place, "metrics", value["metrics"]))
+    if not metrics:
+        raise place.key("metrics").expected("at least one metric", value["metrics"])
+    return name, source, metrics
+
+
+def _source(place: Place, value: Any) -> Source:
+    files = ("testing_file", "vocab_file", "merges_file")
+    schema.fields(place, value, ("converter", *files, "max_seq_length"))
+    schema.one_of(place.key("converter"), value["converter"], CONVERTERS)
+    testing, vocab, merges = (schema.text(place.key(name), value[name]) for name in files)
+    return Source(testing, vocab, merges, schema.integer(place.key("max_seq_length"), value["max_seq_length"]))
+
+
+def _metric(place: Place, value: Any) -> Metric:
+    kind = schema.one_of(place.key("type"), value.get("type") if isinstance(value, Mapping) else value, METRICS)
+    numbers = ("reference", "abs_threshold", "rel_threshold")
+    schema.fields(place, value, ("type",), ("name", *numbers))
+    name = schema.text(place.key("name"), value.get("name", kind))
+    given = {number: schema.number(place.key(number), value[number]) for number in numbers if number in value}
+    return Metric(name, kind, **given)

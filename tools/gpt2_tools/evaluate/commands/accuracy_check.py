@@ -1,0 +1,190 @@
+"""gpt2_evaluate accuracy-check: a model held against the reference in its accuracy-check.yml."""
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from gpt2_text_prediction.engine.ir import MODEL_SUFFIXES
+from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, read_config
+from gpt2_tools.evaluate.commands.perplexity import context_of
+from gpt2_tools.evaluate.perplexity import Losses, measure
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.progress import counted
+from gpt2_tools.evaluate.model import Subject, add_device_arguments, count, load_subject
+from gpt2_tools.evaluate.texts import Text, encode, read_text
+from gpt2_tools.evaluate.windows import omz_windows
+from omz_model_tools.common.interrupt import INTERRUPTED
+from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.common.report import Report
+
+HELP = "measure what an accuracy-check.yml of Open Model Zoo asks for, and compare with its reference"
+
+COLUMNS = (
+    "model",
+    "launcher",
+    "device",
+    "dataset",
+    "tags",
+    "metric_name",
+    "metric_type",
+    "metric_value",
+    "metric_target",
+    "metric_scale",
+    "metric_postfix",
+    "dataset_size",
+    "ref",
+    "abs_threshold",
+    "rel_threshold",
+    "profiling_file",
+    "difference",
+    "result",
+)
+"""Open Model Zoo's, and two of ours."""
+
+Row = dict[str, object]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this measurement can be told."""
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the accuracy-check.yml")
+    models = "the IR, its folder, or the folder in which omz_converter made public/NAME/PRECISION"
+    parser.add_argument("-m", "--models", type=Path, required=True, metavar="DIR", help=models)
+    source = "where the data set's files lie, such as datasets/wikitext-2"
+    parser.add_argument("-s", "--source", type=Path, required=True, metavar="DIR", help=source)
+    framework = f"only launchers of this framework: {' or '.join(LAUNCHERS)} (default: all in the config)"
+    parser.add_argument("-tf", "--target_framework", choices=LAUNCHERS, metavar="NAME", help=framework)
+    parser.add_argument("--csv_result", type=Path, metavar="FILE", help="write the results as CSV, too")
+    limit = "only the first N windows; then nothing is judged"
+    parser.add_argument("--limit", type=count, metavar="N", help=limit)
+    parser.add_argument("--batch", type=count, default=1, metavar="N", help="windows at once (default: %(default)s)")
+    add_device_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print and judge; return the exit code, 1 where a metric is not as near as it should be."""
+    checks = read_config(args.config, args.target_framework)
+    found = [(check, find_model(args.models, check.model)) for check in checks]
+    report, rows, said, interrupted = Report(sys.stdout, sys.stderr), [], [], False
+    for check, model in found:
+        new, facts, interrupted = _checked(args, check, model)
+        for row in new:
+            report.line(_line(row))
+        rows += new
+        said.append(facts)
+        if interrupted:
+            break
+    if args.csv_result is not None:
+        write_csv(args.csv_result, rows)
+    report.line(json.dumps({"results": rows, "interrupted": interrupted, "runs": said}))
+    if interrupted:
+        return INTERRUPTED
+    return 1 if any(row["result"] == "fail" for row in rows) else 0
+
+
+def find_model(models: Path, name: str) -> Path:
+    """Return the IR of a name. Raises Problem where there is none, or more than one."""
+    if models.is_file():
+        return models
+    here = models / f"{name}.xml"
+    found = [here] if here.is_file() else sorted(models.glob(f"public/{name}/*/{name}.xml"))
+    if not found:
+        kinds = " or ".join(MODEL_SUFFIXES)
+        raise Problem(
+            f"{models}: expected {name}.xml, or public/{name}/PRECISION/{name}.xml, got neither; -m may also be a "
+            f"file, an {kinds}"
+        )
+    if len(found) > 1:
+        precisions = ", ".join(path.parent.name for path in found)
+        raise Problem(f"{models}: has {name} as {precisions}; give the folder of one, such as -m {found[0].parent}")
+    return found[0]
+
+
+def _checked(args: argparse.Namespace, check: Check, model: Path) -> tuple[list[Row], Row, bool]:
+    """Return the rows of the results, how they were made, and whether Ctrl-C ended it."""
+    source = check.source
+    given = {"vocab": args.source / source.vocab_file, "merges": args.source / source.merges_file}
+    files = given if all(path.is_file() for path in given.values()) else dict.fromkeys(given)
+    text = read_text(args.source / source.testing_file)
+    options = argparse.Namespace(**{**vars(args), **files})
+    subject = load_subject(options, model, max_seq_len=source.max_seq_length)
+    context = context_of(source.max_seq_length, subject, f"{args.config}: max_seq_length")
+    losses, tokens, interrupted = _losses(args, subject, text, context)
+    judged = args.limit is None and not interrupted
+    rows = _rows(check, args.device, losses, judged=judged)
+    facts = {
+        "perplexity": losses.perplexity,
+        "perplexity_stderr": losses.perplexity_stderr,
+        "tokens": tokens,
+        "windows": losses.windows,
+        "tokens_scored": losses.count,
+        "method": "omz",
+        "context": context,
+        "text": text.facts(),
+        **subject.facts(),
+    }
+    return rows, facts, interrupted
+
+
+def _losses(args: argparse.Namespace, subject: Subject, text: Text, context: int) -> tuple[Losses, int, bool]:
+    tokens = encode(subject.tokenizer, text.text)
+    windows = omz_windows(len(tokens), context)[: args.limit]
+    if not windows:
+        raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {context}, a window")
+    losses, interrupted = measure(subject.scorer.score, tokens, windows, args.batch, partial(counted, unit="window"))
+    return losses, len(tokens), interrupted
+
+
+def _rows(check: Check, device: str, losses: Losses, *, judged: bool) -> list[Row]:
+    value = losses.perplexity / SCALE
+    said = {True: "pass", False: "fail", None: "no reference"}
+    return [
+        {
+            "model": check.model,
+            "launcher": check.framework,
+            "device": device,
+            "dataset": check.dataset,
+            "tags": "",
+            "metric_name": metric.name,
+            "metric_type": metric.kind,
+            "metric_value": value,
+            "metric_target": "lower-better",
+            "metric_scale": SCALE,
+            "metric_postfix": "",
+            "dataset_size": losses.windows,
+            "ref": metric.reference,
+            "abs_threshold": metric.abs_threshold,
+            "rel_threshold": metric.rel_threshold,
+            "profiling_file": "",
+            "difference": metric.difference(value),
+            "result": said[metric.passes(value)] if judged else "not judged",
+        }
+        for metric in check.metrics
+    ]
+
+
+def _line(row: Row) -> str:
+    where = f"{row['model']}, {row['launcher']}, {row['device']}, {row['dataset']}"
+    told = f"{row['metric_name']} {row['metric_value']:.4f}"
+    if row["ref"] is not None:
+        told += f", reference {row['ref']:.4f}, difference {row['difference']:+.4f}"
+    return f"{where}: {told}: {row['result']}"
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows with a header; the file appears whole, and replaces one of its name."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    new = path.with_name(f".{path.name}.new")
+    with disk_problems(path, temporary=new):
+        try:
+            new.write_text(text.getvalue(), encoding="utf-8", newline="")
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)

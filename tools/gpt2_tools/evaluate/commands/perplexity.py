@@ -1,0 +1,195 @@
+"""gpt2_evaluate perplexity: how well a model foretells a text, with the way it was measured."""
+
+import argparse
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gpt2_tools.evaluate.datasets import DATASETS, read_dataset
+from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.progress import counted
+from gpt2_tools.evaluate.model import (
+    Subject,
+    add_device_arguments,
+    add_tokenizer_arguments,
+    count,
+    load_subject,
+    runtime_lines,
+)
+from gpt2_tools.evaluate.texts import Text, encode, read_text
+from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
+from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
+from omz_model_tools.common.interrupt import INTERRUPTED
+from omz_model_tools.common.report import Report
+
+HELP = "measure perplexity on a text"
+METHODS = ("omz", "strided")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this measurement can be told."""
+    parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="the IR, an .xml, or an .onnx")
+    text = parser.add_mutually_exclusive_group(required=True)
+    text.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8")
+    text.add_argument("--dataset", choices=DATASETS, help="a text that omz_data_downloader has brought")
+    folder = "where omz_data_downloader put it, its -o (default: the current folder)"
+    parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
+    method = (
+        "omz: Open Model Zoo's, disjoint windows, the rest dropped; strided: Hugging Face's, windows that overlap and "
+        "score their last tokens (default: %(default)s)"
+    )
+    parser.add_argument("--method", choices=METHODS, default="omz", help=method)
+    context = "tokens of a window (default: the model's positions)"
+    parser.add_argument("--context", type=count, metavar="N", help=context)
+    stride = "from one window to the next, of --method strided (default: half of the context)"
+    parser.add_argument("--stride", type=count, metavar="N", help=stride)
+    parser.add_argument("--limit", type=count, metavar="N", help="only the first N windows")
+    batch = "windows at once (default: %(default)s)"
+    parser.add_argument("--batch", type=count, default=1, metavar="N", help=batch)
+    add_device_arguments(parser)
+    add_tokenizer_arguments(parser)
+    parser.add_argument(
+        "--with-transformers",
+        "--with_transformers",
+        action="store_true",
+        help="time transformers at f32 on the same windows, in turns",
+    )
+    checkpoint = "for transformers: what the IR was made of (default: ../gpt2)"
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=checkpoint)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; return the exit code."""
+    if args.stride is not None and args.method != "strided":
+        raise Problem(f"--stride: belongs to --method strided; the method is {args.method}")
+    text = _text(args)
+    subject = load_subject(args, args.model, max_seq_len=args.context)
+    context = context_of(args.context, subject)
+    stride = _stride(args, context)
+    tokens = encode(subject.tokenizer, text.text)
+    windows = _windows(text, tokens, context, stride)
+    with _score(args, subject) as score:
+        start = time.perf_counter()
+        losses, interrupted = measure(score, tokens, windows[: args.limit], args.batch, partial(counted, unit="window"))
+        seconds = time.perf_counter() - start
+    facts = figures(losses, text, len(tokens)) | {
+        "interrupted": interrupted,
+        "method": args.method,
+        "context": context,
+        "stride": stride,
+        "batch": args.batch,
+        "windows_in_text": len(windows),
+        "text": text.facts(),
+        "seconds": seconds,
+        **subject.facts(),
+        **({"transformers": score.facts()} if isinstance(score, Beside) else {}),
+    }
+    _print(Report(sys.stdout, sys.stderr), facts, text)
+    return INTERRUPTED if interrupted else 0
+
+
+def figures(losses: Losses, text: Text, tokens: int) -> dict[str, object]:
+    """Return the figures, under their names in JSON; a number that JSON cannot hold is None.
+
+    Words and bytes are those of the whole text, by its tokens a word and a byte: the tokens that no window scores
+    count as the others do.
+    """
+    per_word = losses.perplexity_per(tokens / text.words) if text.words else math.inf
+    numbers = {
+        "perplexity": losses.perplexity,
+        "perplexity_stderr": losses.perplexity_stderr,
+        "word_perplexity": per_word,
+        "bits_per_byte": losses.bits_per(tokens / text.bytes),
+    }
+    finite = {name: n if n is not None and math.isfinite(n) else None for name, n in numbers.items()}
+    return {**finite, "tokens": tokens, "windows": losses.windows, "tokens_scored": losses.count}
+
+
+def context_of(asked: int | None, subject: Subject, place: str = "--context") -> int:
+    """Return the tokens of a window; raise Problem, with the place that asks, where the model has not so many."""
+    n_positions = subject.scorer.n_positions
+    if asked is not None and not 2 <= asked <= n_positions:
+        raise Problem(f"{place}: expected 2 .. {n_positions}, the positions of {subject.scorer.path}, got {asked}")
+    return asked or n_positions
+
+
+def _text(args: argparse.Namespace) -> Text:
+    """Return what is encoded; Hugging Face's protocol joins the lines of its data set."""
+    if args.dataset is None:
+        return read_text(args.text)
+    text = read_dataset(DATASETS[args.dataset], args.data_dir)
+    return text.lines_joined() if args.method == "strided" else text
+
+
+def _stride(args: argparse.Namespace, context: int) -> int | None:
+    """Return the stride, None for a method that has none; raise Problem where windows would leave tokens out."""
+    if args.method != "strided":
+        return None
+    if args.stride is not None and args.stride > context:
+        raise Problem(f"--stride: expected 1 .. {context}, the tokens of a window, got {args.stride}")
+    return args.stride or context // 2
+
+
+def _windows(text: Text, tokens: Tokens, context: int, stride: int | None) -> list[Window]:
+    if stride is None:
+        windows = omz_windows(len(tokens), context)
+        expected = f"{context}, a window of --method omz; give a smaller --context, or --method strided"
+    else:
+        windows = strided_windows(len(tokens), context, stride)
+        expected = "2, one to score behind another"
+    if not windows:
+        raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {expected}")
+    return windows
+
+
+@contextlib.contextmanager
+def _score(args: argparse.Namespace, subject: Subject) -> Iterator[Score]:
+    if not args.with_transformers:
+        yield subject.scorer.score
+        return
+    folder = args.checkpoint or args.model.parent.parent / "gpt2"
+    with transformers_process(folder, subject.scorer.settings()["threads"] or "1") as peer:
+        yield Beside(subject.scorer.score, peer)
+
+
+def _print(report: Report, facts: Mapping[str, Any], text: Text) -> None:
+    """Print a table, then all of it as one line of JSON."""
+    if facts["interrupted"]:
+        report.line(f"interrupted: the figures are those of {facts['windows']} windows")
+    for name, value in _table(facts, text).items():
+        report.line(f"{name:<16} {value}")
+    report.line(json.dumps(facts))
+
+
+def _table(facts: Mapping[str, Any], text: Text) -> dict[str, str]:
+    stride = "" if facts["stride"] is None else f", stride {facts['stride']}"
+    scored = facts["tokens_scored"]
+    table = {
+        "text": f"{text.path}, {text.form}; {text.bytes} bytes, SHA-256 {text.sha256}",
+        "tokens": f"{facts['tokens']}, of which {scored} were scored in {facts['windows']} windows",
+        "method": f"{facts['method']}, context {facts['context']}{stride}",
+        **runtime_lines(facts),
+        "perplexity": f"{shown(facts['perplexity'])} ± {shown(facts['perplexity_stderr'])}",
+        "word perplexity": shown(facts["word_perplexity"]),
+        "bits per byte": shown(facts["bits_per_byte"]),
+    }
+    if "transformers" not in facts:
+        return table | {"time": f"{facts['seconds']:.1f} s, {scored / facts['seconds']:.0f} tokens/s"}
+    peer = facts["transformers"]
+    return table | {
+        "time": f"{peer['ours_seconds']:.1f} s, {scored / peer['ours_seconds']:.0f} tokens/s",
+        "transformers": f"{peer['seconds']:.1f} s at f32; ours is {peer['times_faster']:.2f} times as fast, "
+        f"log-probabilities at most {peer['largest_difference']:.1e} apart",
+    }
+
+
+def shown(number: float | None) -> str:
+    """Return a figure as the table shows it."""
+    return "beyond all bounds" if number is None else f"{number:.4f}"

@@ -1,0 +1,221 @@
+"""IRs for lm-evaluation-harness: the model class gpt2_openvino, and its command line. It knows no task.
+
+Log-likelihoods come from the scorer, generated texts from the demo's generator. Version 0.4.13 of the harness finds no
+model classes of others, so that run_harness tells it of ours; later ones read the entry points lm_eval.models.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2_text_prediction import Sampling, TextGenerator, TextRules
+from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
+from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate.scorer import load_scorer, scoring_configuration
+from omz_model_tools.common.interrupt import ends_at_once
+
+NAME = "gpt2_openvino"
+CLASS = "GPT2OpenVINO"
+SAMPLING = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"}
+"""What generation keywords of a task are ours, by the same names."""
+
+Request = tuple[Any, list[int], list[int]]
+"""What the harness calls it by, or None; the tokens before, and those whose likelihood is wanted."""
+
+
+class Model:
+    """What the harness asks of a model, but for its own base class, which GPT2OpenVINO has too.
+
+    Arguments are those of --model_args; pretrained is the path of an .xml.
+    """
+
+    def __init__(  # noqa: PLR0913  # the harness gives them by name
+        self,
+        *,
+        pretrained: str | None = None,
+        openvino_device: str = "CPU",
+        device: str | None = None,  # PyTorch's, which the harness gives whether it was told or not
+        batch_size: str | int = 1,
+        max_batch_size: int | None = None,  # of "auto", which there is not
+        precision_hint: str | None = None,
+        num_threads: str | int | None = None,
+        max_gen_toks: str | int = 256,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        if unknown:
+            known = "pretrained, openvino_device, batch_size, precision_hint, num_threads, max_gen_toks"
+            raise Problem(f"--model_args: there is no {min(unknown)!r}; known: {known}")
+        if pretrained is None:
+            raise Problem("--model_args: expected the path of an .xml as pretrained=PATH")
+        if precision_hint not in (None, *PRECISION_HINTS):
+            raise Problem(
+                f"--model_args: precision_hint: expected one of {', '.join(PRECISION_HINTS)}, got {precision_hint!r}"
+            )
+        self._path, self._device_name = Path(pretrained), openvino_device
+        threads = None if num_threads is None else _count("num_threads", num_threads)
+        self.batch_size = _count("batch_size", batch_size)
+        self.max_gen_toks = _count("max_gen_toks", max_gen_toks)
+        self._config = scoring_configuration(openvino_device, precision_hint, threads)
+        self._scorer = load_scorer(self._path, openvino_device, self._config)
+        self._tokenizer = GPT2Tokenizer(*find_tokenizer_files(self._path, None, None))
+        if self._tokenizer.vocab_size != self._scorer.vocab_size:
+            raise Problem(
+                f"{pretrained}: has {self._scorer.vocab_size} tokens, its tokenizer {self._tokenizer.vocab_size}; "
+                "put the model's own vocab.json and merges.txt beside it"
+            )
+        self.max_length = self._scorer.n_positions
+
+    @property
+    def eot_token_id(self) -> int:
+        """What stands before a text without a context."""
+        token = self._tokenizer.end_of_text_id if self._scorer.eos_token_id is None else self._scorer.eos_token_id
+        if token is None:
+            raise Problem(f"{self._path}: the vocabulary has no {END_OF_TEXT} to start a text with")
+        return token
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The harness keeps tokenized requests by it."""
+        return str(self._path.absolute()).replace("/", "__")
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Return a text's tokens; none is added, and <|endoftext|> is the token of that name, as for `hf`."""
+        return self._tokenizer.encode(string, special=True)
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """Return the log-likelihood of whole texts, each token once, in the harness's own windows."""
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window  # noqa: PLC0415
+
+        texts = [request.args[0] for request in requests]
+        windows: list[list[Request]] = []
+        for text in texts:
+            found = get_rolling_token_windows(self.tok_encode(text), self.eot_token_id, self.max_length, 1)
+            windows.append([(None, *make_disjoint_window(window)) for window in found])
+        answers = iter(self._loglikelihood_tokens([window for of_text in windows for window in of_text], disable_tqdm))
+        totals = [sum(next(answers)[0] for _ in of_text) for of_text in windows]
+        for text, total in zip(texts, totals, strict=True):
+            self._keep("loglikelihood_rolling", (text,), total)
+        return totals
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Request], disable_tqdm: bool = False, **_: Any
+    ) -> list[tuple[float, bool]]:
+        """Return the log-likelihood of each continuation and whether it is the greedy one; the longest come first."""
+        order = sorted(range(len(requests)), key=lambda i: -len(requests[i][1]) - len(requests[i][2]))
+        answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        with _bar("Running loglikelihood requests", len(requests), disable_tqdm) as bar:
+            for start in range(0, len(order), self.batch_size):
+                places = order[start : start + self.batch_size]
+                for i, answer in zip(places, self._answers([requests[i] for i in places]), strict=True):
+                    answers[i] = answer
+                    if requests[i][0] is not None:
+                        self._keep("loglikelihood", requests[i][0], answer)
+                bar.update(len(places))
+        return answers
+
+    def _answers(self, requests: Sequence[Request]) -> list[tuple[float, bool]]:
+        most = self.max_length
+        rows = [(before + wanted)[-most - 1 :] for _, before, wanted in requests]
+        tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        for i, row in enumerate(rows):
+            tokens[i, : len(row)] = row
+        scores, answers = self._scorer.score(tokens), []
+        for i, (row, (_, _, wanted)) in enumerate(zip(rows, requests, strict=True)):
+            if len(wanted) > most:
+                raise Problem(f"{self._path}: a continuation has {len(wanted)} tokens; at most {most} fit")
+            at = slice(len(row) - 1 - len(wanted), len(row) - 1)
+            answers.append((float(scores.logprobs[i, at].sum(dtype=np.float64)), bool(scores.top[i, at].all())))
+        return answers
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Return the continuations of texts, up to the first of their stop strings; greedy unless a task draws.
+
+        A context that is too long loses its beginning.
+        """
+        texts: list[str] = []
+        with _bar("Running generate_until requests", len(requests), disable_tqdm) as bar:
+            for start in range(0, len(requests), self.batch_size):
+                asked = [request.args for request in requests[start : start + self.batch_size]]
+                for given, group in groupby(asked, key=itemgetter(1)):
+                    texts += self._continuations([context for context, _ in group], given)
+                for request, text in zip(asked, texts[start:], strict=True):
+                    self._keep("generate_until", request, text)
+                bar.update(len(asked))
+        return texts
+
+    def _continuations(self, contexts: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+        from lm_eval.models.utils import normalize_gen_kwargs  # noqa: PLC0415
+
+        asked = normalize_gen_kwargs(dict(given), self.max_gen_toks)
+        most, stop, draws = asked.pop("max_gen_toks"), asked.pop("until"), asked.pop("do_sample")
+        if unknown := sorted(asked.keys() - SAMPLING):
+            raise Problem(f"generation keyword {unknown[0]!r}: is not known here; known: {', '.join(sorted(SAMPLING))}")
+        if most >= self.max_length:
+            raise Problem(f"max_gen_toks: expected fewer than the model's {self.max_length} positions, got {most}")
+        sampling = Sampling(**{"top_p": 1.0, **asked}) if draws else Sampling(temperature=0.0)
+        rules = TextRules(stop=[text for text in stop if text], context_overflow="truncate", parse_special=True)
+        results = self._generator.generate(contexts, sampling, max_new_tokens=most, rules=rules)
+        return [result.text for result in results]
+
+    @cached_property
+    def _generator(self) -> TextGenerator:
+        """Loaded when a task generates: the weights lie in memory twice then."""
+        return TextGenerator(self._path, device=self._device_name, config=self._config)
+
+    def _keep(self, kind: str, request: Any, answer: Any) -> None:
+        hook: Any = vars(self)["cache_hook"]  # the harness's base class has set it
+        hook.add_partial(kind, request, answer)
+
+
+@cache
+def _model_class() -> type:
+    from lm_eval.api.model import TemplateLM  # noqa: PLC0415
+
+    return type(CLASS, (Model, TemplateLM), {"__module__": __name__, "__doc__": Model.__doc__})
+
+
+def __getattr__(name: str) -> Any:
+    """Make the class when the harness asks for it: its base class is there only where the harness is."""
+    if name == CLASS:
+        return _model_class()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def run_harness(arguments: Sequence[str]) -> int:
+    """Hand over to lm-evaluation-harness with our model class registered; Problem where it is missing."""
+    try:
+        with ends_at_once():
+            import lm_eval.models  # noqa: PLC0415, F401  # before ours: the registry fills itself only while empty
+            from lm_eval.__main__ import cli_evaluate  # noqa: PLC0415
+            from lm_eval.api.registry import model_registry  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise Problem(f"{error.name}: is not installed; run: pip install 'omz-gpt2[lm-eval]'") from None
+    if NAME not in model_registry:
+        model_registry.register(NAME, target=f"{__name__}:{CLASS}")
+    kept, sys.argv = sys.argv, ["gpt2_evaluate lm-eval", *arguments]
+    try:
+        cli_evaluate()
+    finally:
+        sys.argv = kept
+    return 0
+
+
+def _bar(title: str, total: int, silent: bool) -> Any:
+    from tqdm import tqdm  # noqa: PLC0415
+
+    return tqdm(total=total, desc=title, disable=silent or not sys.stderr.isatty())
+
+
+def _count(name: str, value: str | int) -> int:
+    if not str(value).isdecimal() or int(value) < 1:
+        raise Problem(f"--model_args: {name}: expected a whole number from 1, got {value!r}")
+    return int(value)

@@ -1,0 +1,128 @@
+"""gpt2_export: an IR of ours as a folder for others to run: openvino-genai and OpenVINO Model Server, or ONNX."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt2_text_prediction import Problem as DemoProblem
+from gpt2_tools.common.problem import Problem
+from omz_model_tools.common.guard import guarded
+from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes, require_room
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem as FileProblem
+from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.common.report import Report
+
+if TYPE_CHECKING:
+    from gpt2_tools.export.recipe_ir import RecipeIR
+
+MARKS = {"genai": ("openvino_model.xml", b"omz_gpt2"), "onnx": ("model.onnx", b"omz-gpt2")}
+"""The file by which an earlier export of each format is known, and what only ours holds."""
+MARKED = 2**24
+"""So many bytes of that file are searched: all of an .xml, and the head of an ONNX file."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = build_argparser().parse_args(argv)
+    return guarded(lambda: _run(args), (Problem, DemoProblem, FileProblem))
+
+
+def build_argparser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="gpt2_export",
+        description="Write an IR of omz_converter or omz_quantizer in the form that other programs run.",
+    )
+    parser.add_argument("-m", "--model", type=Path, metavar="FILE", required=True, help="the IR, an .xml")
+    folder = "folder to write: new, empty, or an earlier export, which is replaced"
+    parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", required=True, help=folder)
+    formats = (
+        "genai: for openvino-genai and OpenVINO Model Server; onnx: the interface of the ONNX Model Zoo's gpt2-10 "
+        "(default: %(default)s)"
+    )
+    parser.add_argument("--format", choices=MARKS, default="genai", help=formats)
+    onnx = parser.add_argument_group("--format onnx")
+    head = "write the scores of the vocabulary, as gpt2-lm-head-10 does, not the last hidden states"
+    onnx.add_argument("--lm_head", action="store_true", help=head)
+    past = "take the keys and values of earlier tokens as inputs too"
+    onnx.add_argument("--with_past", action="store_true", help=past)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.format != "onnx" and (args.lm_head or args.with_past):
+        raise Problem("--lm_head and --with_past: belong to --format onnx, which was not given")
+    place = FolderPlace(args.output_dir.absolute())
+    check_target(place.target, *MARKS[args.format])
+    with disk_problems(place.target):
+        _publish(args, place)
+    Report(sys.stdout, sys.stderr).line(f"{args.output_dir}: {args.model} for {_reader(args)}")
+    return 0
+
+
+def _publish(args: argparse.Namespace, place: FolderPlace) -> None:
+    from gpt2_tools.export.recipe_ir import read_recipe_ir  # noqa: PLC0415 (OpenVINO)
+
+    ir = read_recipe_ir(args.model)
+    write = _onnx_writer(args) if args.format == "onnx" else _genai_writer(place)
+    with exclusive(place.target.with_name(f".{place.target.name}.lock"), _say_waiting):
+        place.recover()
+        check_target(place.target, *MARKS[args.format])  # again, for what another process left there
+        require_room(place.target.parent, _bytes(args, ir) + SMALL_FILES, place.target.name, "make room")
+        try:
+            place.new.mkdir()
+            write(ir, place.new)
+            place.publish()
+        finally:
+            place.recover()
+
+
+def _bytes(args: argparse.Namespace, ir: "RecipeIR") -> int:
+    from gpt2_tools.export.recipe_ir import weight_bytes  # noqa: PLC0415
+
+    return weight_bytes(ir) if args.format == "onnx" else ir_bytes(ir.model, compress_to_fp16=False)
+
+
+def _say_waiting() -> None:
+    print("Waiting for another gpt2_export that writes this folder...", file=sys.stderr, flush=True)
+
+
+def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]":
+    from gpt2_tools.export.onnx import load_onnx, write_folder  # noqa: PLC0415
+
+    onnx = load_onnx()  # where Ctrl-C has nothing to clean up
+    return lambda ir, folder: write_folder(onnx, ir, folder, lm_head=args.lm_head, with_past=args.with_past)
+
+
+def _genai_writer(place: FolderPlace) -> "Callable[[RecipeIR, Path], None]":
+    from gpt2_tools.export.genai import GRAPH, load_parts, write_folder  # noqa: PLC0415
+
+    parts = load_parts()
+    tuned = place.target / GRAPH  # by the user: it stays
+    return lambda ir, folder: write_folder(parts, ir, folder, graph=not tuned.exists())
+
+
+def check_target(folder: Path, file: str, mark: bytes) -> None:
+    """Raise Problem where a folder could not be replaced, or holds something that is no export of ours."""
+    with disk_problems(folder):
+        FolderPlace(folder).check()
+        if not folder.name or (folder.exists() and any(folder.iterdir()) and not _holds(folder / file, mark)):
+            raise Problem(
+                f"{folder}: expected a new or an empty folder, or an earlier export with its {file}; "
+                "nothing was written"
+            )
+
+
+def _holds(path: Path, mark: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return mark in stream.read(MARKED)
+
+
+def _reader(args: argparse.Namespace) -> str:
+    return "openvino-genai and OpenVINO Model Server" if args.format == "genai" else "ONNX runtimes"

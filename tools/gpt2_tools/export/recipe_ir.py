@@ -1,0 +1,141 @@
+"""An IR of the gpt2 recipe, read back: the model, its configuration, its weights and its tokenizer's files.
+
+It writes nothing, and refuses IRs of others by name.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from gpt2_recipe import FACTS, GPT2Config
+from gpt2_recipe.tokenizer.added_tokens import END_OF_TEXT, AddedToken, from_fact
+from gpt2_recipe.config import ACTIVATIONS
+from gpt2_recipe.weights import expected_shapes
+from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.engine.ir import check_files, read_ir
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.common.problem import Problem
+from omz_model_tools.convert.origin import facts_of, maker
+
+RECIPE = "gpt2"
+
+
+@dataclass(frozen=True)
+class RecipeIR:
+    """What lies at a path and what it is; `config` holds the end of text also where only the vocabulary tells it."""
+
+    path: Path
+    model: ov.Model
+    config: GPT2Config
+    quantized: bool
+    vocab: Path
+    merges: Path
+    tokenizer: GPT2Tokenizer
+    added: tuple[AddedToken, ...]  # besides the end of a text, of what is no plain text
+
+
+def read_recipe_ir(path: Path) -> RecipeIR:
+    """Read an IR of the gpt2 recipe with the vocabulary beside it.
+
+    Raises Problem, or the demo's, for what cannot be read or is of another maker.
+    """
+    core = ov.Core()
+    _refuse_foreign(core, path)
+    ir = read_ir(core, path)
+    assert ir.n_positions is not None  # a fact of the recipe
+    vocab, merges = find_tokenizer_files(path, None, None)
+    tokenizer = GPT2Tokenizer(vocab, merges)
+    if tokenizer.vocab_size != ir.vocab_size:
+        raise Problem(_misfit(path, ir.vocab_size, vocab, tokenizer.vocab_size))
+    eos = tokenizer.end_of_text_id if ir.eos_token_id is None else ir.eos_token_id
+    config = _config(ir.model, ir.n_positions, ir.vocab_size, eos)
+    added = _added_tokens(path, ir.model, vocab)
+    return RecipeIR(path, ir.model, config, "nncf" in ir.model.get_rt_info(), vocab, merges, tokenizer, added)
+
+
+def _misfit(path: Path, rows: int, vocab: Path, tokens: int) -> str:
+    if tokens < rows:
+        return f"{path}: has {rows} tokens, but {vocab} {tokens}; convert it again"
+    return (
+        f"{path}: its embedding has {rows} rows, too few for the {tokens} tokens of {vocab}; lay the vocab.json and "
+        "merges.txt that it was trained with beside it, or resize the checkpoint's embedding and convert that"
+    )
+
+
+def _added_tokens(path: Path, model: ov.Model, vocab: Path) -> tuple[AddedToken, ...]:
+    """Return what the recipe wrote down, and <|endoftext|>, as far as the vocabulary beside the IR has it."""
+    ids = json.loads(vocab.read_bytes())
+    told = [AddedToken(END_OF_TEXT, ids[END_OF_TEXT], special=True)] if END_OF_TEXT in ids else []
+    if model.has_rt_info([FACTS, "added_tokens"]):
+        try:
+            told = [*from_fact(model.get_rt_info([FACTS, "added_tokens"]).astype(str)), *told]
+        except (ValueError, TypeError):
+            raise Problem(f"{path}: its rt_info lists added tokens in an unknown way; convert it again") from None
+    found = {token.content: token for token in reversed(told)}
+    return tuple(token for token in found.values() if ids.get(token.content) == token.id)
+
+
+def _refuse_foreign(core: ov.Core, path: Path) -> None:
+    """Raise Problem for the readable model of another maker, whatever its interface; what else is wrong shows later."""
+    check_files(path)
+    try:
+        model = core.read_model(path)
+    except RuntimeError:
+        return
+    if facts_of(model, RECIPE) is None:
+        found = "an ONNX file" if path.suffix == ".onnx" else f"one of {maker(model)}"
+        raise Problem(
+            f"{path}: expected an IR of the recipe {RECIPE}, got {found}; "
+            "convert the checkpoint with omz_converter --route direct"
+        )
+    if model.get_variables():
+        raise Problem(f"{path}: is an export already; give the IR that it was made of")
+
+
+def weight_bytes(ir: RecipeIR) -> int:
+    """Return how many bytes the weights take in f32."""
+    return 4 * sum(math.prod(shape) for shape in _weight_shapes(ir.config).values())
+
+
+def weights(ir: RecipeIR) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """Yield each weight under its published name, in f32; of an IR that is not quantized."""
+    stored = {op.get_friendly_name().removesuffix("_compressed"): op for op in _ops(ir.model, "Constant")}
+    for name in _weight_shapes(ir.config):
+        yield name, stored[name].data.astype(np.float32, copy=False)
+
+
+def _weight_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
+    shapes = expected_shapes(config)
+    return shapes if config.tie_word_embeddings else shapes | {"lm_head.weight": shapes["wte.weight"]}
+
+
+def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: int | None) -> GPT2Config:
+    """Read off the graph what the recipe put into it."""
+    attentions = _ops(model, "ScaledDotProductAttention")
+    heads = attentions[0].get_input_partial_shape(0)
+    normalisation, activation = _ops(model, "MVN")[0], _ops(model, "Gelu")[0]
+    mode = activation.get_attributes()["approximation_mode"].upper()
+    names = {op.get_friendly_name() for op in model.get_ops()}
+    return GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=n_positions,
+        n_embd=normalisation.get_output_partial_shape(0)[2].get_length(),
+        n_layer=len(attentions),
+        n_head=heads[1].get_length(),
+        n_inner=activation.get_output_partial_shape(0)[2].get_length(),
+        layer_norm_epsilon=float(str(np.float32(normalisation.get_attributes()["eps"]))),  # 1e-05, as it was given
+        activation_function=next(name for name, approximation in ACTIVATIONS.items() if approximation == mode),
+        tie_word_embeddings=not any(name.startswith("lm_head.weight") for name in names),
+        eos_token_id=eos_token_id,
+    )
+
+
+def _ops(model: ov.Model, kind: str) -> list[Any]:
+    return [op for op in model.get_ordered_ops() if op.get_type_name() == kind]

@@ -1,0 +1,71 @@
+"""Open Model Zoo's forms of what a tool does: its text, its JSON events, or only failures; it knows no tool.
+
+Headings and events go to stdout, errors to stderr.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import TextIO
+
+from omz_model_tools.common.guard import OutputLost
+
+
+@dataclass(frozen=True)
+class Report:
+    """Text."""
+
+    out: TextIO
+    err: TextIO
+
+    def line(self, text: str = "") -> None:
+        self._print(text)
+
+    def group(self, text: str) -> None:
+        self.line(f"{'#' * 16}|| {text} ||{'#' * 16}")
+        self.line()
+
+    def section(self, text: str) -> None:
+        self.line(f"{'=' * 10} {text}")
+
+    def event(self, kind: str, **facts: str | int | bool | None) -> None:
+        """What a program that reads along should know; said in JSON only."""
+
+    def warning(self, text: str) -> None:
+        print(f"{'#' * 10} Warning: {text}", file=self.err, flush=True)
+
+    def error(self, text: str, *details: str) -> None:
+        lines = [f"{'#' * 10} Error: {text}", *(f"{'#' * 10}      {detail}" for detail in details)]
+        print(*lines, sep="\n", file=self.err, flush=True)
+
+    def failed(self, names: list[str]) -> None:
+        """The list that ends a run in which not everything went well."""
+        for text in ["FAILED:", *names]:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, file=self.out, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputLost(f"stdout: cannot be written: {error.strerror}") from None
+
+
+class Quiet(Report):
+    """Only what failed."""
+
+    def line(self, text: str = "") -> None:
+        pass
+
+
+class Events(Report):
+    """JSON, an object a line, for a program."""
+
+    def line(self, text: str = "") -> None:
+        pass
+
+    def event(self, kind: str, **facts: str | int | bool | None) -> None:
+        self._print(json.dumps({"$type": kind, **facts}))
+
+    def failed(self, names: list[str]) -> None:
+        """Nothing: model_download_end has said it of each."""

@@ -1,0 +1,99 @@
+"""A user's own checkpoint, in a folder outside any descriptor, to published IRs; it knows no recipe's files.
+
+-o OUT gives OUT/FP16/NAME.xml and OUT/FP32/NAME.xml, each with its tokenizer beside it.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omz_model_tools.convert.converter import LOCK
+from omz_model_tools.convert.write_progress import Watch, unwatched
+from omz_model_tools.convert.ir import build, check_room, publish_ir
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.convert.recipes import Recipe
+from omz_model_tools.common.report import Report
+
+PRECISIONS = ("FP16", "FP32")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder, the name that its IRs get, and the name of the recipe that reads it."""
+
+    folder: Path
+    name: str
+    recipe: str
+
+    def check(self) -> None:
+        """Refuse what is no folder, or a name that is none of a file."""
+        if not self.folder.is_dir():
+            kind = "a file" if self.folder.exists() else "none"
+            raise Problem(f"{self.folder}: expected the folder of a checkpoint, got {kind}")
+        plain = Path(self.name).name == self.name and "\\" not in self.name and self.name.isprintable()
+        if not plain or self.name in ("", ".", ".."):
+            raise Problem(f"--model_name: expected a name of a file without its suffix, got {self.name!r}")
+
+
+@dataclass(frozen=True)
+class CheckpointConverter:
+    output_dir: Path
+    precisions: Sequence[str]
+    report: Report
+    dry_run: bool = False
+    watch: Watch = unwatched
+
+    def convert(self, checkpoint: Checkpoint, recipe: Recipe) -> None:
+        """Publish an IR in each precision; Problem at the first that fails."""
+        checkpoint.check()
+        others = sorted(set(self.precisions) - set(PRECISIONS))
+        if others:
+            wanted = ", ".join(PRECISIONS)
+            raise Problem(
+                f"--precisions: expected {wanted} for a checkpoint, got {', '.join(others)}; see omz_quantizer"
+            )
+        places = [FolderPlace(self.output_dir / precision) for precision in sorted(set(self.precisions))]
+        if self.dry_run:
+            for place in places:
+                self._announce(checkpoint, place, "(DRY RUN) ")
+                self.report.line()
+        else:
+            with disk_problems(self.output_dir):
+                self._convert(checkpoint, recipe, places)
+
+    def _convert(self, checkpoint: Checkpoint, recipe: Recipe, places: Sequence[FolderPlace]) -> None:
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.output_dir / LOCK, self._say_waiting):
+            for place in places:
+                place.recover()
+                place.check()
+                _refuse_another_model(place, checkpoint.name)
+            conversion = build(recipe, checkpoint.folder, {})
+            check_room(conversion.model, places)
+            for place in places:
+                self._announce(checkpoint, place)
+                publish_ir(conversion, place, checkpoint.name, self.watch)
+                self.report.line()
+        for note in conversion.notes:
+            self.report.warning(note)
+
+    def _announce(self, checkpoint: Checkpoint, place: FolderPlace, mark: str = "") -> None:
+        self.report.section(f"{mark}Converting {checkpoint.name} to IR ({place.target.name})")
+        xml = place.target / f"{checkpoint.name}.xml"
+        self.report.line(f"Conversion recipe: {checkpoint.recipe} ({checkpoint.folder}) -> {xml}")
+
+    def _say_waiting(self) -> None:
+        self.report.line("Waiting for another omz_converter at work in this folder...")
+
+
+def _refuse_another_model(place: FolderPlace, name: str) -> None:
+    """Two models cannot share a folder, since the tokenizer's files have the same names."""
+    others = sorted(path.stem for path in place.target.glob("*.xml") if path.stem != name)
+    if others:
+        raise Problem(
+            f"{place.target}: expected no IR but {name}.xml, got {others[0]}.xml; "
+            f"give another -o, or --model_name {shlex.quote(others[0])} to replace it"
+        )

@@ -1,0 +1,116 @@
+"""Downloaded files to published IRs; which way a model takes is a route's, and it knows no command line."""
+
+import shlex
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from omz_model_tools.descriptor import verify
+from omz_model_tools.descriptor.model import Model
+from omz_model_tools.convert.write_progress import Watch, unwatched
+from omz_model_tools.convert.ir import check_room, publish_ir
+from omz_model_tools.convert.job import Job
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.convert.recipes import Conversion
+from omz_model_tools.common.report import Report
+from omz_model_tools.convert.route import Route
+
+LOCK = ".omz_converter.lock"
+
+
+@dataclass(frozen=True)
+class Converter:
+    download_dir: Path
+    output_dir: Path
+    precisions: Collection[str]
+    report: Report
+    route_of: Callable[[Model], Route]
+    dry_run: bool = False
+    verify: bool = False
+    watch: Watch = unwatched
+
+    def convert(self, model: Model) -> bool:
+        """Publish an IR in each wanted precision; False, after telling why, at the first that fails."""
+        wanted = sorted(set(model.precisions) & set(self.precisions))
+        if not model.is_converted or not wanted:
+            why = "all conversions skipped" if model.is_converted else "no conversions defined"
+            self.report.section(f"Skipping {model.name} ({why})")
+            self.report.line()
+            return True
+        job = Job(model, self.download_dir, self.output_dir)
+        try:
+            if self.dry_run:
+                self._announce_all(job, wanted)
+            else:
+                self._convert_all(job, wanted)
+        except Problem as problem:
+            self.report.error(str(problem), *problem.details)
+            self.report.line()
+            return False
+        return True
+
+    def _announce_all(self, job: Job, wanted: list[str]) -> None:
+        route = self.route_of(job.model)
+        route.rehearse(job)
+        for precision in wanted:
+            self._announce(job, route, precision, "(DRY RUN) ")
+            self.report.line()
+
+    def _announce(self, job: Job, route: Route, precision: str, mark: str = "") -> None:
+        how = route.announce(job, precision)
+        self.report.section(f"{mark}Converting {job.model.name} to IR ({precision})")
+        self.report.line(how)
+
+    def _convert_all(self, job: Job, wanted: list[str]) -> None:
+        with disk_problems(job.converted):
+            if job.converted.is_dir():
+                with exclusive(job.converted / LOCK, self._say_waiting):
+                    self._recover(job)
+            self._check_downloaded(job)
+            route = self.route_of(job.model)
+            job.converted.mkdir(parents=True, exist_ok=True)
+            for precision in wanted:
+                job.place(precision).check()
+            with exclusive(job.converted / LOCK, self._say_waiting):
+                self._make_all(job, route, wanted)
+
+    def _make_all(self, job: Job, route: Route, wanted: list[str]) -> None:
+        with route.start(job) as make:
+            told: Conversion | None = None
+            for count, precision in enumerate(wanted):
+                self._announce(job, route, precision)
+                conversion = make(precision)
+                if conversion is not told:
+                    self._complete(job.model, conversion)
+                told = conversion
+                places = [job.place(one) for one in wanted[count:]]
+                check_room(conversion.model, places)  # for all that are to come
+                publish_ir(conversion, places[0], job.model.name, self.watch)
+                self.report.line()
+
+    def _complete(self, model: Model, conversion: Conversion) -> None:
+        for key, info in model.model_info:
+            conversion.model.set_rt_info(list(info) if isinstance(info, tuple) else info, ["model_info", key])
+        for note in conversion.notes:
+            self.report.warning(note)
+
+    def _recover(self, job: Job) -> None:
+        """Finish what a killed converter left, in every precision."""
+        for precision in job.model.precisions:
+            job.place(precision).recover()
+
+    def _check_downloaded(self, job: Job) -> None:
+        advice = shlex.join(["omz_downloader", "--name", job.model.name, "-o", str(self.download_dir)])
+        for file in job.model.files:
+            path = job.downloaded / file.name
+            if not path.is_file():
+                raise Problem(f"{path}: expected a downloaded file, got none; run: {advice}")
+            if self.verify:
+                try:
+                    verify.check(path, file)
+                except verify.Untrue as untrue:
+                    raise Problem(*untrue.lines(path), f"Run:      {advice}") from untrue
+
+    def _say_waiting(self) -> None:
+        self.report.line("Waiting for another omz_converter at work on this model...")

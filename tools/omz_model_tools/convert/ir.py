@@ -1,0 +1,103 @@
+"""One precision of a converted model as a folder: the IR, its companions, its facts; and whether the disk has room.
+
+It knows neither descriptors nor checkpoints.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omz_model_tools.convert.write_progress import Watch
+from omz_model_tools.convert.ir_to_fold import save_ir
+from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.convert.recipes import Conversion, Recipe
+
+SMALL_FILES = 8 << 20  # bytes: the .xml and the companions of one precision
+
+
+def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str]) -> Conversion:
+    """One model for all precisions, with its facts: it is compressed as it is written."""
+    try:
+        conversion = recipe.convert(folder, checksums)
+    except recipe.Problem as problem:
+        raise Problem(one_line(problem)) from problem
+    write_facts(conversion.model, conversion.facts)
+    return conversion
+
+
+def write_facts(model: Any, facts: Mapping[str, Mapping[str, str | int]]) -> None:
+    """Into the model's rt_info."""
+    for section, content in facts.items():
+        for key, value in content.items():
+            model.set_rt_info(value, [section, key])
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def check_room(model: Any, places: Sequence[FolderPlace], free_in: Callable[[Path], int] = free_bytes) -> None:
+    """Refuse what will not fit on the disk, all precisions together, before the first is written.
+
+    The IR that is there stays until the new one is whole.
+    """
+    grown, peak = 0, 0
+    for place in places:
+        new = ir_bytes(model, _is_compressed(place)) + SMALL_FILES
+        peak = max(peak, grown + new)
+        grown += new - _bytes_in(place.target)
+    names = ", ".join(place.target.name for place in places)
+    require_room(places[0].target.parent, peak, names, "make room, or ask for fewer --precisions", free_in)
+
+
+def require_room(
+    folder: Path, needed: int, what: str, advice: str, free_in: Callable[[Path], int] = free_bytes
+) -> None:
+    """Raise Problem unless so many bytes are free where the folder lies."""
+    free = free_in(folder)
+    if needed > free:
+        raise Problem(
+            f"{folder}: expected {_megabytes(needed)} of free space for {what}, got {_megabytes(free)}; {advice}"
+        )
+
+
+def publish_ir(conversion: Conversion, place: FolderPlace, name: str, watch: Watch) -> None:
+    """The folder at `place` appears, with NAME.xml, or the one that is there stays."""
+    place.recover()
+    try:
+        place.new.mkdir()
+        xml, compressed = place.new / f"{name}.xml", _is_compressed(place)
+        with watch(xml.with_suffix(".bin"), ir_bytes(conversion.model, compressed)):
+            save_ir(conversion.model, xml, compressed)
+        for companion in conversion.companions:
+            if isinstance(companion, Path):
+                shutil.copyfile(companion, place.new / companion.name)
+            else:
+                (place.new / companion.name).write_bytes(companion.content)
+        place.publish()
+    finally:
+        place.recover()
+
+
+def ir_bytes(model: Any, compress_to_fp16: bool) -> int:
+    """What the .bin of a model will take: its constants, in half where they are compressed."""
+    sizes = 0
+    for op in model.get_ops():
+        if op.get_type_name() == "Constant":
+            halved = compress_to_fp16 and op.get_element_type().get_type_name() == "f32"
+            sizes += op.get_byte_size() // (2 if halved else 1)
+    return sizes
+
+
+def _is_compressed(place: FolderPlace) -> bool:
+    return place.target.name.startswith("FP16")
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+
+
+def _megabytes(count: int) -> str:
+    return f"{-(-count // 1_000_000)} MB"

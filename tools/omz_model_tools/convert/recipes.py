@@ -1,0 +1,61 @@
+"""Recipes by name: who turns a folder of downloaded files into a model; what they do inside is theirs."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from omz_model_tools.common.interrupt import ends_at_once
+from omz_model_tools.common.problem import Problem
+
+GROUP = "omz_model_tools.recipes"
+
+
+class Companion(Protocol):
+    """A file to write beside the IR."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+class Description(Protocol):
+    """What belongs to a model, whoever makes its IR."""
+
+    @property
+    def companions(self) -> Sequence[Path | Companion]: ...  # files that belong beside the IR: to copy, or to write
+
+    @property
+    def facts(self) -> Mapping[str, Mapping[str, str | int]]: ...  # for the IR's rt_info
+
+    @property
+    def notes(self) -> Sequence[str]: ...  # lines for the user
+
+
+class Conversion(Description, Protocol):
+    @property
+    def model(self) -> Any: ...  # openvino.Model
+
+
+class Recipe(Protocol):
+    """A module, as its entry point names it."""
+
+    Problem: type[Exception]  # what it raises for what the user can mend
+
+    def convert(self, folder: Path, checksums: Mapping[str, str]) -> Conversion: ...  # SHA-256 by file name
+
+    def describe(self, folder: Path, checksums: Mapping[str, str]) -> Description: ...  # without building a model
+
+
+def load_recipe(name: str) -> Recipe:
+    """The installed recipe of that name."""
+    installed = importlib.metadata.entry_points(group=GROUP)
+    for entry in installed:
+        if entry.name == name:
+            with ends_at_once():  # it imports OpenVINO
+                recipe: Recipe = entry.load()
+            return recipe
+    known = ", ".join(sorted({entry.name for entry in installed})) or "none"
+    raise Problem(f'"recipe": expected one that is installed ({known}), got {name!r}')

@@ -1,0 +1,37 @@
+"""A data set: files with a name and a licence, read from its dataset.yml; it knows no folder of data sets."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from omz_model_tools.descriptor import schema
+from omz_model_tools.descriptor import strict_yaml
+from omz_model_tools.descriptor.model import ModelFile, Postprocessing
+from omz_model_tools.descriptor.model_yml import files_of, name_of, postprocessing_of
+from omz_model_tools.descriptor.schema import Place
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    subdirectory: PurePosixPath  # "datasets/lambada": where it lies below every download folder
+    descriptor: Path
+    description: str
+    license: str
+    files: tuple[ModelFile, ...]
+    postprocessing: tuple[Postprocessing, ...] = ()
+
+
+def read_dataset(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place) -> Dataset:
+    """The descriptor with the bytes `raw`; its files and steps are written as those of a model.yml."""
+    name = name_of(subdirectory, place)
+    parsed = strict_yaml.parse(raw, ": ".join(place.crumbs))
+    value = schema.fields(place, parsed, ("description", "license", "files"), ("postprocessing",))
+    return Dataset(
+        name=name,
+        subdirectory=subdirectory,
+        descriptor=path,
+        description=schema.text(place.key("description"), value["description"]),
+        license=schema.text(place.key("license"), value["license"]),
+        files=files_of(place, value["files"], path.parent),
+        postprocessing=postprocessing_of(place, value.get("postprocessing", [])),
+    )

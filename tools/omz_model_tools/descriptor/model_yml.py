@@ -1,0 +1,310 @@
+"""One model.yml to one Model, or one line on what is wrong with it; it knows no folder of models."""
+
+import re
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from omz_model_tools.descriptor import schema
+from omz_model_tools.descriptor import strict_yaml
+from omz_model_tools.descriptor.model import (
+    HEX_DIGITS,
+    OURS,
+    PRECISIONS,
+    Checksum,
+    FileSource,
+    HttpSource,
+    InputInfo,
+    Model,
+    ModelFile,
+    ModelInfoValue,
+    Postprocessing,
+    RegexReplace,
+    Source,
+    UnpackArchive,
+    relative_name,
+)
+from omz_model_tools.descriptor.schema import Place
+
+FRAMEWORKS = ("caffe", "dldt", "mxnet", "onnx", "paddle", "pytorch", "tf")
+TASK_TYPES = (
+    "action_recognition",
+    "background_matting",
+    "classification",
+    "colorization",
+    "detection",
+    "face_recognition",
+    "feature_extraction",
+    "head_pose_estimation",
+    "human_pose_estimation",
+    "image_inpainting",
+    "image_processing",
+    "image_translation",
+    "instance_segmentation",
+    "machine_translation",
+    "monocular_depth_estimation",
+    "named_entity_recognition",
+    "noise_suppression",
+    "object_attributes",
+    "optical_character_recognition",
+    "place_recognition",
+    "question_answering",
+    "salient_object_detection",
+    "semantic_segmentation",
+    "sound_classification",
+    "speech_recognition",
+    "style_transfer",
+    "text_prediction",
+    "text_to_speech",
+    "time_series",
+    "token_recognition",
+)
+ARCHIVES = ("bztar", "gztar", "tar", "xztar", "zip")
+REQUIRED = ("description", "task_type", "files", "framework", "license")
+OPTIONAL = (
+    "recipe",
+    "input_info",
+    "postprocessing",
+    "conversion_to_onnx_args",
+    "model_optimizer_args",
+    "model_info",
+    "quantizable",
+    "quantized",
+)
+GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+
+def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place) -> Model:
+    """The descriptor with the bytes `raw`, whose files may lie beside `path`; `place` opens each complaint."""
+    name = name_of(subdirectory, place)
+    value = schema.fields(place, strict_yaml.parse(raw, ": ".join(place.crumbs)), REQUIRED, OPTIONAL)
+    files = files_of(place, value["files"], path.parent)
+    framework = schema.one_of(place.key("framework"), value["framework"], FRAMEWORKS)
+    quantized = schema.one_of(place.key("quantized"), value["quantized"], ["INT8"]) if "quantized" in value else None
+    return Model(
+        name=name,
+        subdirectory=subdirectory,
+        descriptor=path,
+        description=schema.text(place.key("description"), value["description"]),
+        task_type=schema.one_of(place.key("task_type"), value["task_type"], TASK_TYPES),
+        framework=framework,
+        license=schema.text(place.key("license"), value["license"]),
+        files=files,
+        precisions=_precisions(place, value, name, files),
+        recipe=_recipe(place, value),
+        input_info=_input_info(place, value.get("input_info", [])),
+        postprocessing=postprocessing_of(place, value.get("postprocessing", [])),
+        conversion_to_onnx_args=_conversion_to_onnx_args(place, value, framework),
+        model_optimizer_args=_strings(place, value, "model_optimizer_args"),
+        model_info=_model_info(place.key("model_info"), value.get("model_info", strict_yaml.Mapping())),
+        quantizable=schema.boolean(place.key("quantizable"), value.get("quantizable", False)),
+        quantized=quantized,
+    )
+
+
+def name_of(subdirectory: PurePosixPath, place: Place) -> str:
+    """The name that a descriptor's folder gives it."""
+    if not re.fullmatch(r"[0-9a-zA-Z._-]+", subdirectory.name):
+        raise place.expected("a folder name of letters, digits and ._-", subdirectory.name)
+    return subdirectory.name
+
+
+def _strings(place: Place, value: Any, key: str) -> tuple[str, ...] | None:
+    if key not in value:
+        return None
+    return tuple(schema.text(where, element) for where, element in schema.items(place, key, value[key]))
+
+
+def _recipe(place: Place, value: Any) -> str | None:
+    if "recipe" not in value:
+        return None
+    place = place.key("recipe")
+    recipe = schema.text(place, value["recipe"])
+    if not re.fullmatch(r"[0-9a-zA-Z._-]+", recipe):
+        raise place.expected("the name of a recipe (letters, digits and ._-)", recipe)
+    if value["framework"] == "dldt":
+        raise place.problem('expected no recipe, since with "framework: dldt" the files are the IR')
+    return recipe
+
+
+def _conversion_to_onnx_args(place: Place, value: Any, framework: str) -> tuple[str, ...]:
+    key = "conversion_to_onnx_args"
+    args = _strings(place, value, key) or ()
+    if framework == "pytorch" and not args and "recipe" not in value:
+        raise place.key(key).problem('expected a list, since "framework: pytorch" without a recipe goes through ONNX')
+    if framework != "pytorch" and args:
+        raise place.key(key).problem(f'expected no such key with "framework: {framework}"')
+    return args
+
+
+def files_of(place: Place, value: Any, beside: Path) -> tuple[ModelFile, ...]:
+    """The value of the key `files`; files that a source names by path lie beside the descriptor, in `beside`."""
+    files: dict[PurePosixPath, ModelFile] = {}
+    for where, element in schema.items(place, "files", value):
+        file_place, file = _file(where, element, beside)
+        if file.name in files:
+            raise file_place.key("name").problem("expected a name of its own, got that of an earlier file")
+        if any(OURS.fullmatch(part) for part in file.name.parts):
+            raise file_place.key("name").problem(
+                "expected a name of its own, got one that these tools keep for themselves"
+            )
+        for other in files:
+            if other in file.name.parents or file.name in other.parents:
+                raise file_place.key("name").problem(f'expected a place of its own, but "{other}" is a file too')
+        files[file.name] = file
+    if not files:
+        raise place.key("files").problem("expected at least one file, got none")
+    return tuple(files.values())
+
+
+def _file(place: Place, value: Any, beside: Path) -> tuple[Place, ModelFile]:
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"].isprintable():
+        place = Place((*place.crumbs[:-1], f'{place.crumbs[-1]} "{value["name"]}"'))
+    schema.fields(place, value, ("name", "checksum", "source"), ("size", "original_source"))
+    checksum = _checksum(place.key("checksum"), value["checksum"])
+    # OMZ's plain sha384 goes with a size; only who writes the tag sha256 may leave the size out.
+    if "size" not in value and checksum.algorithm != "sha256":
+        raise place.key("size").problem("expected a non-negative integer, got no such key")
+    original = value.get("original_source")
+    return place, ModelFile(
+        name=_name(place.key("name"), value["name"]),
+        size=schema.integer(place.key("size"), value["size"]) if "size" in value else None,
+        checksum=checksum,
+        sources=_sources(place, value["source"], beside),
+        original_source=None if original is None else _source(place.key("original_source"), original, beside),
+    )
+
+
+def _name(place: Place, value: Any) -> PurePosixPath:
+    try:
+        return relative_name(schema.text(place, value))
+    except ValueError as error:
+        raise place.expected(str(error), value) from None
+
+
+def _checksum(place: Place, value: Any) -> Checksum:
+    algorithm = "sha384"
+    if not isinstance(value, str):
+        schema.fields(place, value, ("$type", "value"))
+        algorithm = schema.one_of(place.key("$type"), value["$type"], HEX_DIGITS)
+        place, value = place.key("value"), value["value"]
+    try:
+        return Checksum(algorithm, schema.text(place, value).lower())
+    except ValueError as error:
+        raise place.expected(str(error), value) from None
+
+
+def _sources(place: Place, value: Any, beside: Path) -> tuple[Source, ...]:
+    if not isinstance(value, list):
+        return (_source(place.key("source"), value, beside),)
+    if not value:
+        raise place.key("source").problem("expected at least one source, got none")
+    return tuple(_source(where, element, beside) for where, element in schema.items(place, "source", value))
+
+
+def _source(place: Place, value: Any, beside: Path) -> Source:
+    if isinstance(value, str):
+        return _http(place, value)
+    fields = {"http": "url", "google_drive": "id", "file": "path"}
+    if not isinstance(value, dict):
+        raise place.expected("a URL or a mapping", value)
+    if "$type" not in value:
+        raise place.key("$type").problem(f"expected one of {', '.join(sorted(fields))}, got no such key")
+    kind = schema.one_of(place.key("$type"), value["$type"], fields)
+    key = fields[kind]
+    schema.fields(place, value, ("$type", key))
+    if kind == "file":
+        return FileSource(beside / _name(place.key(key), value[key]))
+    content = schema.text(place.key(key), value[key])
+    return _http(place.key(key), content if kind == "http" else GOOGLE_DRIVE + quote(content, safe=""))
+
+
+def _http(place: Place, url: str) -> HttpSource:
+    try:
+        return HttpSource(schema.text(place, url))
+    except ValueError as error:
+        raise place.expected(str(error), url) from None
+
+
+def _input_info(place: Place, value: Any) -> tuple[InputInfo, ...]:
+    found = []
+    for where, element in schema.items(place, "input_info", value):
+        schema.fields(where, element, ("name",), ("shape", "layout"))
+        shape = None
+        if "shape" in element:
+            shape = tuple(schema.integer(at, size) for at, size in schema.items(where, "shape", element["shape"]))
+        layout = schema.text(where.key("layout"), element["layout"]) if "layout" in element else None
+        found.append(InputInfo(schema.text(where.key("name"), element["name"]), shape, layout))
+    return tuple(found)
+
+
+def postprocessing_of(place: Place, value: Any) -> tuple[Postprocessing, ...]:
+    """The value of the key `postprocessing`."""
+    readers = {"unpack_archive": _unpack_archive, "regex_replace": _regex_replace}
+    found = []
+    for where, element in schema.items(place, "postprocessing", value):
+        if not isinstance(element, dict):
+            raise where.expected("a mapping", element)
+        kind = schema.one_of(where.key("$type"), element.get("$type"), readers)
+        found.append(readers[kind](where, element))
+    return tuple(found)
+
+
+def _unpack_archive(place: Place, value: Any) -> Postprocessing:
+    schema.fields(place, value, ("$type", "file", "format"))
+    kind = schema.one_of(place.key("format"), value["format"], ARCHIVES)
+    return UnpackArchive(_name(place.key("file"), value["file"]), kind)
+
+
+def _regex_replace(place: Place, value: Any) -> Postprocessing:
+    schema.fields(place, value, ("$type", "file", "pattern", "replacement"), ("count",))
+    return RegexReplace(
+        file=_name(place.key("file"), value["file"]),
+        pattern=_pattern(place.key("pattern"), value["pattern"]),
+        replacement=schema.text(place.key("replacement"), value["replacement"]),
+        count=schema.integer(place.key("count"), value.get("count", 0)),
+    )
+
+
+def _pattern(place: Place, value: Any) -> re.Pattern[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as "possible nested set": OMZ's patterns are not ours to judge
+            return re.compile(schema.text(place, value))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise place.problem(f"expected a regular expression, got {schema.shown(value)} ({error})") from None
+
+
+def _model_info(place: Place, value: Any) -> tuple[tuple[str, ModelInfoValue], ...]:
+    texts, numbers = ("model_type", "resize_type"), ("confidence_threshold", "iou_threshold")
+    lists: dict[str, Any] = {"anchors": schema.number, "masks": schema.integer, "labels": schema.text}
+    schema.fields(place, value, (), (*texts, *numbers, *lists))
+    found: list[tuple[str, ModelInfoValue]] = []
+    for key, content in value.items():
+        if key in lists:
+            found.append((key, tuple(lists[key](at, element) for at, element in schema.items(place, key, content))))
+        else:
+            found.append((key, (schema.text if key in texts else schema.number)(place.key(key), content)))
+    return tuple(found)
+
+
+def _precisions(place: Place, value: Any, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
+    if "recipe" in value or "model_optimizer_args" in value:
+        suffix = f"-{value['quantized']}" if "quantized" in value else ""
+        return f"FP16{suffix}", f"FP32{suffix}"
+    if value["framework"] != "dldt":
+        raise place.problem('expected "recipe" or "model_optimizer_args": the model is no IR and needs a conversion')
+    return _ir_precisions(place, name, files)
+
+
+def _ir_precisions(place: Place, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
+    """The precisions in which the files themselves are an IR: FP16/NAME.xml with FP16/NAME.bin."""
+    names = {str(file.name) for file in files}
+    folders = {file.name.parts[0] for file in files if len(file.name.parts) == 2 and file.name.parts[0][:2] == "FP"}
+    for folder in sorted(folders):
+        schema.one_of(place.key("files"), folder, PRECISIONS)
+        for wanted in (f"{folder}/{name}.xml", f"{folder}/{name}.bin"):
+            if wanted not in names:
+                raise place.key("files").problem(f'expected "{wanted}" with the other files of {folder}')
+    return tuple(sorted(folders))

@@ -1,0 +1,66 @@
+"""YAML text to plain values, strictly and in bounded time; it knows no descriptor.
+
+Aliases and merge keys are refused: with them a short text can describe a huge or an endless value.
+"""
+
+from typing import Any
+
+import yaml
+
+from omz_model_tools.common.problem import Problem, one_line
+
+MOST_BYTES = 1 << 18  # the longest of Open Model Zoo's 264 descriptors has 20,912
+
+
+class Mapping(dict[Any, Any]):
+    """A mapping which remembers the keys that were written more than once."""
+
+    repeated: tuple[Any, ...] = ()
+
+
+class _StrictLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"expected a value, got the alias *{event.anchor}; write the value out",
+                event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+    def construct_strict_mapping(self, node: yaml.MappingNode) -> Mapping:
+        found = Mapping()
+        repeated = []
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "expected a plain key", key_node.start_mark)
+            key = self.construct_object(key_node, deep=True)
+            if key in found:
+                repeated.append(key)
+            found[key] = self.construct_object(value_node, deep=True)
+        found.repeated = tuple(repeated)
+        return found
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _StrictLoader.construct_strict_mapping)
+
+
+def parse(raw: bytes, where: str) -> Any:
+    """The one document in `raw`: Mapping, list, str, int, float, bool, None, or an odd value of YAML's."""
+    if len(raw) > MOST_BYTES:
+        raise Problem(f"{where}: expected at most {MOST_BYTES} bytes, got more")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Problem(f"{where}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at {error.start}") from error
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise Problem(f"{where}: {line}not valid YAML: {one_line(error.problem)}") from error
+    except RecursionError as error:
+        raise Problem(f"{where}: expected a descriptor, got YAML nested too deeply") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the date 2001-99-99
+        raise Problem(f"{where}: not valid YAML: {one_line(error)}") from error

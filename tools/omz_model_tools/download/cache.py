@@ -1,0 +1,56 @@
+"""Verified files by their checksums, shared between models and runs; it knows no network.
+
+FOLDER/sha256/ab/cdef…: an entry appears by rename. Who takes one out verifies it.
+"""
+
+import errno
+import os
+import shutil
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omz_model_tools.descriptor.model import Checksum
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.publish import publish_file
+
+
+@dataclass(frozen=True)
+class Cache:
+    folder: Path
+    _trouble: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def is_first_trouble(self) -> bool:
+        """True once."""
+        return self._trouble.acquire(blocking=False)
+
+    def entry(self, checksum: Checksum) -> Path:
+        return self.folder / checksum.algorithm / checksum.digest[:2] / checksum.digest[2:]
+
+    def find(self, checksum: Checksum) -> Path | None:
+        """The entry, if there is one and one may look."""
+        entry = self.entry(checksum)
+        return entry if os.path.isfile(entry) else None  # noqa: PTH113 - Path's raises where one may not look
+
+    def put(self, file: Path, checksum: Checksum) -> None:
+        """Keep a copy of a verified file; OSError if that cannot be."""
+        entry = self.entry(checksum)
+        if entry.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "expected a file or nothing, got a folder", str(entry))
+        if entry.exists():
+            return
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(entry.with_name(f".{entry.name}.lock"), waiting=lambda: None):
+            part = entry.with_name(f".{entry.name}.part")
+            try:
+                _copy(file, part)
+                publish_file(part, entry)
+            finally:
+                part.unlink(missing_ok=True)
+
+
+def _copy(file: Path, copy: Path) -> None:
+    with file.open("rb") as source, copy.open("wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+        out.flush()
+        os.fsync(out.fileno())

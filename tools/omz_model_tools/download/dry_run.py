@@ -1,0 +1,93 @@
+"""What a download would do: which files, how large, from where; it writes nothing and asks nobody."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from omz_model_tools.descriptor import verify
+from omz_model_tools.download.cache import Cache
+from omz_model_tools.descriptor.model import Downloadable, HttpSource, ModelFile, Source
+from omz_model_tools.download.mirror import mirrored
+from omz_model_tools.download.partial import Place
+from omz_model_tools.download.postprocess import is_done
+from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.report import Report
+
+
+@dataclass(frozen=True)
+class _Amount:
+    fetched: int = 0  # bytes
+    unknown: int = 0  # files to fetch of which nobody knows the size
+    cached: int = 0  # bytes that come from the cache
+
+    def __add__(self, other: "_Amount") -> "_Amount":
+        return _Amount(self.fetched + other.fetched, self.unknown + other.unknown, self.cached + other.cached)
+
+    def __str__(self) -> str:
+        files = "file" if self.unknown == 1 else "files"
+        unknown = f" and {self.unknown} {files} of unknown size" if self.unknown else ""
+        cached = f", {self.cached} bytes from the cache" if self.cached else ""
+        return f"{self.fetched} bytes{unknown} to fetch{cached}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    output_dir: Path
+    report: Report
+    mirror: str | None = None
+    cache: Cache | None = None
+    offline: bool = False
+
+    def tell(self, models: Iterable[Downloadable]) -> list[str]:
+        """Say what would be done; the names of the models whose download would fail from the start."""
+        failed, total = [], _Amount()
+        for model in models:
+            self.report.group(f"(DRY RUN) Downloading {model.name}")
+            try:
+                needed = sum((self._tell_file(model, file) for file in self._missing(model)), _Amount())
+            except Problem as problem:
+                self.report.error(str(problem), *problem.details)
+                failed.append(model.name)
+            else:
+                self.report.line(f"{model.name}: {needed}")
+                total += needed
+            self.report.line()
+        self.report.line(f"In sum: {total}")
+        return failed
+
+    def _missing(self, model: Downloadable) -> list[ModelFile]:
+        """The files to fetch; of the others it is said that they are there."""
+        folder = self.output_dir / model.subdirectory
+        done = is_done(model, folder)
+        missing = []
+        for file in model.files:
+            path = folder / file.name
+            with disk_problems(path):
+                if done or verify.is_true(path, file):
+                    why = "postprocessed" if done else "checksum matches"
+                    self.report.section(f"Retained {path} (already there, {why})")
+                    self.report.line()
+                else:
+                    missing.append(file)
+        return missing
+
+    def _tell_file(self, model: Downloadable, file: ModelFile) -> _Amount:
+        path = self.output_dir / model.subdirectory / file.name
+        with disk_problems(path):
+            there = Place.of(path, file).size()
+        self.report.section(f"(DRY RUN) Downloading {path}")
+        size = "of unknown size" if file.size is None else f"{file.size} bytes"
+        self.report.line(f"{size}, {there} of them already there" if there else size)
+        entry = self.cache.find(file.checksum) if self.cache else None
+        places = [self._shown(source) for source in mirrored(file.sources, self.mirror)]
+        for word, place in zip(["from", *["or"] * len(places)], [*([entry] if entry else []), *places], strict=False):
+            self.report.line(f"{word} {place}")
+        self.report.line()
+        if entry:
+            with disk_problems(entry):
+                return _Amount(cached=entry.stat().st_size)
+        return _Amount(unknown=1) if file.size is None else _Amount(max(file.size - there, 0))
+
+    def _shown(self, source: Source) -> str:
+        barred = self.offline and isinstance(source, HttpSource)
+        return f"{source} (not asked: --offline)" if barred else str(source)

@@ -1,0 +1,274 @@
+"""What is done to a model's files once they are there: archives unpacked, text replaced; it knows no network.
+
+All steps are carried out in a staging folder; then the results take their places by rename, a record of them
+is written, and the archives go. Until the record is there, a run that was killed is begun again from the
+descriptor's own bytes: the archives, and NAME.orig where NAME was already replaced.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from omz_model_tools.descriptor import verify
+from omz_model_tools.download.archive import Names, Refused, limits, unpack
+from omz_model_tools.descriptor.model import (
+    OURS,
+    Checksum,
+    Downloadable,
+    ModelFile,
+    Postprocessing,
+    RegexReplace,
+    UnpackArchive,
+    relative_name,
+)
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.publish import publish_file, sync_folder
+from omz_model_tools.descriptor.schema import shown
+
+RECORD = ".postprocessed.json"
+STAGING = ".postprocessing"
+LOCK = ".postprocessing.lock"
+DAMAGED_RECORD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # at bytes that we did not write
+
+
+def is_done(model: Downloadable, folder: Path) -> bool:
+    """Whether these very steps were carried out on these very files, and what should be there is there and true."""
+    with disk_problems(folder):
+        expected = _expected(model, folder)
+        return expected is not None and all(_fault(folder / file.name, file) is None for file in expected)
+
+
+def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.Untrue | None]]:
+    """Each file that should be there, left alone by the steps or made by them, and what is wrong with it.
+
+    None at all where there is no record of these steps.
+    """
+    with disk_problems(folder):
+        for file in _expected(model, folder) or ():
+            path = folder / file.name
+            yield path, _fault(path, file)
+
+
+def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
+    """Carry the steps out, all or none, if that is not done. `say` is told of each."""
+    if not model.postprocessing:
+        return
+    waiting = "Waiting for another omz_downloader at work on this model..."
+    with disk_problems(folder), exclusive(folder / LOCK, lambda: say(waiting)):
+        _clear(folder)
+        if not is_done(model, folder):
+            try:
+                _carry_out(model, folder, say)
+            finally:
+                _clear(folder)
+        for name in _archives(model):
+            (folder / name).unlink(missing_ok=True)
+
+
+def clear_leftovers(model: Downloadable, folder: Path) -> None:
+    """Remove what a run that was killed after it had written its record left of a model that is done."""
+    leftovers = [folder / STAGING, folder / LOCK, *(folder / name for name in _archives(model))]
+    if any(map(os.path.lexists, leftovers)):
+        postprocess(model, folder)
+
+
+def _carry_out(model: Downloadable, folder: Path, say: Callable[[str], None]) -> None:
+    stage = _Stage(model, folder)
+    for step in model.postprocessing:
+        if isinstance(step, UnpackArchive):
+            say(f"Unpacking {folder / step.file}")
+            stage.unpack(step)
+        else:
+            say(f"Replacing text in {folder / step.file}")
+            stage.replace(step)
+    record = {**_task(model), "outputs": _outputs(stage.files)}
+    _publish(stage.files, folder)
+    _write_record(record, folder)
+
+
+class _Stage:
+    """The model's folder as the steps so far have made it, without having touched it."""
+
+    def __init__(self, model: Downloadable, folder: Path) -> None:
+        self.files = folder / STAGING / "files"  # what the steps made, to be laid over the folder
+        self._folder = folder
+        self._described = {file.name: file for file in model.files}
+        self._unpacked: set[PurePosixPath] = set()
+        self._names = Names(self._described, OURS)
+        self.files.mkdir(parents=True)
+
+    def unpack(self, step: UnpackArchive) -> None:
+        archive = self._find(step.file)
+        most = limits(archive.stat().st_size, shutil.disk_usage(self.files).free)
+        unpack(archive, step.format, self.files, step.file.parent, self._names, most)
+        self._unpacked.add(step.file)
+        if self.files in archive.parents:
+            archive.unlink()
+
+    def replace(self, step: RegexReplace) -> None:
+        source = self._find(step.file)
+        result = _replaced(source, step, self._folder / step.file)
+        target = self.files / step.file
+        original = target.with_name(f"{target.name}.orig")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not original.exists():
+            self._take(original)
+            shutil.copyfile(source, original)
+        target.write_bytes(result)
+
+    def _take(self, path: Path) -> None:
+        try:
+            self._names.take(PurePosixPath(path.relative_to(self.files).as_posix()))
+        except Refused as refused:
+            raise Problem(f"{self._folder / path.relative_to(self.files)}: {refused}") from refused
+
+    def _find(self, name: PurePosixPath) -> Path:
+        """The file as it now is: made by an earlier step, or the descriptor's own, checked."""
+        if (self.files / name).is_file():
+            return self.files / name
+        if name in self._unpacked or name not in self._described:
+            got = "an archive that an earlier step has removed" if name in self._unpacked else "neither"
+            raise Problem(
+                f"{self._folder / name}: expected a file of the descriptor or one that an earlier step made, got {got}"
+            )
+        return self._original(self._described[name])
+
+    def _original(self, file: ModelFile) -> Path:
+        path = self._folder / file.name
+        kept = path.with_name(f"{path.name}.orig")  # by a run that was killed after it had replaced the file
+        fault = _fault(path, file)
+        if fault is None:
+            return path
+        if _fault(kept, file) is None:
+            return kept
+        raise Problem(f"{path}: expected the file of the descriptor, got another ({fault}); download it again")
+
+
+def _replaced(source: Path, step: RegexReplace, path: Path) -> bytes:
+    """The text with its replacements; `path` is what the user knows the file as."""
+    try:
+        text = source.read_text(encoding="utf-8")  # each line ends in \n, as Open Model Zoo's patterns have it
+        result, number = step.pattern.subn(step.replacement, text, count=step.count)
+        content = result.encode()
+    except (UnicodeError, re.error, IndexError) as error:
+        raise Problem(f"{path}: text cannot be replaced: {one_line(error)}") from error
+    if number < (step.count or 1):
+        wanted = step.count or "at least one"
+        raise Problem(
+            f"{path}: expected {wanted} occurrences of the pattern {shown(step.pattern.pattern)}, got {number}"
+        )
+    return content
+
+
+def _outputs(files: Path) -> list[dict[str, str | int]]:
+    """Every staged file, brought to the disk and hashed, as the record has it."""
+    found: list[dict[str, str | int]] = []
+    for path in sorted(files.rglob("*")):
+        if path.is_file():
+            digest = hashlib.sha256()
+            with path.open("rb+") as stream:
+                os.fsync(stream.fileno())
+                while chunk := stream.read(verify.CHUNK):
+                    digest.update(chunk)
+            name = path.relative_to(files).as_posix()
+            found.append({"path": name, "size": path.stat().st_size, "sha256": digest.hexdigest()})
+    return found
+
+
+def _publish(files: Path, folder: Path) -> None:
+    """Lay the staged tree over the folder; the old record goes first, since it is true no more."""
+    staged = sorted(path.relative_to(files) for path in files.rglob("*"))
+    folders = {name for name in staged if (files / name).is_dir()}
+    for name in staged:
+        _check_place(folder / name, is_folder=name in folders)
+    (folder / RECORD).unlink(missing_ok=True)
+    for name in staged:
+        if name in folders:
+            (folder / name).mkdir(exist_ok=True)
+    # NAME.orig is on the disk before NAME is replaced: the descriptor's own bytes are always somewhere.
+    originals = {name for name in staged if name.suffix == ".orig"}
+    for names in (originals, set(staged) - folders - originals):
+        for name in sorted(names):
+            (files / name).replace(folder / name)
+        for place in {folder, *((folder / name).parent for name in names), *(folder / name for name in folders)}:
+            sync_folder(place)
+
+
+def _check_place(path: Path, is_folder: bool) -> None:
+    """Parents come before their children here: each is looked at as the folder it should be."""
+    if is_folder and (path.is_symlink() or (path.exists() and not path.is_dir())):
+        kind = "a symbolic link" if path.is_symlink() else "a file"
+        raise Problem(f"{path}: expected a folder or nothing, got {kind}; move it away")
+    if not is_folder and path.is_dir() and not path.is_symlink():
+        raise Problem(f"{path}: expected a file or nothing, got a folder; move it away")
+
+
+def _write_record(record: dict[str, Any], folder: Path) -> None:
+    new = folder / STAGING / "record.json"
+    with new.open("x", encoding="utf-8") as out:
+        json.dump(record, out, indent=1)
+        out.flush()
+        os.fsync(out.fileno())
+    publish_file(new, folder / RECORD)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the staging folder, ours or a killed run's."""
+    if (folder / STAGING).exists():
+        shutil.rmtree(folder / STAGING)
+
+
+def _archives(model: Downloadable) -> list[PurePosixPath]:
+    """The files of the descriptor that are gone once they are unpacked."""
+    unpacked = {step.file for step in model.postprocessing if isinstance(step, UnpackArchive)}
+    return [file.name for file in model.files if file.name in unpacked]
+
+
+def _expected(model: Downloadable, folder: Path) -> list[ModelFile] | None:
+    """What should be there by the record: the steps' outputs, and the files they left alone."""
+    outputs = _recorded(model, folder)
+    if outputs is None:
+        return None
+    gone = {*_archives(model), *(output.name for output in outputs)}
+    return [*(file for file in model.files if file.name not in gone), *outputs]
+
+
+def _recorded(model: Downloadable, folder: Path) -> list[ModelFile] | None:
+    """The outputs of the folder's record; None if it is damaged, or of other files or steps."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        if not model.postprocessing or {key: record[key] for key in _task(model)} != _task(model):
+            return None
+        return [_as_file(**output) for output in record["outputs"]]
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *DAMAGED_RECORD):
+        return None
+
+
+def _task(model: Downloadable) -> dict[str, Any]:
+    """The descriptor's files and steps as JSON has them."""
+    files = [[str(file.name), file.checksum.algorithm, file.checksum.digest] for file in model.files]
+    return {"files": files, "steps": [_described(step) for step in model.postprocessing]}
+
+
+def _described(step: Postprocessing) -> list[str | int]:
+    if isinstance(step, UnpackArchive):
+        return ["unpack_archive", str(step.file), step.format]
+    return ["regex_replace", str(step.file), step.pattern.pattern, step.replacement, step.count]
+
+
+def _as_file(path: str, size: int, sha256: str) -> ModelFile:
+    """An output in a record; an exception of DAMAGED_RECORD if it is none of ours."""
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(size)
+    return ModelFile(relative_name(path), size, Checksum("sha256", sha256), ())
+
+
+def _fault(path: Path, file: ModelFile) -> verify.Untrue | None:
+    """What is wrong with the file; a folder in its place is none."""
+    return verify.fault(path, file) if path.is_file() else verify.Missing()

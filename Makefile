@@ -35,7 +35,7 @@ test: $(VENV)/installed-test
 # The downloader through ten times as many random schedules of faults as `make test` tries, and the memory of 10000
 # generations; a few minutes each.
 soak: $(VENV)/installed-test
-	$(BIN)/python -m pytest tests/omz_model_tools/test_fault_schedules.py --fault_schedules $(SCHEDULES)
+	$(BIN)/python -m pytest tests/omz_model_tools/download/test_fault_schedules.py --fault_schedules $(SCHEDULES)
 	$(BIN)/python -m pytest tests/gpt2_text_prediction/test_soak.py --generations $(GENERATIONS)
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub import Hub
 from hypothesis import HealthCheck, settings
-from soak import FaultSchedules
+
+from support.hub import Hub
+from support.soak import FaultSchedules
 
 COMMANDS = Path(sysconfig.get_path("scripts"))
 

@@ -4,12 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from conftest import COMMANDS
 
-PAGE = Path(__file__).parent.parent / "docs/demo.md"
+from support import ROOT
+
+PAGE = ROOT / "docs/demo.md"
 EXAMPLES = re.findall(r"^```console\n\$ (.+)\n((?:.*\n)*?)```$", PAGE.read_text(encoding="utf-8"), flags=re.M)
 
 

@@ -3,13 +3,12 @@
 import ast
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from gpt2_text_prediction.cli.arguments import build_argparser
+from support import ROOT
 
-ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"
 PAGES = sorted(
     [

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support import ROOT
+
 OURS = {"omz_models", "gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", "gpt2_tools"}
 ANYWHERE = {
     "gpt2_recipe": {"numpy", "openvino", "safetensors"},
@@ -65,7 +67,7 @@ def test_the_rule_sees_a_breach():
 
 
 def test_contributing_shows_the_same_table():
-    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = {
         line.split("|")[1].split("`")[1]: line.split("|")[2] for line in text.splitlines() if line.startswith("| `")
     }

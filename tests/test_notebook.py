@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import COMMANDS
 
+from support import ROOT
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
@@ -13,7 +15,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("torch")  # its second conversion goes through ONNX
 pytest.importorskip("onnx")
 
-NOTEBOOK = Path(__file__).parent.parent / "demos/gpt2_text_prediction_demo/python/gpt2_text_prediction.ipynb"
+NOTEBOOK = ROOT / "demos/gpt2_text_prediction_demo/python/gpt2_text_prediction.ipynb"
 
 
 def texts(notebook) -> dict[str, str]:

@@ -11,10 +11,10 @@ import openvino as ov
 import pytest
 from conftest import COMMANDS
 from openvino import opset13 as ops
-from toy import Toy, without_attention_ops, write_safetensors
-from unprivileged import without_power, world_readable_folder
 
 from gpt2_text_prediction import Problem, TextGenerator
+from support.toy import Toy, without_attention_ops, write_safetensors
+from support.unprivileged import without_power, world_readable_folder
 
 PROMPT = "the rest"
 

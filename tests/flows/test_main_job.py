@@ -9,19 +9,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy_gpt2
 import openvino as ov
 import pytest
-from hub import Answer, Hub
-from model_tree import descriptor, file_entry, write_model
 from safetensors.numpy import load_file
-from toy import Toy
 
 from gpt2_text_prediction import TextGenerator
 from omz_model_tools.cli.converter import converter
 from omz_model_tools.cli.downloader import downloader
+from support import ROOT, numpy_gpt2
+from support.hub import Answer, Hub
+from support.model_tree import descriptor, file_entry, write_model
+from support.toy import Toy
 
-ROOT = Path(__file__).parent.parent.parent
 FILES = ["config.json", "merges.txt", "model.safetensors", "vocab.json"]
 HEADING = "################|| Downloading gpt-2-mini ||################\n\n"
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import openvino as ov
 import pytest
-from model_optimizer_python import model_optimizer_python
-from toy import Toy
+
+from support.model_optimizer_python import model_optimizer_python
+from support.toy import Toy
 
 pytest.importorskip("torch", reason="needs torch: pip install 'omz-gpt2[onnx]'")
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
 
-from zoo_toy import write_test_data, write_zoo_model  # noqa: E402
+from support.zoo_toy import write_test_data, write_zoo_model  # noqa: E402
 
 TOY = Toy(n_layer=12, n_head=2, n_embd=12, n_positions=1024)
 OUTPUTS = [f"output{i}" for i in range(1, 14)]

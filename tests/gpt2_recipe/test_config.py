@@ -1,4 +1,4 @@
-"""gpt2_recipe.config: what is read, what is refused."""
+"""config: what is read, what is refused."""
 
 import json
 from dataclasses import replace

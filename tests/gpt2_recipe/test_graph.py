@@ -1,4 +1,4 @@
-"""gpt2_recipe.graph against the numpy oracle: every shape of a GPT-2, exact."""
+"""graph against the numpy oracle: every shape of a GPT-2, exact."""
 
 from collections import Counter
 from dataclasses import replace
@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
-from toy import Toy, assert_close, compiled
+
+from support.toy import Toy, assert_close, compiled
 
 TOYS = {
     "plain": Toy(),

@@ -1,4 +1,4 @@
-"""gpt2_recipe.memory: what there is, what is refused; and that F32 weights are streamed, not copied."""
+"""memory: what there is, what is refused; and that F32 weights are streamed, not copied."""
 
 import os
 import subprocess
@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from toy import Toy
 
 from gpt2_recipe import Problem
 from gpt2_recipe.memory import available_memory, check_memory
 from gpt2_recipe.weights import load_weights, widened_bytes
+from support.toy import Toy
 
 
 def test_what_the_system_says(tmp_path):

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from toy import Toy
 
 import gpt2_recipe
+from support.toy import Toy
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")

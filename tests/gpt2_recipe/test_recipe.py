@@ -8,10 +8,10 @@ from importlib.metadata import entry_points
 import numpy as np
 import openvino as ov
 import pytest
-from toy import Toy, assert_close, compiled, save, write_safetensors
 
 import gpt2_recipe
 from gpt2_recipe import Problem, convert
+from support.toy import Toy, assert_close, compiled, save, write_safetensors
 
 
 @pytest.fixture(scope="module")

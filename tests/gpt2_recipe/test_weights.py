@@ -1,4 +1,4 @@
-"""gpt2_recipe.weights: every name, shape and dtype is matched, or one Problem lists what is wrong."""
+"""weights: every name, shape and dtype is matched, or one Problem lists what is wrong."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy import Toy, write_safetensors
 
 from gpt2_recipe import Problem, read_config
 from gpt2_recipe.weights import expected_shapes, load_weights
+from support.toy import Toy, write_safetensors
 
 TOY = Toy(n_layer=2, n_embd=6, n_head=2, n_positions=5, vocab_size=11)
 

@@ -1,4 +1,4 @@
-"""gpt2_text_prediction.generator: the oracle's continuation, and every reason to stop."""
+"""generator: the oracle's continuation, and every reason to stop."""
 
 import asyncio
 import gc
@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
-from toy import EXACT, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
 from gpt2_text_prediction.generator import configuration, find_tokenizer_files
+from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)

@@ -1,11 +1,11 @@
-"""gpt2_text_prediction.stream: text as it is made, where it ends, and what becomes of it when nobody reads on."""
+"""stream: text as it is made, where it ends, and what becomes of it when nobody reads on."""
 
 import itertools
 
 import pytest
-from toy import EXACT, Toy
 
 from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator
+from support.toy import EXACT, Toy
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)

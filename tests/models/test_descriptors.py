@@ -3,22 +3,22 @@
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 import yaml
-from model_tree import descriptor, file_entry, write_model
-from toy import EXACT, Toy, assert_close
 
 from omz_model_tools.descriptor.catalogue import load_models, packaged_root
 from omz_model_tools.descriptor.model import HttpSource, Model, ModelFile
+from support import DATA
+from support.model_tree import descriptor, file_entry, write_model
+from support.toy import EXACT, Toy, assert_close
 
 MODELS = {model.name: model for model in load_models([packaged_root()])}
 FOLDERS = packaged_root() / "public"
-CONFIGS = Path(__file__).parents[1] / "data" / "configs"
+CONFIGS = DATA / "configs"
 
 HUB = "https://huggingface.co"
 OMZ = "https://storage.openvinotoolkit.org/repositories/open_model_zoo/public/2023.2/gpt-2"

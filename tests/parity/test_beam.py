@@ -7,10 +7,10 @@ import random
 from collections import Counter
 
 import pytest
-from toy import EXACT, Toy
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.generation.beam_search import Beams, beam_search
+from support.toy import EXACT, Toy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

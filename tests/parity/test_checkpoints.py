@@ -12,12 +12,13 @@ import pytest
 
 import gpt2_recipe
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from support import DATA
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 LARGEST_DIFFERENCE = 1e-4
-TOKENIZER = Path(__file__).parent.parent / "data/gpt2-tokenizer"
+TOKENIZER = DATA / "gpt2-tokenizer"
 
 
 def random_model(**changed):

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from toy import Toy
 
 import gpt2_recipe
+from support import DATA
+from support.toy import Toy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-HELDOUT = Path(__file__).parent.parent / "data/gpt-2-mini/heldout.txt"
+HELDOUT = DATA / "gpt-2-mini/heldout.txt"
 TEXT = "the rats ate the hay; so did another one.\nIn the end nothing is said of it, or so. \n\n" * 3
 
 

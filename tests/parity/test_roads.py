@@ -13,13 +13,13 @@ import openvino as ov
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_optimizer_python import model_optimizer_python
-from toy import EXACT, Toy
 
 import gpt2_recipe
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import Cache, Row
 from omz_model_tools.convert.onnx import export as to_onnx
+from support.model_optimizer_python import model_optimizer_python
+from support.toy import EXACT, Toy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.engine.ir import read_ir
+from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.problem import Problem, readable
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 

@@ -13,21 +13,21 @@ from gpt2_recipe.config import read_config
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.engine.ir import check_files
 from gpt2_tools.benchmark.arguments import parse
-from gpt2_tools.benchmark.report import circumstances, print_figures, processor, say
-from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.growth import batch_curve, check_room, length_curve, thread_curve
-from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.engine.layer_profile import COUNTED, profile_figures
-from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths
-from gpt2_tools.benchmark.lengths_report import LINES
-from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.engine.model_benchmark import Setup, engine_figures, length_rows
-from gpt2_tools.benchmark.peers.peers import Running, Weights
-from gpt2_tools.common.problem import Problem
-from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
-from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
+from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths
+from gpt2_tools.benchmark.figures import Repeats
+from gpt2_tools.benchmark.lengths_report import LINES
 from gpt2_tools.benchmark.peers.benchmark import Plan, measure_speed
+from gpt2_tools.benchmark.peers.peers import Running, Weights
+from gpt2_tools.benchmark.plot import check_plot, draw
+from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
+from gpt2_tools.benchmark.processes.download import measure_download
+from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
+from gpt2_tools.benchmark.report import circumstances, print_figures, processor, say
+from gpt2_tools.common.problem import Problem
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem as DiskProblem
 from omz_model_tools.common.report import Report

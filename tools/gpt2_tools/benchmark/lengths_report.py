@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gpt2_tools.benchmark.report import figure_lines, figures_as_json
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, LengthRow
 from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.report import figure_lines, figures_as_json
 from gpt2_tools.benchmark.row_formats import comma_separated, markdown
 
 Said = Mapping[str, object]

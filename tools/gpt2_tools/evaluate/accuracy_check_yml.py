@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.descriptor import schema
-from omz_model_tools.descriptor import strict_yaml
 from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.descriptor import schema, strict_yaml
 from omz_model_tools.descriptor.schema import Place
 from omz_model_tools.descriptor.strict_yaml import MOST_BYTES, Mapping
 

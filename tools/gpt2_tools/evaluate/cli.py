@@ -7,12 +7,12 @@ import argparse
 from collections.abc import Sequence
 
 from gpt2_text_prediction import Problem as DemoProblem
+from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.commands import accuracy_check as evaluate_accuracy_check
 from gpt2_tools.evaluate.commands import compare as evaluate_compare
 from gpt2_tools.evaluate.commands import lambada as evaluate_lambada
 from gpt2_tools.evaluate.commands import lm_eval as evaluate_lm_eval
 from gpt2_tools.evaluate.commands import perplexity as evaluate_perplexity
-from gpt2_tools.common.problem import Problem
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem as FileProblem
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.datasets import Dataset
 from gpt2_tools.evaluate.perplexity import Score, exp
-from gpt2_tools.common.problem import Problem
 
 Encode = Callable[[str], list[int]]
 """A tokenizer's."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.engine.ir import check_files
+from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
-from gpt2_tools.evaluate.scorer import Scorer, load_scorer, scoring_configuration
 from gpt2_tools.common.runtime import versions
+from gpt2_tools.evaluate.scorer import Scorer, load_scorer, scoring_configuration
 
 
 @dataclass(frozen=True)

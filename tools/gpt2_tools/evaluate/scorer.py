@@ -14,8 +14,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from gpt2_text_prediction.engine.engine import compile_model
-from gpt2_text_prediction.generator import configuration
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
+from gpt2_text_prediction.generator import configuration
 from gpt2_tools.common.device_settings import settings_of
 from gpt2_tools.common.problem import Problem
 

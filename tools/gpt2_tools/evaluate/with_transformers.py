@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_tools.evaluate.perplexity import Score
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.evaluate.scorer import Scores
 from gpt2_tools.common.transformers_model import load_transformers, require_transformers
+from gpt2_tools.evaluate.perplexity import Score
+from gpt2_tools.evaluate.scorer import Scores
 
 PEER = "--with-transformers"
 

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from omz_model_tools.convert.checkpoint import Checkpoint, CheckpointConverter
 from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
+from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.report import Report
+from omz_model_tools.convert.checkpoint import Checkpoint, CheckpointConverter
 from omz_model_tools.convert.converter import Converter
 from omz_model_tools.convert.onnx.convert_model import ConvertModel
-from omz_model_tools.descriptor.model import Model
-from omz_model_tools.convert.write_progress import watch_on
-from omz_model_tools.common.guard import guarded
 from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
 from omz_model_tools.convert.onnx.route import Maker, ThroughOnnx
 from omz_model_tools.convert.recipes import Recipe, load_recipe
-from omz_model_tools.common.report import Report
 from omz_model_tools.convert.route import Direct, Route
+from omz_model_tools.convert.write_progress import watch_on
+from omz_model_tools.descriptor.model import Model
 
 DEFAULT_RECIPE = "gpt2"
 ONNX_FLAGS = ("input_shape", "output", "python", "mo", "add_mo_arg")

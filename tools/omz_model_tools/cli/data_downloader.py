@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from omz_model_tools.descriptor.catalogue import DATASETS
 from omz_model_tools.cli.download_flags import add_download_flags, refuse_contradictions, run_downloads
 from omz_model_tools.cli.selection import add_selection, selected_of
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.descriptor.catalogue import DATASETS
 
 
 def data_downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:

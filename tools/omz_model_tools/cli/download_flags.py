@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omz_model_tools.cli.selection import Unreadable, add_folder, positive
-from omz_model_tools.descriptor.model import Downloadable
-from omz_model_tools.download.mirror import HUB, VARIABLE, base_url
 from omz_model_tools.common.report import Events, Quiet, Report
 from omz_model_tools.common.version import version
+from omz_model_tools.descriptor.model import Downloadable
+from omz_model_tools.download.mirror import HUB, VARIABLE, base_url
 
 ATTEMPTS = 5
 NOT_BESIDE = {
@@ -72,10 +72,10 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
     from omz_model_tools.download.audit import Audit  # noqa: PLC0415
     from omz_model_tools.download.cache import Cache  # noqa: PLC0415
     from omz_model_tools.download.downloader import Downloader  # noqa: PLC0415
-    from omz_model_tools.download.mirror import mirror_of  # noqa: PLC0415
     from omz_model_tools.download.dry_run import Plan  # noqa: PLC0415
-    from omz_model_tools.download.progress import Nothing, display_on  # noqa: PLC0415
     from omz_model_tools.download.fetch import Provider  # noqa: PLC0415
+    from omz_model_tools.download.mirror import mirror_of  # noqa: PLC0415
+    from omz_model_tools.download.progress import Nothing, display_on  # noqa: PLC0415
     from omz_model_tools.download.sources import Sources  # noqa: PLC0415
 
     if args.verify:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from omz_model_tools.cli.download_flags import add_download_flags, refuse_contradictions, report_of, run_downloads
 from omz_model_tools.cli.selection import Unreadable, add_selection, precisions, selected
-from omz_model_tools.descriptor.model import PRECISIONS, Model
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.report import Report
+from omz_model_tools.descriptor.model import PRECISIONS, Model
 
 
 def downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:

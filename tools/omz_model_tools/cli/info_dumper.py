@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.cli.selection import Unreadable, add_folder, add_selection, selected
-from omz_model_tools.descriptor.model import PRECISIONS, Model
 from omz_model_tools.common.guard import guarded
-from omz_model_tools.inspection.info import info_of, info_of_stats
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.shapes import parse_shapes
+from omz_model_tools.descriptor.model import PRECISIONS, Model
+from omz_model_tools.inspection.info import info_of, info_of_stats
 from omz_model_tools.inspection.stats import Shape, stats_of
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omz_model_tools.common.guard import guarded
-from omz_model_tools.inspection.onnx_test_data import Tolerance, compare, data_sets_in
 from omz_model_tools.common.report import Report
+from omz_model_tools.inspection.onnx_test_data import Tolerance, compare, data_sets_in
 
 
 def model_checker(argv: Sequence[str] | None = None) -> int:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.descriptor.catalogue import MODELS, Entry, Kind, T, find, packaged_root, patterns_of, select, shown
-from omz_model_tools.descriptor.model import PRECISIONS, Model
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
 from omz_model_tools.common.version import version
+from omz_model_tools.descriptor.catalogue import MODELS, Entry, Kind, T, find, packaged_root, patterns_of, select, shown
+from omz_model_tools.descriptor.model import PRECISIONS, Model
 
 
 @dataclass(frozen=True)

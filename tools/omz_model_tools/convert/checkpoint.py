@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools.convert.converter import LOCK
-from omz_model_tools.convert.write_progress import Watch, unwatched
-from omz_model_tools.convert.ir import build, check_room, publish_ir
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.publish import FolderPlace
-from omz_model_tools.convert.recipes import Recipe
 from omz_model_tools.common.report import Report
+from omz_model_tools.convert.converter import LOCK
+from omz_model_tools.convert.ir import build, check_room, publish_ir
+from omz_model_tools.convert.recipes import Recipe
+from omz_model_tools.convert.write_progress import Watch, unwatched
 
 PRECISIONS = ("FP16", "FP32")
 

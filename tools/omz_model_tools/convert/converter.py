@@ -5,16 +5,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools.descriptor import verify
-from omz_model_tools.descriptor.model import Model
-from omz_model_tools.convert.write_progress import Watch, unwatched
-from omz_model_tools.convert.ir import check_room, publish_ir
-from omz_model_tools.convert.job import Job
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
-from omz_model_tools.convert.recipes import Conversion
 from omz_model_tools.common.report import Report
+from omz_model_tools.convert.ir import check_room, publish_ir
+from omz_model_tools.convert.job import Job
+from omz_model_tools.convert.recipes import Conversion
 from omz_model_tools.convert.route import Route
+from omz_model_tools.convert.write_progress import Watch, unwatched
+from omz_model_tools.descriptor import verify
+from omz_model_tools.descriptor.model import Model
 
 LOCK = ".omz_converter.lock"
 

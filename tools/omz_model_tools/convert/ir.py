@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.convert.write_progress import Watch
-from omz_model_tools.convert.ir_to_fold import save_ir
 from omz_model_tools.common.problem import Problem, one_line
 from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.convert.ir_to_fold import save_ir
 from omz_model_tools.convert.recipes import Conversion, Recipe
+from omz_model_tools.convert.write_progress import Watch
 
 SMALL_FILES = 8 << 20  # bytes: the .xml and the companions of one precision
 

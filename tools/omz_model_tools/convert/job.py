@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools.descriptor.model import Model
 from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.descriptor.model import Model
 
 
 @dataclass(frozen=True)

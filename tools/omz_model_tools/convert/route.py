@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from omz_model_tools.common.problem import Problem
 from omz_model_tools.convert.ir import build
 from omz_model_tools.convert.job import Job
-from omz_model_tools.common.problem import Problem
 from omz_model_tools.convert.recipes import Companion, Conversion, Recipe
 
 Make: TypeAlias = Callable[[str], Conversion]

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
+from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.descriptor.dataset import Dataset, read_dataset
 from omz_model_tools.descriptor.model import Downloadable, Model
-from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.descriptor.model_yml import read_model
 from omz_model_tools.descriptor.schema import Place
 from omz_model_tools.descriptor.strict_yaml import MOST_BYTES

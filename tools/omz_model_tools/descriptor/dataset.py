@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from omz_model_tools.descriptor import schema
-from omz_model_tools.descriptor import strict_yaml
+from omz_model_tools.descriptor import schema, strict_yaml
 from omz_model_tools.descriptor.model import ModelFile, Postprocessing
 from omz_model_tools.descriptor.model_yml import files_of, name_of, postprocessing_of
 from omz_model_tools.descriptor.schema import Place

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from omz_model_tools.descriptor import schema
-from omz_model_tools.descriptor import strict_yaml
+from omz_model_tools.descriptor import schema, strict_yaml
 from omz_model_tools.descriptor.model import (
     HEX_DIGITS,
     OURS,

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from omz_model_tools.descriptor.model import ModelFile
 from omz_model_tools.common.problem import Problem
+from omz_model_tools.descriptor.model import ModelFile
 
 CHUNK = 1 << 20
 

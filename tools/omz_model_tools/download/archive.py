@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from omz_model_tools.descriptor.model import relative_name
 from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.descriptor.model import relative_name
 from omz_model_tools.descriptor.schema import shown
 
 CHUNK = 1 << 16  # also the longest header of a tar: tarfile reads one at a time, at whatever length it claims

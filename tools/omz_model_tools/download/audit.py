@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import Downloadable
 from omz_model_tools.download.postprocess import check_done
-from omz_model_tools.common.problem import Problem, disk_problems
-from omz_model_tools.common.report import Report
 
 
 @dataclass(frozen=True)

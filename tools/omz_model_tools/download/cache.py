@@ -10,9 +10,9 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omz_model_tools.descriptor.model import Checksum
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.publish import publish_file
+from omz_model_tools.descriptor.model import Checksum
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools.descriptor.model import Downloadable, ModelFile
 from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.report import Report
+from omz_model_tools.descriptor.model import Downloadable, ModelFile
 from omz_model_tools.download.partial import Place, clear_strangers
 from omz_model_tools.download.postprocess import clear_leftovers, is_done, postprocess
-from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.download.progress import Display, Gauge
-from omz_model_tools.common.report import Report
 from omz_model_tools.download.tasks import Task, under_way
 
 LOCK = ".omz_downloader.lock"

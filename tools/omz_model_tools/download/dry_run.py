@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor import verify
-from omz_model_tools.download.cache import Cache
 from omz_model_tools.descriptor.model import Downloadable, HttpSource, ModelFile, Source
+from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.mirror import mirrored
 from omz_model_tools.download.partial import Place
 from omz_model_tools.download.postprocess import is_done
-from omz_model_tools.common.problem import Problem, disk_problems
-from omz_model_tools.common.report import Report
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.descriptor import verify
+from omz_model_tools.descriptor.model import FileSource, HttpSource, ModelFile, Source
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.defeat import Defeat, defeated
-from omz_model_tools.descriptor.model import FileSource, HttpSource, ModelFile, Source
-from omz_model_tools.common.lock import exclusive
 from omz_model_tools.download.mirror import mirrored
 from omz_model_tools.download.partial import Partial, Place
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.download.retry import Patience
 from omz_model_tools.download.sources import Open, Unavailable
 from omz_model_tools.download.stop import Stop

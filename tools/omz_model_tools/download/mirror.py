@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from omz_model_tools.descriptor.model import HttpSource, Source
 from omz_model_tools.common.problem import Problem
+from omz_model_tools.descriptor.model import HttpSource, Source
 
 HUB = "https://huggingface.co"
 VARIABLE = "HF_ENDPOINT"

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools.descriptor import verify
-from omz_model_tools.descriptor.model import ModelFile
 from omz_model_tools.common.lock import if_free
 from omz_model_tools.common.publish import publish_file
+from omz_model_tools.descriptor import verify
+from omz_model_tools.descriptor.model import ModelFile
 
 OURS = re.compile(r"\.([0-9a-f]{32})\.(part|anew\.part|lock)")
 

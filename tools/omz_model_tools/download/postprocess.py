@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.publish import publish_file, sync_folder
 from omz_model_tools.descriptor import verify
-from omz_model_tools.download.archive import Names, Refused, limits, unpack
 from omz_model_tools.descriptor.model import (
     OURS,
     Checksum,
@@ -26,10 +28,8 @@ from omz_model_tools.descriptor.model import (
     UnpackArchive,
     relative_name,
 )
-from omz_model_tools.common.lock import exclusive
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
-from omz_model_tools.common.publish import publish_file, sync_folder
 from omz_model_tools.descriptor.schema import shown
+from omz_model_tools.download.archive import Names, Refused, limits, unpack
 
 RECORD = ".postprocessed.json"
 STAGING = ".postprocessing"

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from omz_model_tools.download.sources import Unavailable
 from omz_model_tools.descriptor.verify import HashMismatch, TooLong, Untrue, WrongLength
+from omz_model_tools.download.sources import Unavailable
 
 LONGEST_DELAY = 30  # seconds of our own choice
 PROGRESS = 1 << 20  # new bytes that make a try worth its while

@@ -15,11 +15,11 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
-from omz_model_tools.download.pace import Pace, Stalled
 from omz_model_tools.common.problem import one_line
-from omz_model_tools.download.retry_after import LONGEST_WAIT, retry_after
+from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
+from omz_model_tools.download.pace import Pace, Stalled
+from omz_model_tools.download.retry_after import LONGEST_WAIT, retry_after
 
 CHUNK = 1 << 18
 TIMEOUT = (15.0, 60.0)  # seconds without a connection, seconds without a byte

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
-from omz_model_tools.download.progress import Gauge
 from omz_model_tools.common.report import Report
+from omz_model_tools.download.progress import Gauge
 from omz_model_tools.download.stop import Stop
 
 GRACE = 1.0  # seconds that stopped threads have to put their affairs in order

@@ -8,10 +8,10 @@ from importlib import import_module
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
     from gpt2_text_prediction.generation.beam_search import Beams
+    from gpt2_text_prediction.generation.sampling import Sampling
     from gpt2_text_prediction.generator import TextGenerator
     from gpt2_text_prediction.problem import Problem
     from gpt2_text_prediction.results import NextToken, Result, Score
-    from gpt2_text_prediction.generation.sampling import Sampling
     from gpt2_text_prediction.stream import Stream
     from gpt2_text_prediction.text.stopping import TextRules
 

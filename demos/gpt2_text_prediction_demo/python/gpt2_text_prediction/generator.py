@@ -14,21 +14,21 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from gpt2_text_prediction.generation.beam_search import Beams, beam_search
 from gpt2_text_prediction.engine.engine import Engine, default_back_end, load_engine
-from gpt2_text_prediction.generation.request import Generation, Plan, Prompt, Reading, Recent, logprob
 from gpt2_text_prediction.engine.ir import check_files
-from gpt2_text_prediction.problem import Problem, readable
-from gpt2_text_prediction.generation.logits_processors import likeliest, require_count, require_known, require_lengths
-from gpt2_text_prediction.results import NextToken, Result, Score
-from gpt2_text_prediction.engine.sequence import Logits, Row
-from gpt2_text_prediction.samples import Sample, Samples, Text
-from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.engine.scheduler import CLOSED, Scheduler
+from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.engine.waiting import loop_queue, raise_error, running
+from gpt2_text_prediction.generation.beam_search import Beams, beam_search
+from gpt2_text_prediction.generation.logits_processors import likeliest, require_count, require_known, require_lengths
+from gpt2_text_prediction.generation.request import Generation, Plan, Prompt, Reading, Recent, logprob
+from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.problem import Problem, readable
+from gpt2_text_prediction.results import NextToken, Result, Score
+from gpt2_text_prediction.samples import Sample, Samples, Text
 from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text.stopping import StoppableText, TextRules
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
-from gpt2_text_prediction.engine.waiting import loop_queue, raise_error, running
 
 
 def configuration(device: str, precision_hint: str | None = None, num_threads: int | None = None) -> dict[str, Any]:

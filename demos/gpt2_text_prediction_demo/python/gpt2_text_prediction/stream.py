@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from gpt2_text_prediction.generation.request import Generation, Prompt
+from gpt2_text_prediction.engine.waiting import loop_queue, raise_error, running
 from gpt2_text_prediction.generation.logits_processors import require_known, require_lengths
+from gpt2_text_prediction.generation.request import Generation, Prompt
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.text.stopping import StoppableText, TextRules
-from gpt2_text_prediction.engine.waiting import loop_queue, raise_error, running
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator

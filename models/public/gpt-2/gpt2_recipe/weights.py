@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gpt2_recipe.readers.safetensors_file import STORED_AS, StoredTensor, read_tensors
 from gpt2_recipe.config import GPT2Config
 from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.readers.safetensors_file import STORED_AS, StoredTensor, read_tensors
 
 Weights: TypeAlias = dict[str, StoredTensor]
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from gpt2_text_prediction.engine.engine import Engine
-from gpt2_text_prediction.generator import TextGenerator
-from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
-from gpt2_text_prediction.engine.sequence import Cache, Row
-from gpt2_text_prediction.generation.sampling import Sampling, choose
 from gpt2_text_prediction.engine.scheduler import DRAFTED
-from gpt2_tools.benchmark.peers import ours as engine_peer
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
+from gpt2_text_prediction.generation.sampling import Sampling, choose
+from gpt2_text_prediction.generator import TextGenerator
 from gpt2_tools.benchmark.engine.inference_hook import Infer, inference_replaced
 from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.peers import ours as engine_peer
 
 Clock = Callable[[], float]
 GREEDY = Sampling(temperature=0)

@@ -1,7 +1,7 @@
-"""How fast this machine reads memory: what bounds the decoding of one row. It knows no model.
+"""How fast this machine reads memory, which bounds the decoding of a single sequence.
 
-As a process, python -m gpt2_tools.benchmark.engine.memory_bandwidth THREADS, it answers each line of its stdin with one of JSON, by the
-protocol of the benchmark's peers: what it takes is not in the memory of who asks.
+Run as a process, `python -m gpt2_tools.benchmark.engine.memory_bandwidth THREADS` answers each line of its stdin with
+one line of JSON, by the protocol of the benchmark's peers: its buffers are not in the caller's memory.
 """
 
 import json

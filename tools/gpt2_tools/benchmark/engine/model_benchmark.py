@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gpt2_text_prediction.generator import configuration
-from gpt2_tools.benchmark.engine.with_transformers import times_faster, transformers_process
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
-from gpt2_tools.benchmark.engine.workload import LengthRow, Lengths, measure_lengths, take_turn, turn_figures, written
-from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.benchmark.engine.roofline import bandwidth_meter
 from gpt2_tools.benchmark.engine.tokenizer import load_tokenizer
+from gpt2_tools.benchmark.engine.with_transformers import times_faster, transformers_process
+from gpt2_tools.benchmark.engine.workload import LengthRow, Lengths, measure_lengths, take_turn, turn_figures, written
+from gpt2_tools.benchmark.figures import Figure, Repeats
 
 Figures = dict[str, Figure]
 Say = Callable[[str], None]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
-from gpt2_tools.benchmark.figures import Figure, Repeats, checksum
 from gpt2_tools.benchmark.engine.roofline import bound_figures
-from gpt2_tools.common.problem import Problem
 from gpt2_tools.benchmark.engine.tokenizer import TextTimes, text_figures, text_times
+from gpt2_tools.benchmark.figures import Figure, Repeats, checksum
+from gpt2_tools.common.problem import Problem
 
 CHECKSUM = "tokens_sha256"
 

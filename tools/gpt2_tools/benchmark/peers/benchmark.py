@@ -8,14 +8,12 @@ from pathlib import Path
 
 from gpt2_recipe.config import read_config
 from gpt2_text_prediction.generator import TextGenerator, configuration
-from gpt2_tools.benchmark.figures import Figure, memory_of
-from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
-from gpt2_tools.benchmark.engine.roofline import decode_bound
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, lookup_figures, python_figures
-from gpt2_tools.benchmark.peers.peers import Peer, Running, Weights, provide_runner, start_ours, start_peer
-from gpt2_tools.benchmark.processes.json_process import PeerFailed, PeerProcess
-from gpt2_tools.common.problem import Problem
+from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 from gpt2_tools.benchmark.engine.repetitive_texts import LONGEST, TEXTS
+from gpt2_tools.benchmark.engine.roofline import decode_bound
+from gpt2_tools.benchmark.figures import Figure, memory_of
+from gpt2_tools.benchmark.peers.peers import Peer, Running, Weights, provide_runner, start_ours, start_peer
 from gpt2_tools.benchmark.peers.table import (
     Contestant,
     Run,
@@ -28,6 +26,8 @@ from gpt2_tools.benchmark.peers.table import (
     speed,
     speeds,
 )
+from gpt2_tools.benchmark.processes.json_process import PeerFailed, PeerProcess
+from gpt2_tools.common.problem import Problem
 
 ROWS = 8
 PREFILL = 1000

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
-from gpt2_text_prediction.generation.request import Generation, Prompt
-from gpt2_text_prediction.generator import TextGenerator, configuration
-from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.engine.waiting import raise_error
+from gpt2_text_prediction.generation.request import Generation, Prompt
+from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.generator import TextGenerator, configuration
 from gpt2_tools.benchmark.peers.runners.runner import own_stdout, serve
 
 PACKAGES = ("omz-gpt2", "openvino", "numpy", "tokenizers")

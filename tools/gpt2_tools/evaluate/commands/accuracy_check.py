@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from gpt2_text_prediction.engine.ir import MODEL_SUFFIXES
-from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, read_config
-from gpt2_tools.evaluate.commands.perplexity import context_of
-from gpt2_tools.evaluate.perplexity import Losses, measure
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
+from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, read_config
+from gpt2_tools.evaluate.commands.perplexity import context_of
 from gpt2_tools.evaluate.model import Subject, add_device_arguments, count, load_subject
+from gpt2_tools.evaluate.perplexity import Losses, measure
 from gpt2_tools.evaluate.texts import Text, encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
 from omz_model_tools.common.interrupt import INTERRUPTED

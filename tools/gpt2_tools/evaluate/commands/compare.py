@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.engine.ir import check_files
+from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.progress import counted
+from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.compare import (
     Contender,
     Logits,
@@ -24,12 +27,9 @@ from gpt2_tools.evaluate.compare import (
     window_differences,
 )
 from gpt2_tools.evaluate.divergence import Differences
-from gpt2_tools.evaluate.perplexity import exp
-from gpt2_tools.common.problem import Problem
-from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.model import add_tokenizer_arguments, count, runtime_lines
+from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.texts import encode, read_text
-from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.windows import omz_windows
 from omz_model_tools.common.interrupt import INTERRUPTED
 from omz_model_tools.common.report import Report

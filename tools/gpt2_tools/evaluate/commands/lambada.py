@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.datasets import read_dataset
 from gpt2_tools.evaluate.lambada import (
     LAMBADA,
@@ -20,7 +21,6 @@ from gpt2_tools.evaluate.lambada import (
     openai_passage,
     read_passages,
 )
-from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.model import (
     Subject,
     add_device_arguments,

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpt2_tools.evaluate.datasets import DATASETS, read_dataset
-from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
+from gpt2_tools.evaluate.datasets import DATASETS, read_dataset
 from gpt2_tools.evaluate.model import (
     Subject,
     add_device_arguments,
@@ -23,9 +22,10 @@ from gpt2_tools.evaluate.model import (
     load_subject,
     runtime_lines,
 )
+from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
 from gpt2_tools.evaluate.texts import Text, encode, read_text
-from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
+from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
 from omz_model_tools.common.interrupt import INTERRUPTED
 from omz_model_tools.common.report import Report
 

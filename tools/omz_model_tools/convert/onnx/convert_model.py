@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.convert.onnx.route import MakeModel, Order
 from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.convert.onnx.route import MakeModel, Order
 from omz_model_tools.convert.onnx.shapes import Bounds, parse_shapes
 
 KNOWN = ("--input_model", "--input", "--input_shape", "--layout", "--output")

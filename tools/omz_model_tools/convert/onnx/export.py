@@ -1,7 +1,7 @@
-"""A PyTorch model, made by a function of a module, exported to an ONNX file; it knows neither models nor descriptors.
+"""Export a PyTorch model, made by a function of a module, to an ONNX file.
 
-`python -m omz_model_tools.convert.onnx.export`, with the arguments of Open Model Zoo's conversion_to_onnx_args. Values are plain
-text or Python literals: nothing of an argument is run.
+`python -m omz_model_tools.convert.onnx.export` takes the arguments of Open Model Zoo's conversion_to_onnx_args. Values
+are plain text or Python literals: no argument is evaluated as code.
 """
 
 import argparse
@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m omz_model_tools.convert.onnx.export", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m omz_model_tools.convert.onnx.export", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--model-name", required=True, metavar="FUNCTION", help="the function or class that makes it")
     parser.add_argument("--import-module", required=True, metavar="MODULE", help="the module that FUNCTION is in")
     paths = "a folder with MODULE, which else is an installed one; can be given several times"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.convert.onnx.child_process import run
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.convert.onnx.route import MakeModel, Order
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
+from omz_model_tools.convert.onnx.child_process import run
+from omz_model_tools.convert.onnx.route import MakeModel, Order
 
 PROBE = "import importlib.util; print(*importlib.util.find_spec('openvino.tools.mo').submodule_search_locations)"
 INSTALL = "-m pip install openvino-dev==2024.6.0"

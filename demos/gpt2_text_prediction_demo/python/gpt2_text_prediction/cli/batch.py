@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from gpt2_text_prediction.cli.output_file import Records
+from gpt2_text_prediction.cli.prompts import Asked, read_prompt
+from gpt2_text_prediction.cli.settings import Settings, make_settings
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.problem import Problem
-from gpt2_text_prediction.cli.prompts import Asked, read_prompt
-from gpt2_text_prediction.cli.output_file import Records
-from gpt2_text_prediction.cli.settings import Settings, make_settings
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.cli.explain import explain
 from gpt2_text_prediction.cli.metrics import Metrics
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.cli.prompts import Asked, read_prompt
-from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.cli.settings import Settings, make_settings
+from gpt2_text_prediction.generation.beam_search import Beams
+from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.problem import Problem
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator

@@ -9,8 +9,8 @@ from gpt2_text_prediction.generation.logits_processors import History
 from gpt2_text_prediction.generation.sampling import Sampling, probabilities
 
 if TYPE_CHECKING:
-    from gpt2_text_prediction.generator import TextGenerator
     from gpt2_text_prediction.engine.sequence import Logits
+    from gpt2_text_prediction.generator import TextGenerator
 
 HEADING = ("step", "token", "model", "drawn", "likeliest, as drawn")
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gpt2_text_prediction.cli.conversation import Conversation
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.cli.prompts import Asked, read_prompt
 from gpt2_text_prediction.cli.settings import NAMES, make_settings, parse_setting
+from gpt2_text_prediction.problem import Problem
 
 HELP = f"""A line is a prompt; Ctrl-C stops its text, an empty line or /quit ends the program.
 //TEXT          a prompt that begins with a slash

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.cli.prompts import Asked, from_file, from_flags, from_pipe, typed_bytes
+from gpt2_text_prediction.problem import Problem
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.cli.conversation import Conversation
@@ -199,8 +199,8 @@ def _plain_line() -> bytes:
 
 def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: list[Asked]) -> int:
     from gpt2_text_prediction.cli.batch import Batch  # noqa: PLC0415
-    from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
     from gpt2_text_prediction.cli.output_file import Records  # noqa: PLC0415
+    from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
 
     records = Records(args.output, _name_of_run(args, given))
     try:

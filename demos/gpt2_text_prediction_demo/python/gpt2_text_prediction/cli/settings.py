@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2_text_prediction.generation.beam_search import Beams
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.generation.logits_processors import require_count, require_lengths
 from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.text.stopping import TextRules
 
 DRAWING = ("temperature", "top_k", "top_p", "min_p", "typical_p")

@@ -13,15 +13,15 @@ from typing import Any, Literal, Protocol
 
 import openvino as ov
 
-from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
 from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
-from gpt2_text_prediction.engine.huge_pages import HugePages, give_back
 from gpt2_text_prediction.engine.backends.paged import Paged
 from gpt2_text_prediction.engine.backends.paged_attention import NoPagedAttention, with_paged_attention
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.engine.backends.recompute import Recompute
-from gpt2_text_prediction.engine.sequence import Logits, Row
 from gpt2_text_prediction.engine.backends.stateful import Stateful
+from gpt2_text_prediction.engine.huge_pages import HugePages, give_back
+from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
+from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.problem import Problem
 
 PACKED = 2
 """After so many steps, a prompt's and a token's, the device has weights of its own and hardly reads the file again."""

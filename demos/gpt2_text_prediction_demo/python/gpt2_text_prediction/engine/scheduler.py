@@ -13,8 +13,8 @@ from threading import RLock, Thread, current_thread
 from typing import NamedTuple, Protocol
 
 from gpt2_text_prediction.engine.engine import Engine
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.problem import Problem
 
 MOST_ROWS = 16
 MOST_CALLS = 1024

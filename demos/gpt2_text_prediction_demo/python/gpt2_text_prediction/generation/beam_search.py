@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2_text_prediction.engine.backends.paged import NoRoom
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
 from gpt2_text_prediction.generation.logits_processors import (
     History,
     Processing,
@@ -23,7 +23,7 @@ from gpt2_text_prediction.generation.logits_processors import (
     require_count,
     require_lengths,
 )
-from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
+from gpt2_text_prediction.problem import Problem
 
 BLOCK = 256
 """How many scores are looked at as one before single ones are ordered."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
 from gpt2_text_prediction.generation.logits_processors import History
 from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
-from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 
 MOST_LOGITS = 128

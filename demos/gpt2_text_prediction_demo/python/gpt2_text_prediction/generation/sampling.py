@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.generation.logits_processors import (
     LARGEST,
     SMALLEST,
@@ -21,6 +20,7 @@ from gpt2_text_prediction.generation.logits_processors import (
     process,
     require_count,
 )
+from gpt2_text_prediction.problem import Problem
 
 BLOCK = 256
 """How many weights are summed before the draw looks at single ones."""

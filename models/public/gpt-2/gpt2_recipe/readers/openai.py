@@ -6,10 +6,10 @@ A folder with hparams.json, model.ckpt.* or model-STEP.*, and a file `checkpoint
 import re
 from pathlib import Path
 
-from gpt2_recipe.readers.safetensors_file import StoredTensor
 from gpt2_recipe.config import GPT2Config, config_of, positive_int
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem, one_line, require_plain_file
+from gpt2_recipe.readers.safetensors_file import StoredTensor
 from gpt2_recipe.readers.tensorflow import read_bundle
 
 HPARAMS = "hparams.json"

@@ -6,9 +6,9 @@ The index of transformers: {"weight_map": {name: file}}, the files lying beside 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from gpt2_recipe.readers.safetensors_file import StoredTensor
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.readers.safetensors_file import StoredTensor
 
 Tensors = dict[str, StoredTensor]
 

@@ -9,10 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt2_recipe.tokenizer.added_tokens import AddedToken, added_tokens
-from gpt2_recipe.tokenizer.byte_level import NotByteLevel, check_merges, check_vocabulary, most_unmade, read_merges, unmade
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem
+from gpt2_recipe.tokenizer.added_tokens import AddedToken, added_tokens
+from gpt2_recipe.tokenizer.byte_level import (
+    NotByteLevel,
+    check_merges,
+    check_vocabulary,
+    most_unmade,
+    read_merges,
+    unmade,
+)
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
 COMPANIONS = (VOCAB, MERGES)

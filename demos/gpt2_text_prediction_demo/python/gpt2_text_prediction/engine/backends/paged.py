@@ -17,8 +17,8 @@ import openvino as ov
 
 from gpt2_text_prediction.engine.backends.block_pool import Blocks, Claim, Grant, Lease, NotEnoughBlocks
 from gpt2_text_prediction.engine.backends.paged_attention import INPUTS, CacheInput, NoPagedAttention, cache_inputs
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
+from gpt2_text_prediction.problem import Problem
 
 ROWS_BY_DEFAULT = 8
 """How many rows of all positions the cache holds where no budget is given; memory is taken as it is used."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import openvino as ov
 
-from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.problem import Problem
 
 
 class Recompute:

@@ -1,0 +1,61 @@
+"""prompts: lines and JSON objects, each with its number, each error with its line."""
+
+import io
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2_text_prediction import Problem
+from gpt2_text_prediction.cli.prompts import Asked, from_file, from_flags, from_lines, from_pipe, read_prompt
+
+
+def test_lines_are_numbered_among_those_that_are_not_blank_and_named_by_their_own():
+    lines = io.BytesIO("\ufeffone\r\n\n  \ntwo".encode())
+    assert list(from_pipe(lines)) == [Asked(1, "line 1", b"one"), Asked(2, "line 4", b"two")]
+
+
+def test_flags_are_prompts():
+    assert [read_prompt(one) for one in from_flags(["a", "日本"])] == [("a", {}), ("日本", {})]
+
+
+def test_a_file_is_of_lines_or_of_json(tmp_path):
+    plain, objects = tmp_path / "prompts.txt", tmp_path / "prompts.jsonl"
+    for path in (plain, objects):
+        path.write_text('{"prompt": "a", "top_k": 3}\n', encoding="utf-8")
+    assert [read_prompt(one) for one in from_file(plain)] == [('{"prompt": "a", "top_k": 3}', {})]
+    assert [read_prompt(one) for one in from_file(objects)] == [("a", {"top_k": 3})]
+    assert from_file(objects)[0].name == f"{objects}: line 1"
+
+
+def test_a_file_that_is_not_there_is_a_problem(tmp_path):
+    with pytest.raises(Problem, match=r"^--prompt_file: .*: there is no such file$"):
+        from_file(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"prompt":', "is not JSON: "),
+        (b"[]", 'expected a JSON object with a "prompt" that is a text'),
+        (b'{"prompt": 5}', 'expected a JSON object with a "prompt" that is a text'),
+        (b'{"text": "a"}', 'expected a JSON object with a "prompt" that is a text'),
+        (b'{"prompt": " "}', "is blank: give it some text"),
+        (b'{"prompt": "a\\u0007"}', r"holds the control character U\+0007 at character 2: remove it"),
+        (b'{"prompt": "\xff"}', "expected UTF-8, got the byte 0xff at byte 13"),
+        (b"[" * 100000, "is not JSON: "),
+    ],
+)
+def test_a_broken_object_is_a_problem(line, message):
+    with pytest.raises(Problem, match=f"^{message}"):
+        read_prompt(Asked(1, "line 1", line, is_json=True))
+
+
+@given(lines=st.lists(st.binary(max_size=12)), is_json=st.booleans())
+def test_any_bytes_are_a_prompt_or_a_problem(lines, is_json):
+    for asked in from_lines(lines, "line", is_json):
+        with suppress(Problem):
+            prompt, own = read_prompt(asked)
+            assert prompt.strip()
+            assert "prompt" not in own

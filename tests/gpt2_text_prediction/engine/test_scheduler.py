@@ -1,0 +1,376 @@
+"""scheduler: who enters, who waits, who leaves, with tasks that note what they are given.
+
+That whole texts come out right in any schedule, test_generation.py says.
+"""
+
+import threading
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from gpt2_text_prediction import Problem
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.scheduler import CHUNK, CHUNK_BESIDE, CLOSED, DRAFTED, Busy, Cancelled, Scheduler
+from gpt2_text_prediction.engine.sequence import Cache, Row
+from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close
+
+TOY = Toy(n_positions=130, vocab_size=11, seed=4)
+
+
+class Noting:
+    """An engine that computes nothing: it notes each step and holds it until it may pass."""
+
+    def __init__(self, room: int = 10_000) -> None:
+        self.steps: list[list[tuple[str, int]]] = []
+        self.room = room
+        self.gate = threading.Semaphore(10_000)
+        self.entered = threading.Semaphore(0)
+        self.error: Exception | None = None
+
+    def fits(self, lengths) -> bool:
+        return sum(lengths) <= self.room
+
+    def step(self, rows):
+        self.entered.release()
+        assert self.gate.acquire(timeout=30)
+        if self.error:
+            raise self.error
+        self.steps.append([(row.cache.name, len(row.tokens)) for row in rows])
+        return [np.zeros((len(row.wanted), 3), np.float32) for row in rows]
+
+
+class Named(Cache):
+    name = ""
+
+
+class Work:
+    """A task: a prompt, then so many tokens one by one; it notes its own end."""
+
+    def __init__(self, name: str, prompt: int, new: int, ended: SimpleQueue, ready=lambda: True) -> None:
+        self.cache = Named()
+        self.cache.name = name
+        self.positions = prompt + new
+        self.prompt, self.new = prompt, new
+        self.ended = ended
+        self.is_ready = ready
+        self.broken = ""
+        self.limits: list[int] = []
+        self.error: Exception | None = None
+        self.row = Row(self.cache, [0])
+        self.threads: set[str] = set()
+
+    @property
+    def done(self) -> bool:
+        return self.new == 0
+
+    def enter(self) -> None:
+        self.call("enter")
+
+    def needs(self) -> int:
+        return self.prompt or 1
+
+    def next_row(self, most: int) -> Row:
+        self.call("next_row")
+        self.limits.append(most)
+        self.row = Row(self.cache, [0] * (min(most, self.prompt) or 1))
+        return self.row
+
+    def take(self, logits) -> None:
+        self.call("take")
+        if self.prompt:
+            self.prompt -= len(self.row.tokens)
+        if not self.prompt:
+            self.new -= 1
+
+    def end(self, error) -> None:
+        self.error = error
+        self.ended.put(self)
+
+    def call(self, name: str) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.broken == name:
+            raise ZeroDivisionError(name)
+
+
+@pytest.fixture
+def ended() -> SimpleQueue:
+    return SimpleQueue()
+
+
+def wait(ended: SimpleQueue, count: int) -> list[str]:
+    return [ended.get(timeout=30).cache.name for _ in range(count)]
+
+
+def names(engine: Noting) -> list[str]:
+    return ["".join(name for name, _ in step) for step in engine.steps]
+
+
+def held(engine: Noting, scheduler: Scheduler, ended: SimpleQueue) -> Work:
+    """Submit a task "x" of two steps, and return when the first of them is under way, held."""
+    engine.gate = threading.Semaphore(0)
+    first = Work("x", 1, 2, ended)
+    scheduler.submit([first])
+    assert engine.entered.acquire(timeout=30)
+    return first
+
+
+def test_waiting_tasks_enter_where_finished_ones_left(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=2)
+    scheduler.submit([Work(name, 1, new, ended) for name, new in zip("abcd", (1, 3, 2, 1), strict=True)])
+    assert wait(ended, 4) == ["a", "b", "c", "d"]
+    assert names(engine) == ["ab", "bc", "bc", "d"]
+
+
+def test_callers_take_turns(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=1)
+    held(engine, scheduler, ended)
+    scheduler.submit([Work(name, 1, 1, ended) for name in "abc"])
+    scheduler.submit([Work("d", 1, 1, ended)])
+    scheduler.submit([Work("e", 1, 1, ended), Work("f", 1, 1, ended)])
+    engine.gate.release(100)
+    wait(ended, 7)
+    assert names(engine) == ["x", "x", "a", "d", "e", "b", "f", "c"]
+
+
+def test_a_long_prompt_comes_in_chunks_beside_those_that_run(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    held(engine, scheduler, ended).new = 5
+    scheduler.submit([Work("p", 2 * CHUNK_BESIDE + 2, 1, ended), Work("q", 20, 1, ended)])
+    engine.gate.release(100)
+    wait(ended, 3)
+    assert engine.steps[1:4] == [
+        [("x", 1), ("p", CHUNK_BESIDE)],
+        [("x", 1), ("p", CHUNK_BESIDE)],
+        [("x", 1), ("p", 2), ("q", 20)],
+    ]
+
+
+def test_prompts_alone_come_in_larger_chunks(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    scheduler.submit([Work("p", CHUNK + 5, 1, ended)])
+    wait(ended, 1)
+    assert engine.steps == [[("p", CHUNK)], [("p", 5)]]
+
+
+def test_rows_are_given_fewer_drafts_the_more_they_are(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=40)
+    for count in (1, 4, 40):
+        tasks = [Work("a", 1, 1, ended) for _ in range(count)]
+        held(engine, scheduler, ended)
+        scheduler.submit(tasks)
+        engine.gate.release(100)
+        wait(ended, count + 1)
+        assert tasks[0].limits == [max(1, DRAFTED // (count + 1))]
+
+
+def test_tasks_wait_for_memory_and_small_ones_do_not_pass_a_large_one(ended):
+    engine = Noting(room=10)
+    scheduler = Scheduler(engine)
+    scheduler.submit([Work("a", 1, 3, ended), Work("b", 1, 6, ended), Work("c", 1, 1, ended)])
+    wait(ended, 3)
+    assert names(engine) == ["a", "a", "a", "bc", *["b"] * 5]
+
+
+def test_a_task_too_large_for_any_memory_runs_alone(ended):
+    engine = Noting(room=10)
+    scheduler = Scheduler(engine)
+    scheduler.submit([Work("a", 20, 1, ended), Work("b", 1, 1, ended)])
+    assert wait(ended, 2) == ["a", "b"]
+    assert names(engine) == ["a", "b"]
+
+
+def test_a_task_that_is_not_ready_does_not_keep_other_callers_waiting(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    first = held(engine, scheduler, ended)
+    scheduler.submit([Work("a", 1, 1, ended, ready=lambda: first.done)])
+    scheduler.submit([Work("b", 1, 1, ended)])
+    engine.gate.release(100)
+    wait(ended, 3)
+    assert names(engine) == ["x", "xb", "a"]
+
+
+def test_all_is_done_in_one_thread_that_ends_with_the_work(ended):
+    scheduler = Scheduler(Noting())
+    tasks = [Work("a", 3, 3, ended) for _ in range(5)]
+    for task in tasks:
+        scheduler.submit([task])
+    wait(ended, 5)
+    scheduler.close()
+    assert {name for task in tasks for name in task.threads} == {"gpt2 scheduler"}
+    assert "gpt2 scheduler" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("broken", ["enter", "next_row", "take"])
+def test_what_a_task_raises_ends_that_task_alone(ended, broken):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    tasks = [Work("a", 1, 2, ended), Work("b", 1, 2, ended), Work("c", 1, 2, ended)]
+    tasks[1].broken = broken
+    scheduler.submit(tasks)
+    assert sorted(wait(ended, 3)) == ["a", "b", "c"]
+    assert [type(task.error) for task in tasks] == [type(None), ZeroDivisionError, type(None)]
+
+
+def test_a_step_that_fails_ends_its_tasks_and_the_next_runs(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=2)
+    held(engine, scheduler, ended)
+    waiting = [Work("a", 1, 1, ended), Work("b", 1, 1, ended)]
+    engine.error = Problem("cannot be run")
+    scheduler.submit(waiting)
+    engine.gate.release()
+    assert str(ended.get(timeout=30).error) == "cannot be run"
+    engine.error = None
+    engine.gate.release(100)
+    wait(ended, 2)
+    assert [task.error for task in waiting] == [None, None]
+
+
+def test_cancelling_frees_the_rows_and_ends_what_waits(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=1)
+    engine.gate = threading.Semaphore(0)
+    tasks = [Work("a", 1, 50, ended), Work("b", 1, 1, ended)]
+    call = scheduler.submit(tasks)
+    assert engine.entered.acquire(timeout=30)
+    scheduler.submit([Work("c", 1, 1, ended)])
+    scheduler.cancel(call)
+    scheduler.cancel(call)
+    engine.gate.release(100)
+    wait(ended, 3)
+    assert [type(task.error) for task in tasks] == [Cancelled, Cancelled]
+    assert names(engine) == ["a", "c"]
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_cancelling_at_any_step_lets_the_others_end(ended, step):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    engine.gate = threading.Semaphore(0)
+    call = scheduler.submit([Work("a", 2, 4, ended)])
+    scheduler.submit([Work("b", 2, 4, ended)])
+    for _ in range(step):
+        assert engine.entered.acquire(timeout=30)
+        engine.gate.release()
+    scheduler.cancel(call)
+    engine.gate.release(100)
+    assert sorted(wait(ended, 2)) == ["a", "b"]
+    assert sum("b" in name for name in names(engine)) == 4
+
+
+def test_cancelling_what_has_ended_does_nothing(ended):
+    scheduler = Scheduler(Noting())
+    call = scheduler.submit([Work("a", 1, 1, ended)])
+    wait(ended, 1)
+    scheduler.cancel(call)
+    scheduler.submit([Work("b", 1, 1, ended)])
+    assert wait(ended, 1) == ["b"]
+    assert ended.empty()
+
+
+def test_more_callers_than_may_wait_are_told_so(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=1, most_calls=2)
+    held(engine, scheduler, ended)
+    for name in "ab":
+        scheduler.submit([Work(name, 1, 1, ended)])
+    with pytest.raises(Busy, match=r"^2 callers are waiting already: try again later$"):
+        scheduler.submit([Work("c", 1, 1, ended)])
+    engine.gate.release(100)
+    wait(ended, 3)
+    scheduler.submit([Work("c", 1, 1, ended)])
+    assert wait(ended, 1) == ["c"]
+
+
+def test_no_tasks_are_nothing_to_wait_for():
+    scheduler = Scheduler(Noting())
+    scheduler.cancel(scheduler.submit([]))
+    scheduler.close()
+
+
+def test_closing_ends_all_and_takes_nothing_more(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, most_rows=1)
+    running = held(engine, scheduler, ended)
+    waiting = Work("a", 1, 1, ended)
+    scheduler.submit([waiting])
+    closing = threading.Thread(target=scheduler.close)
+    closing.start()
+    while not scheduler._stopped:
+        pass
+    engine.gate.release(100)
+    closing.join(30)
+    assert {str(running.error), str(waiting.error)} == {CLOSED}
+    for ask in (lambda: scheduler.submit([]), lambda: scheduler.step([])):
+        with pytest.raises(Problem, match="closed"):
+            ask()
+
+
+def test_a_task_may_close_the_scheduler(ended):
+    scheduler = Scheduler(Noting())
+    work = Work("a", 1, 5, ended)
+    work.call = lambda name: scheduler.close() if name == "take" else None
+    scheduler.submit([work])
+    wait(ended, 1)
+    assert str(work.error) == CLOSED
+
+
+def test_steps_of_ones_own_come_between(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    held(engine, scheduler, ended)
+    answers = SimpleQueue()
+    cache = Named()
+    cache.name = "d"
+    own = threading.Thread(target=lambda: answers.put(scheduler.step([Row(cache, [1, 2])])))
+    own.start()
+    while not scheduler._direct:
+        pass
+    engine.gate.release(100)
+    assert len(answers.get(timeout=30)) == 1
+    wait(ended, 1)
+    assert names(engine) == ["x", "d", "x"]
+
+
+def test_the_error_of_a_step_of_ones_own_is_its_callers(ended):
+    engine = Noting()
+    engine.error = ValueError("two rows")
+    with pytest.raises(ValueError, match="two rows"):
+        Scheduler(engine).step([Row(Cache(), [1])])
+
+
+@pytest.mark.parametrize(
+    "back_end", ["stateful", pytest.param("paged", marks=pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="2026.0"))]
+)
+def test_threads_that_fork_and_step_get_the_oracles_logits(tmp_path, back_end):
+    engine = load_engine(TOY.ir(tmp_path), config=EXACT, back_end=back_end)
+    scheduler, wrong = Scheduler(engine), []
+
+    def run(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        caches = [Cache()]
+        for _ in range(25):
+            cache = caches[rng.integers(len(caches))].fork()
+            new = rng.integers(0, 11, rng.integers(1, 20)).tolist()
+            past = min(len(cache.tokens), 100)
+            whole = [*cache.tokens[:past], *new]
+            (logits,) = scheduler.step([Row(cache, new, past)])
+            try:
+                assert_close(logits, TOY.logits(whole)[-1:])
+            except AssertionError as error:
+                wrong.append(error)
+            caches = [*caches, cache][-3:]
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not wrong

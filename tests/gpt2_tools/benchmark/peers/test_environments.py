@@ -1,0 +1,84 @@
+"""an environment is made once, offline from a wheel made here; what cannot be made is one line and made anew."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt2_tools.benchmark.peers.environments import complete_once, default_cache, provide_environment
+from gpt2_tools.benchmark.processes.json_process import PeerFailed
+from support.fake_peer import fake_peer
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make an environment; return (its python, the cache, the requirements, what was said)."""
+    folder, said = tmp_path_factory.mktemp("environment"), []
+    pinned = fake_peer(folder / "fake", {}).folder / "fake.txt"
+    return provide_environment("fake", pinned, folder / "cache", {}, said.append), folder / "cache", pinned, said
+
+
+def test_what_is_pinned_is_there_and_nothing_of_ours(made):
+    python, *_ = made
+    source = "import fake_engine, importlib.util; print(fake_engine.SECONDS, importlib.util.find_spec('numpy'))"
+    done = subprocess.run([python, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout == "2.0 None\n"
+
+
+def test_progress_is_said(made):
+    python, _, _, said = made
+    environment = python.parent.parent
+    assert said[0] == f"fake: making its environment in {environment} ..."
+    assert said[1:] == ["fake: Installing collected packages: fake_engine"]
+
+
+def test_the_second_time_it_is_there(made):
+    python, cache, pinned, _ = made
+    said = []
+    assert provide_environment("fake", pinned, cache, {}, said.append) == python
+    assert said == []
+
+
+def test_what_pip_cannot_install_is_one_line(tmp_path):
+    pinned = fake_peer(tmp_path / "fake", {}, pinned="fake_engine==2.0").folder / "fake.txt"
+    logs = set()
+    for variables in ({}, {"FLAG": "1"}):
+        with pytest.raises(PeerFailed) as failed:
+            provide_environment("fake", pinned, tmp_path / "cache", variables, lambda _: None)
+        line, log = str(failed.value).split("; all that was said: ")
+        assert line == "its environment cannot be made: ERROR: No matching distribution found for fake_engine==2.0"
+        assert "from versions: 1.0" in Path(log).read_text(encoding="utf-8")
+        logs.add(log)
+    assert len(logs) == 2, "what pip is told decides what comes of it"
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(PeerFailed, match=r"cache.*: (Not a directory|File exists)$"):
+        provide_environment("fake", Path(__file__), tmp_path / "cache", {}, lambda _: None)
+
+
+def test_a_folder_whose_filling_fails_is_filled_anew(tmp_path):
+    folder = tmp_path / "models/one"
+
+    def fail():
+        with complete_once(folder, "one", print) as begin:
+            assert begin
+            folder.mkdir()
+            raise PeerFailed("stopped")
+
+    with pytest.raises(PeerFailed, match="stopped"):
+        fail()
+    with complete_once(folder, "one", print) as begin:
+        assert begin
+        assert not folder.exists()
+        folder.mkdir()
+    with complete_once(folder, "one", print) as begin:
+        assert not begin
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where Linux keeps caches")
+def test_the_users_cache_folder(tmp_path):
+    assert default_cache({}, tmp_path) == tmp_path / ".cache/omz-gpt2/peers"
+    assert default_cache({"XDG_CACHE_HOME": "/elsewhere"}, tmp_path) == Path("/elsewhere/omz-gpt2/peers")

@@ -1,0 +1,60 @@
+"""lengths_report: one row in each form, whole, typed by hand."""
+
+import json
+
+from gpt2_tools.benchmark.engine.workload import LengthRow, Lengths
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.lengths_report import LINES
+
+SAID = {
+    "model": "public/gpt-2/FP16/gpt-2.xml",
+    "threads": "2",
+    "inference_precision": "f32",
+    "back_end": "stateful",
+    "versions": {"numpy": "2"},
+}
+WHOLE = {"load": Figure("s", (0.5,))}
+ROW = LengthRow(
+    Lengths(8, 4),
+    {"first token": Figure("ms", (1.0, 3.0)), "prompt": Figure("tokens/s", (8.0, 8.0))},
+    ["0123456789abcdef", "fedcba9876543210"],
+)
+
+
+def test_markdown_ends_in_the_line_of_json():
+    *lines, last = LINES["md"](SAID, WHOLE, [ROW])
+    assert lines == [
+        "| model | back end | threads | precision | test    | tokens                    | first token, ms |",
+        "| ----- | -------- | ------- | --------- | ------- | ------------------------- | --------------: |",
+        "| gpt-2 | stateful | 2       | f32       | pp8+tg4 | 0123456789ab fedcba987654 |    2 (2 ± 1.41) |",
+        "",
+        "load  0.5 s",
+        "",
+    ]
+    assert [last] == LINES["json"](SAID, WHOLE, [ROW])
+
+
+def test_comma_separated_is_nothing_else():
+    heading, row = LINES["csv"](SAID, WHOLE, [ROW])
+    assert heading.startswith(
+        "model,threads,inference_precision,back_end,test,prompt_tokens,max_new_tokens,tokens_sha256,"
+    )
+    assert row == (
+        "public/gpt-2/FP16/gpt-2.xml,2,f32,stateful,pp8+tg4,8,4,0123456789abcdef fedcba9876543210,"
+        "2.0,2.0,1.414214,8.0,8.0,0.0,0.5,0.5,0.0"
+    )
+
+
+def test_json():
+    (line,) = LINES["json"](SAID, WHOLE, [ROW])
+    told = json.loads(line)
+    assert told["figures"]["load"]["median"] == 0.5
+    (row,) = told["rows"]
+    assert row.pop("figures")["first token"]["mean"] == 2.0
+    assert row == {
+        "test": "pp8+tg4",
+        "prompt_tokens": 8,
+        "max_new_tokens": 4,
+        "tokens_sha256": ["0123456789abcdef", "fedcba9876543210"],
+    }
+    assert told["versions"] == {"numpy": "2"}

@@ -1,0 +1,52 @@
+"""growth_plot: a picture appears whole, shows its labels, and what cannot be drawn is told beforehand."""
+
+import pytest
+
+from gpt2_tools.benchmark.engine.growth import Curve
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.plot import check_plot, draw
+from gpt2_tools.common.problem import Problem
+from omz_model_tools.common.problem import Problem as DiskProblem
+
+pytest.importorskip("matplotlib")
+
+CURVES = [
+    Curve("at {x}", "tokens before it", "ms per token", {x: Figure("ms", (1.0 * x, 2.0 * x)) for x in range(1, 10)}),
+    Curve("on {x}", "threads", "tokens/s", {1: Figure("tokens/s", (10.0,)), 2: Figure("tokens/s", (19.0,))}),
+]
+
+
+@pytest.mark.parametrize(("name", "begin"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_it_is_of_the_kind_that_its_name_says(tmp_path, name, begin):
+    check_plot(tmp_path / name)
+    draw(CURVES, "title", tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begin)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_its_labels_are_in_it(tmp_path):
+    draw(CURVES, "a title", tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert all(f"<!-- {label} -->" in text for label in ("a title", "tokens before it", "threads", "tokens/s"))
+
+
+def test_one_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    (tmp_path / ".a.png.new").mkdir()
+    with pytest.raises(DiskProblem, match=r"a\.png: "):
+        draw(CURVES, "title", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.jpg", "a file that ends in .png, .svg, .pdf"),
+        ("a", "a file that ends in .png, .svg, .pdf"),
+        ("gone/a.png", "a file in a folder that there is"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_beforehand(tmp_path, name, expected):
+    with pytest.raises(Problem) as caught:
+        check_plot(tmp_path / name)
+    assert str(caught.value) == f"--plot: expected {expected}, got {tmp_path / name}"

@@ -1,0 +1,236 @@
+"""gpt2_evaluate perplexity, whole: what it prints is what numpy says; a user's mistakes are one line each."""
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from support import DATA
+from support.toy import Toy
+
+HELDOUT = DATA / "gpt-2-mini/heldout.txt"
+FIRST_KEYS = ["perplexity", "perplexity_stderr", "word_perplexity", "bits_per_byte", "tokens", "windows"]
+TOY = Toy()
+TEXT = "the rats ate the hay; so did another one.\n" * 3
+WORDS, BYTES = 27, 126
+
+
+@pytest.fixture(scope="module")
+def toy_ir(tmp_path_factory):
+    return TOY.ir(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def tokens(toy_ir):
+    return GPT2Tokenizer(toy_ir.parent / "vocab.json", toy_ir.parent / "merges.txt").encode(TEXT)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text(TEXT, encoding="utf-8", newline="")
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluate(run):
+    return lambda *arguments, **options: run("gpt2_evaluate", "perplexity", *arguments, **options)
+
+
+def said_by(done: subprocess.CompletedProcess) -> dict:
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def losses(tokens: list[int], context: int) -> list[float]:
+    """Open Model Zoo's protocol on the numpy oracle."""
+    found = []
+    for start in range(0, len(tokens) - context + 1, context):
+        window = tokens[start : start + context]
+        for row, token in zip(TOY.logits(window)[:-1], window[1:], strict=True):
+            found.append(float(np.log(np.exp(row - row.max()).sum()) + row.max() - row[token]))
+    return found
+
+
+def test_the_whole_transcript(evaluate, toy_ir, text, tokens):
+    done = evaluate("-m", toy_ir, "--text", text, "-nthreads", "1")
+    said = said_by(done)
+    *table, time, last = done.stdout.decode().splitlines()
+    expected = losses(tokens, 16)
+    mean, stderr = np.mean(expected), np.std(expected, ddof=1) / len(expected) ** 0.5
+    assert list(said)[:6] == FIRST_KEYS
+    assert (said["tokens"], said["windows"], said["tokens_scored"]) == (len(tokens), len(tokens) // 16, len(expected))
+    assert said["perplexity"] == pytest.approx(math.exp(mean), rel=1e-4)
+    assert said["perplexity_stderr"] == pytest.approx(math.exp(mean) * stderr, rel=1e-3)
+    assert said["word_perplexity"] == pytest.approx(math.exp(mean * len(tokens) / WORDS), rel=1e-3)
+    assert said["bits_per_byte"] == pytest.approx(mean / math.log(2) * len(tokens) / BYTES, rel=1e-4)
+    sha256 = hashlib.sha256(TEXT.encode()).hexdigest()
+    groups = said["dynamic_quantization_group_size"]
+    assert table == [
+        f"text             {text}, the whole file; {BYTES} bytes, SHA-256 {sha256}",
+        f"tokens           {len(tokens)}, of which {len(expected)} were scored in {len(tokens) // 16} windows",
+        "method           omz, context 16",
+        f"precision        f32, cache f32, dynamic quantization in groups of {groups}",
+        f"runtime          openvino {said['versions']['openvino']}, CPU, 1 threads",
+        f"perplexity       {said['perplexity']:.4f} ± {said['perplexity_stderr']:.4f}",
+        f"word perplexity  {said['word_perplexity']:.4f}",
+        f"bits per byte    {said['bits_per_byte']:.4f}",
+    ]
+    assert re.fullmatch(r"time             \d+\.\d s, \d+ tokens/s", time)
+    assert json.loads(last) == said
+
+
+def test_the_last_line_names_the_method_the_text_and_the_runtime(evaluate, toy_ir, text):
+    arguments = ["--method", "strided", "--context", "8", "--stride", "3", "--batch", "4", "--limit", "5"]
+    said = said_by(evaluate("-m", toy_ir, "--text", text, *arguments))
+    named = {name: said[name] for name in ("method", "context", "stride", "batch", "windows", "interrupted", "device")}
+    assert named == {
+        "method": "strided",
+        "context": 8,
+        "stride": 3,
+        "batch": 4,
+        "windows": 5,
+        "interrupted": False,
+        "device": "CPU",
+    }
+    assert said["tokens_scored"] == 7 + 4 * 3
+    assert said["model"] == str(toy_ir)
+    assert said["text"]["sha256"] == hashlib.sha256(TEXT.encode()).hexdigest()
+    assert (said["inference_precision"], said["kv_cache_precision"]) == ("f32", "f32")
+    assert {"omz-gpt2", "openvino", "numpy", "tokenizers", "python"} <= said["versions"].keys()
+
+
+def test_the_stride_is_half_of_the_context_unless_given(evaluate, toy_ir, text, tokens):
+    said = said_by(evaluate("-m", toy_ir, "--text", text, "--method", "strided"))
+    assert (said["context"], said["stride"]) == (16, 8)
+    assert said["tokens_scored"] == len(tokens) - 1
+
+
+def test_what_users_run_can_be_measured(evaluate, toy_ir, text):
+    said = said_by(evaluate("-m", toy_ir, "--text", text, "--precision_hint", "device"))
+    assert said["kv_cache_precision"] == "u8"
+
+
+def test_gpt_2_mini_on_its_held_out_text(evaluate, mini_ir):
+    """Its README: 35,465 tokens in 69 windows. That the figure is right, tests/parity tells."""
+    done = evaluate("-m", mini_ir, "--text", HELDOUT, "--limit", "2")
+    said = said_by(done)
+    assert (said["tokens"], said["windows_in_text"], said["windows"], said["context"]) == (35465, 69, 2, 512)
+    assert done.stderr.decode().splitlines()[0].startswith("1 of 2 windows, ")
+
+
+def test_without_words_there_is_no_perplexity_of_one(evaluate, toy_ir, tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text(" \n" * 20, encoding="utf-8")
+    done = evaluate("-m", toy_ir, "--text", path)
+    assert said_by(done)["word_perplexity"] is None
+    assert "word perplexity  beyond all bounds" in done.stdout.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "line"),
+    [
+        (b"", [], "{text}: is empty; expected a text to score"),
+        (b"one\n\xff", [], "{text}: expected UTF-8, got 0xff as byte 1 of line 2 (byte 5 of the file)"),
+        (
+            b"xyz",
+            [],
+            "{text}: has 3 tokens; expected at least 16, a window of --method omz; give a smaller --context, or "
+            "--method strided",
+        ),
+        (b"x", ["--method", "strided"], "{text}: has 1 tokens; expected at least 2, one to score behind another"),
+        (b"xyz", ["--context", "17"], "--context: expected 2 .. 16, the positions of {ir}, got 17"),
+        (b"xyz", ["--context", "1"], "--context: expected 2 .. 16, the positions of {ir}, got 1"),
+        (b"xyz", ["--stride", "4"], "--stride: belongs to --method strided; the method is omz"),
+        (
+            b"xyz",
+            ["--method", "strided", "--context", "4", "--stride", "5"],
+            "--stride: expected 1 .. 4, the tokens of a window, got 5",
+        ),
+        (b"xyz", ["-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
+        (b"xyz", ["--vocab", "nowhere"], "nowhere: there is no such file; expected the model's vocab.json"),
+    ],
+)
+def test_a_users_mistake_is_one_line(evaluate, toy_ir, text, content, arguments, line):
+    text.write_bytes(content)
+    done = evaluate("-m", toy_ir, "--text", text, *arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().splitlines() == [line.format(text=text, ir=toy_ir)]
+
+
+def test_a_tokenizer_of_another_model(evaluate, toy_ir, text, tmp_path):
+    Toy(vocab_size=290).write_vocabulary(tmp_path)
+    done = evaluate(
+        "-m", toy_ir, "--text", text, "--vocab", tmp_path / "vocab.json", "--merges", tmp_path / "merges.txt"
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    told = f"{toy_ir}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
+    assert done.stderr.decode() == told
+
+
+def test_a_data_set_that_was_not_downloaded(evaluate, toy_ir, tmp_path):
+    done = evaluate("-m", toy_ir, "--dataset", "wikitext-2", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    path = "datasets/wikitext-2/wikitext-2-raw/wiki.test.raw"
+    told = "`omz_data_downloader --name wikitext-2` brings it, and --data_dir says where it is"
+    assert done.stderr.decode() == f"{path}: there is no such file; {told}\n"
+
+
+def test_unusable_arguments(run, toy_ir):
+    text = ["-m", toy_ir, "--text", HELDOUT]
+    for arguments in (
+        [],
+        ["nothing"],
+        ["perplexity"],
+        ["perplexity", "-m", toy_ir],
+        ["perplexity", *text, "--dataset", "wikitext-2"],
+        ["perplexity", *text, "--batch", "0"],
+        ["perplexity", *text, "--limit", "many"],
+        ["perplexity", *text, "--method", "guess"],
+    ):
+        done = run("gpt2_evaluate", *arguments)
+        assert done.returncode == 2
+        assert b"usage: gpt2_evaluate" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another thing on Windows")
+def test_ctrl_c_prints_what_there_is_and_says_so(interrupted, mini_ir):
+    out = interrupted(
+        "gpt2_evaluate", "perplexity", "-m", mini_ir, "--text", HELDOUT, "--batch", "1"
+    )  # a tenth is done
+    first, *_, last = out.splitlines()
+    said = json.loads(last)
+    assert said["interrupted"] is True
+    assert 7 <= said["windows"] < 69
+    assert said["tokens_scored"] == said["windows"] * 511
+    assert first == f"interrupted: the figures are those of {said['windows']} windows"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
+def test_without_torch_one_line_names_the_install(evaluate, toy_ir, text):
+    done = evaluate("-m", toy_ir, "--text", text, "--with-transformers")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().splitlines()[-1].endswith("missing: pip install 'omz-gpt2[evaluate]'")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+def test_beside_transformers(evaluate, toy_ir, text, tmp_path):
+    checkpoint = TOY.write(tmp_path / "gpt2")
+    arguments = ["-m", toy_ir, "--text", text, "--with-transformers"]
+    done = evaluate(*arguments, "--checkpoint", checkpoint, env={"PYTHONWARNINGS": "default"})
+    peer = said_by(done)["transformers"]
+    assert min(peer["seconds"], peer["ours_seconds"], peer["times_faster"]) > 0
+    assert peer["largest_difference"] < 1e-4
+    assert done.stdout.decode().splitlines()[-2].startswith("transformers     ")
+    shutil.rmtree(checkpoint)
+    done = evaluate(*arguments, "--checkpoint", checkpoint)
+    told = f"{checkpoint}: expected config.json and the weights, what the IR was made of: give --checkpoint"
+    assert (done.returncode, done.stderr.decode().splitlines()) == (1, [told])

@@ -1,0 +1,96 @@
+"""texts: a file's faults by line and byte; a text cut into pieces has the tokens of the whole."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2_text_prediction.problem import Problem as DemoProblem
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.evaluate import texts
+from gpt2_tools.evaluate.texts import Text, encode, pieces, read_text
+from support import DATA
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return GPT2Tokenizer(DATA / "gpt2-tokenizer/vocab.json", DATA / "gpt2-tokenizer/merges.txt")
+
+
+def test_a_file_is_taken_as_it_is(tmp_path):
+    raw = "\ufeff one\r\n twö\n\n".encode()
+    path = tmp_path / "x.txt"
+    path.write_bytes(raw)
+    text = read_text(path)
+    assert text.text == "\ufeff one\r\n twö\n\n"
+    assert text.facts() == {
+        "path": str(path),
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "bytes": 16,
+        "words": 3,  # a mark of the byte order is one, by itself
+        "form": "the whole file",
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b"", "is empty; expected a text to score"),
+        (b"\xff", "expected UTF-8, got 0xff as byte 1 of line 1 (byte 1 of the file)"),
+        (b"one\ntwo \xe9 three", "expected UTF-8, got 0xe9 as byte 5 of line 2 (byte 9 of the file)"),
+        ("é\n\n".encode() + b"\xed\xa0\x80", "expected UTF-8, got 0xed as byte 1 of line 3 (byte 5 of the file)"),
+    ],
+)
+def test_faults(tmp_path, raw, told):
+    path = tmp_path / "x.txt"
+    path.write_bytes(raw)
+    with pytest.raises(Problem) as caught:
+        read_text(path)
+    assert str(caught.value) == f"{path}: {told}"
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(DemoProblem, match=f"^{path}: cannot be read: "):
+            read_text(path)
+
+
+def test_lines_are_joined_as_hugging_face_does_it():
+    r"""Their data set has the rows "", " = A = \n", "", " b\n"."""
+    text = Text(Path("x"), "sum", 17, " \n = A = \n \n b\n")
+    joined = text.lines_joined()
+    assert joined.text == "\n\n".join(["", " = A = \n", "", " b\n"])
+    assert (joined.sha256, joined.bytes, joined.words, text.words) == ("sum", 17, 4, 4)
+    assert joined.facts()["form"] == "its lines joined by empty lines"
+
+
+@given(st.text(alphabet="ab1'. \n\t\r\u2028é\u3000�,", max_size=60), st.integers(1, 9))
+def test_pieces_make_the_text(text, size):
+    assert "".join(pieces(text, size)) == text
+
+
+@given(st.text(alphabet="ab1's. \n\t\r\u2028\x85é\u3000\x00,", max_size=60), st.integers(1, 9))
+def test_pieces_have_the_tokens_of_the_whole(tokenizer, text, size):
+    cut = [token for piece in pieces(text, size) for token in tokenizer.encode(piece)]
+    assert cut == tokenizer.encode(text)
+
+
+def test_pieces_are_as_short_as_asked():
+    assert list(pieces("One.\n\nTwo\nthree four\n", 3)) == ["One.", "\n\nTwo", "\nthree", " four", "\n"]
+    assert list(pieces("as longer\u3000words\t.\n", 3)) == ["as longer\u3000words\t.", "\n"]
+
+
+def test_a_long_text_is_encoded_as_the_whole(tokenizer):
+    text = read_text(DATA / "gpt-2-mini/heldout.txt").text
+    assert len(text) > 2 * texts.PIECE
+    assert len(list(pieces(text, texts.PIECE))) == 3
+    assert encode(tokenizer, text).tolist() == tokenizer.encode(text)
+
+
+def test_the_held_out_text_is_the_published_one():
+    text = read_text(DATA / "gpt-2-mini/heldout.txt")
+    assert text.sha256 == "662b78a1f6d769bc60e0b19e4d2a1345a508c6acff0a88088e258513bd799889"
+    assert text.bytes == 161492

@@ -1,0 +1,271 @@
+"""cli: the two commands as a user meets them: processes, whole transcripts, exit codes."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omz_model_tools.cli.converter import converter
+from omz_model_tools.cli.downloader import downloader
+from support import ROOT
+from support.hub import Answer, Hub
+from support.model_tree import descriptor, file_entry, write_model
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+COMMANDS = {"omz_downloader": downloader, "omz_converter": converter}
+MINI = ("config.json", "merges.txt", "model.safetensors", "vocab.json")
+
+
+def run(name: str, *arguments: object, cwd: Path | None = None) -> tuple[int, str, str]:
+    """The installed command, warnings being errors."""
+    done = subprocess.run(
+        [SCRIPTS / name, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "80"},
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def names(tmp_path: Path, *models: str) -> list[Path]:
+    """A tree with these models, each of one file that no one serves."""
+    for name in models:
+        write_model(tmp_path / "models", name, descriptor(file_entry("x", b"x", "http://127.0.0.1:1/x")))
+    return [tmp_path / "models"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_print_all(name: str, tmp_path: Path) -> None:
+    code, out, err = run(name, "--print_all", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert {"distilgpt2", "gpt-2", "gpt-2-mini", "gpt2-10"} < set(out.splitlines())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], 'one of "--print_all", "--all", "--name" or "--list" must be specified'),
+        (["--all", "--name", "x"], 'at most one of "--print_all", "--all", "--name" or "--list" can be specified'),
+        (
+            ["--print_all", "--list", "x"],
+            'at most one of "--print_all", "--all", "--name" or "--list" can be specified',
+        ),
+        (["--nope"], "unrecognized arguments: --nope"),
+    ],
+)
+def test_what_argparse_refuses(
+    name: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        COMMANDS[name](arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"usage: {name} [-h]")
+    assert err.splitlines()[-1] == f"{name}: error: {message}"
+
+
+@pytest.mark.parametrize("attempts", ["0", "-1", "x", "1.5", "²"])
+def test_a_number_of_attempts_that_is_none(attempts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"\A2\Z"):
+        downloader(["--all", f"--num_attempts={attempts}"])
+    message = f"argument --num_attempts: must be a positive integer (got {attempts!r})"
+    assert capsys.readouterr().err.splitlines()[-1] == f"omz_downloader: error: {message}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--name", "nope"], 'No matching models: "nope"'),
+        (["--name", "gpt-2,gpt-3*"], 'No matching models: "gpt-3*"'),
+        (["--list", "nowhere.lst"], "nowhere.lst: No such file or directory"),
+    ],
+)
+def test_a_users_mistake_is_one_line(name: str, arguments: list[str], line: str, tmp_path: Path) -> None:
+    assert run(name, *arguments, cwd=tmp_path) == (1, "", f"{line}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_precisions() -> None:
+    assert run("omz_converter", "--all", "--precisions", "FP64,FP16,INT3") == (
+        1, "", "Unknown precisions specified: FP64, INT3. "
+        "Known: FP16, FP16-INT1, FP16-INT8, FP32, FP32-INT1, FP32-INT8.\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_broken_descriptor(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_model(tmp_path, "toy", descriptor(file_entry("x", b"", "https://a/b", size="548")))
+    assert COMMANDS[name](["--all"], [tmp_path]) == 1
+    complaint = f'{path}: files[0] "x": "size": expected a non-negative integer, got \'548\''
+    assert capsys.readouterr() == ("FAILED:\ntoy\n", f"########## Error: {complaint}\n")
+
+
+def test_the_embedded_model_downloaded_twice(tmp_path: Path) -> None:
+    folder = f"{tmp_path}/public/gpt-2-mini/gpt2"
+    heading = "################|| Downloading gpt-2-mini ||################\n\n"
+    first = "".join(f"========== Downloading {folder}/{name}\n\n" for name in MINI)
+    assert run("omz_downloader", "--name", "gpt-2-mini", "-o", tmp_path) == (0, heading + first, "")
+    second = "".join(f"========== Retained {folder}/{name} (already there, checksum matches)\n\n" for name in MINI)
+    assert run("omz_downloader", "--name", "gpt-2-mini", cwd=tmp_path) == (0, heading + second, "")
+    embedded = ROOT / "models" / "public" / "gpt-2-mini"
+    for name in MINI:
+        assert Path(folder, name).read_bytes() == (embedded / name).read_bytes()
+
+
+def test_a_list_of_models_and_an_output_folder_that_is_relative(tmp_path: Path) -> None:
+    (tmp_path / "models.lst").write_text("# the demo's models\ngpt-2-mini # embedded\n")
+    code, out, err = run("omz_downloader", "--list", "models.lst", "--output_dir", "new/folder", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "========== Downloading new/folder/public/gpt-2-mini/gpt2/config.json\n" in out
+    assert sorted(path.name for path in (tmp_path / "new/folder/public/gpt-2-mini/gpt2").iterdir()) == list(MINI)
+
+
+def test_every_model_has_its_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roots = names(tmp_path, "a", "c")
+    with Hub() as hub:
+        write_model(roots[0], "b", descriptor(file_entry("x", b"x", hub.serve("x", Answer(b"x")))))
+        assert downloader(["--all", "-o", str(tmp_path), "--num_attempts", "1"], roots) == 1
+    out, err = capsys.readouterr()
+    place = f"{tmp_path}/public/%s/x"
+    assert out == (
+        "".join(
+            f"################|| Downloading {name} ||################\n\n========== Downloading {place % name}\n\n"
+            for name in "abc"
+        )
+        + "FAILED:\na\nc\n"
+    )
+    refused, url = "connection failed: Connection refused", "http://127.0.0.1:1/x"
+    assert err == "".join(
+        f"########## Error: {url} -> {place % name}: {refused}\n"
+        f"########## Error: {place % name}: could not be downloaded\n"
+        f"##########      {url}: {refused} (1 try)\n"
+        f"##########      by hand: curl --location --create-dirs --output {place % name} {url}\n"
+        for name in "ac"
+    )
+    assert Path(place % "b").read_bytes() == b"x"
+
+
+def test_the_converter_names_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roots = names(tmp_path, "a", "b")
+    assert converter(["--all", "-d", str(tmp_path)], roots) == 1
+    out, err = capsys.readouterr()
+    assert out == "\n\nFAILED:\na\nb\n"
+    assert err == "".join(
+        f"########## Error: {tmp_path}/public/{name}/x: expected a downloaded file, got none; "
+        f"run: omz_downloader --name {name} -o {tmp_path}\n"
+        for name in "ab"
+    )
+
+
+@pytest.mark.parametrize("flag", ["--dry_run", "--dry-run"])
+def test_a_dry_run_of_a_model_that_was_never_downloaded(flag: str, tmp_path: Path) -> None:
+    folder = f"{tmp_path}/public/gpt-2"
+    expected = "".join(
+        f"========== (DRY RUN) Converting gpt-2 to IR ({precision})\n"
+        f"Conversion recipe: gpt2 ({folder}/gpt2) -> {folder}/{precision}/gpt-2.xml\n\n"
+        for precision in ("FP16", "FP32")
+    )
+    assert run("omz_converter", "--name", "gpt-2", flag, cwd=tmp_path) == (0, expected, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(tmp_path, "toy", descriptor(file_entry("x", b"", "https://a/b"), recipe="gpt3"))
+    (tmp_path / "public" / "toy" / "x").write_bytes(b"")
+    assert converter(["--all", "-d", str(tmp_path)], [tmp_path]) == 1
+    assert capsys.readouterr() == (
+        "\nFAILED:\ntoy\n",
+        "########## Error: \"recipe\": expected one that is installed (gpt2), got 'gpt3'\n",
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves(name: str, unbuffered: str, tmp_path: Path) -> None:
+    """As in `| head -1`: quiet, and not a success, whether the first line or only the end meets the closed pipe."""
+    roots = names(tmp_path, *(f"model-{number:04}" for number in range(50)))
+    command = COMMANDS[name].__name__
+    program = f"import sys; from omz_model_tools.cli.{command} import {command} as command; "
+    program += f"from pathlib import Path; sys.exit(command(['--print_all'], [Path({str(roots[0])!r})]))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        os.close(writer)
+        err = process.communicate(timeout=20)[1]
+    assert (process.returncode, err) == (141, b"")
+
+
+def test_a_path_that_is_no_text(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    command = [os.fsencode(SCRIPTS / "omz_downloader"), b"--name", b"gpt-2-mini", b"-o", folder]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"========== Downloading " + os.fsencode(tmp_path) + b"/\\udcff/public" in done.stdout
+    assert Path(os.fsdecode(folder), "public/gpt-2-mini/gpt2/config.json").exists()
+
+
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && rmdir {gone} && {SCRIPTS / 'omz_downloader'} --print_all"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "current directory: No such file or directory\n")
+    gone.mkdir()
+    done = subprocess.run(["sh", "-c", f"{command} -o {tmp_path}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_flag(name: str) -> None:
+    code, out, err = run(name, "--help")
+    assert (code, err) == (0, "")
+    flags: set[Any] = set(re.findall(r"(?<!\S)--\w+", out))
+    common = {"--help", "--version", "--name", "--list", "--all", "--print_all", "--models_dir", "--output_dir"}
+    own = {
+        "omz_downloader": {
+            *("--num_attempts", "--precisions", "--cache_dir", "--jobs", "--mirror", "--offline"),
+            *("--progress_format", "--quiet", "--verify", "--dry_run"),
+        },
+        "omz_converter": {
+            *("--download_dir", "--precisions", "--verify", "--dry_run", "--checkpoint", "--recipe", "--model_name"),
+            *("--route", "--input_shape", "--output", "--python", "--mo", "--add_mo_arg"),
+        },
+    }
+    assert flags == common | own[name]
+
+
+def test_the_converter_loads_neither_requests_nor_openvino_to_list_models() -> None:
+    program = (
+        "import sys; from omz_model_tools.cli.converter import converter; converter(['--print_all']); "
+        "print(sorted({'requests', 'openvino', 'tqdm', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_embedded_model_converted(tmp_path: Path) -> None:
+    assert run("omz_downloader", "--name", "gpt-2-mini", "-o", tmp_path)[0] == 0
+    folder = f"{tmp_path}/public/gpt-2-mini"
+    expected = "".join(
+        f"========== Converting gpt-2-mini to IR ({precision})\n"
+        f"Conversion recipe: gpt2 ({folder}/gpt2) -> {folder}/{precision}/gpt-2-mini.xml\n\n"
+        for precision in ("FP16", "FP32")
+    )
+    assert run("omz_converter", "--name", "gpt-2-mini", "-d", tmp_path) == (0, expected, "")
+    for precision in ("FP16", "FP32"):
+        files = sorted(path.name for path in Path(folder, precision).iterdir())
+        assert files == ["gpt-2-mini.bin", "gpt-2-mini.xml", "merges.txt", "vocab.json"]

@@ -1,0 +1,199 @@
+"""omz_converter --checkpoint: a user's folder to IRs that the demo runs; every word it says, and what is refused."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+
+from support.toy import EXACT, Toy, assert_close
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+TOY = Toy(dtype="BF16", prefix="transformer.")
+
+
+def announced(folder: Path, out: Path, *precisions: str, name: str = "", mark: str = "") -> str:
+    name = name or folder.name
+    return "".join(
+        f"========== {mark}Converting {name} to IR ({precision})\n"
+        f"Conversion recipe: gpt2 ({folder}) -> {out}/{precision}/{name}.xml\n\n"
+        for precision in precisions
+    )
+
+
+def answer(xml: Path, ids: list[int]) -> Any:
+    return openvino.compile_model(xml, "CPU", EXACT)([np.array([ids])])[0][0]
+
+
+def said(done: "subprocess.CompletedProcess[bytes]") -> tuple[int, str, str]:
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_both_precisions_and_the_demo_runs(run: Run, tmp_path: Path) -> None:
+    folder, out = TOY.write(tmp_path / "my-gpt2"), tmp_path / "out"
+    assert said(run("omz_converter", "--checkpoint", folder, "-o", out)) == (
+        0,
+        announced(folder, out, "FP16", "FP32"),
+        "",
+    )
+    names = ["merges.txt", "my-gpt2.bin", "my-gpt2.xml", "vocab.json"]
+    for precision in ("FP16", "FP32"):
+        assert sorted(path.name for path in (out / precision).iterdir()) == names
+    assert_close(answer(out / "FP32/my-gpt2.xml", [3, 1, 4]), TOY.logits([3, 1, 4]))
+    demo = ["-m", out / "FP32/my-gpt2.xml", "-i", "the rest", "--top_k", 1, "--max_sample_token_num", 3]
+    done = run("gpt2_text_prediction_demo", *demo)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"the rest")
+
+
+def test_a_model_whose_tokenizer_is_tokenizer_json_with_a_token_added(run: Run, tmp_path: Path) -> None:
+    """As transformers 5 saves a fine-tuned model whose embedding was resized, then padded."""
+    toy = replace(TOY, vocab_size=304, eos_token_id=299)
+    folder, out = toy.write(tmp_path / "tuned"), tmp_path / "out"
+    vocab = json.loads((folder / "vocab.json").read_bytes())
+    named = {token: i for token, i in vocab.items() if i < 300}
+    names = {token: i for i, token in enumerate(sorted(named, key=lambda token: named[token]))}
+    merges = [line.split(" ") for line in (folder / "merges.txt").read_text().splitlines()[1:]]
+    merges = [pair for pair in merges if "".join(pair) in names]
+    fields = {
+        "added_tokens": [{"id": 300, "content": "<|startoftext|>", "special": True}],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+        "model": {"type": "BPE", "vocab": names, "merges": merges},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    code, _, err = said(run("omz_converter", "--checkpoint", folder, "-o", out, "--precisions", "FP32"))
+    assert (code, err) == (
+        0,
+        f"########## Warning: {folder}: vocab.json beside the IR holds 4 tokens more than the vocabulary of the "
+        "checkpoint, 3 of them named <|unused_301|> and so on\n",
+    )
+    demo = ["-m", out / "FP32/tuned.xml", "-i", "the rest", "--top_k", 1, "--max_sample_token_num", 3]
+    done = run("gpt2_text_prediction_demo", *demo)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_without_a_tokenizer_is_converted_with_a_warning(run: Run, tmp_path: Path) -> None:
+    folder, out = TOY.write(tmp_path / "bare"), tmp_path / "out"
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    assert said(run("omz_converter", "--checkpoint", folder, "-o", out, "--precisions", "FP16")) == (
+        0,
+        announced(folder, out, "FP16"),
+        f"########## Warning: {folder}: holds neither vocab.json and merges.txt nor a tokenizer.json; "
+        "the IR has no tokenizer beside it, so the demo needs --vocab and --merges\n",
+    )
+
+
+def test_the_current_folder_and_a_name_of_its_own(run: Run, tmp_path: Path) -> None:
+    folder = TOY.write(tmp_path / "here")
+    done = run("omz_converter", "--checkpoint", ".", "-o", "ir", "--precisions", "FP16", cwd=folder)
+    assert said(done) == (0, announced(Path(), Path("ir"), "FP16", name="here"), "")
+    done = run("omz_converter", "--checkpoint", ".", "-o", "x", "--model_name", "v1.5", "--recipe", "gpt2", cwd=folder)
+    assert done.returncode == 0
+    assert sorted(path.name for path in (folder / "x/FP16").iterdir())[1:3] == ["v1.5.bin", "v1.5.xml"]
+
+
+def test_a_link_gives_its_own_name(run: Run, tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    link.symlink_to(TOY.write(tmp_path / "step-1000"))
+    done = run("omz_converter", "--checkpoint", link, "-o", "ir", "--dry_run", "--precisions", "FP16", cwd=tmp_path)
+    assert said(done) == (0, announced(link, Path("ir"), "FP16", name="latest", mark="(DRY RUN) "), "")
+
+
+def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
+    folder, out = TOY.write(tmp_path / "my"), tmp_path / "out"
+    expected = announced(folder, out, "FP16", "FP32", mark="(DRY RUN) ")
+    assert said(run("omz_converter", "--checkpoint", folder, "-o", out, "--dry_run")) == (0, expected, "")
+    assert not out.exists()
+
+
+def test_another_architecture_is_named(run: Run, tmp_path: Path) -> None:
+    folder = TOY.write(tmp_path / "llama")
+    path = folder / "config.json"
+    path.write_text(json.dumps({"model_type": "llama", "hidden_size": 64}))
+    assert said(run("omz_converter", "--checkpoint", folder, "-o", tmp_path / "out")) == (
+        1,
+        "",
+        f'{path}: "model_type": expected "gpt2", got "llama"; this recipe converts GPT-2 alone\n',
+    )
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
+def test_what_fails_leaves_the_ir_that_was_there(run: Run, tmp_path: Path) -> None:
+    folder, out = TOY.write(tmp_path / "my"), tmp_path / "out"
+    command = ["omz_converter", "--checkpoint", folder, "-o", out, "--precisions", "FP16"]
+    assert run(*command).returncode == 0
+    before = {path.name: path.read_bytes() for path in (out / "FP16").iterdir()}
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    done = run(*command)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(f"{weights}: is no whole .safetensors file")
+    assert done.stderr.count(b"\n") == 1
+    assert {path.name: path.read_bytes() for path in (out / "FP16").iterdir()} == before
+    assert [path.name for path in out.iterdir()] == ["FP16"]
+
+
+def test_two_models_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
+    """Their tokenizers have the same names."""
+    one, two, out = TOY.write(tmp_path / "one"), TOY.write(tmp_path / "two"), tmp_path / "out"
+    assert run("omz_converter", "--checkpoint", one, "-o", out).returncode == 0
+    line = f"{out}/FP16: expected no IR but two.xml, got one.xml; give another -o, or --model_name one to replace it\n"
+    assert said(run("omz_converter", "--checkpoint", two, "-o", out)) == (1, "", line)
+    assert run("omz_converter", "--checkpoint", two, "-o", out, "--model_name", "one").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--checkpoint", "none", "-o", "out"], "none: expected the folder of a checkpoint, got none"),
+        (["--checkpoint", "file", "-o", "out"], "file: expected the folder of a checkpoint, got a file"),
+        (
+            ["--checkpoint", "my", "-o", "out", "--model_name", "a/b"],
+            "--model_name: expected a name of a file without its suffix, got 'a/b'",
+        ),
+        (
+            ["--checkpoint", "my", "-o", "out", "--model_name", ".."],
+            "--model_name: expected a name of a file without its suffix, got '..'",
+        ),
+        (
+            ["--checkpoint", "my", "-o", "out", "--precisions", "FP16,FP16-INT8"],
+            "--precisions: expected FP16, FP32 for a checkpoint, got FP16-INT8; see omz_quantizer",
+        ),
+        (
+            ["--checkpoint", "my", "-o", "out", "--recipe", "gpt3"],
+            "\"recipe\": expected one that is installed (gpt2), got 'gpt3'",
+        ),
+        (["--checkpoint", "my", "-o", "file"], "file: File exists"),
+    ],
+)
+def test_a_users_mistake_is_one_line(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:
+    TOY.write(tmp_path / "my")
+    (tmp_path / "file").write_text("mine")
+    assert said(run("omz_converter", *arguments, cwd=tmp_path)) == (1, "", f"{line}\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--checkpoint", "my"], "--checkpoint needs -o/--output_dir"),
+        (["--checkpoint", "my", "-o", "out", "--all"], "--all means nothing with --checkpoint"),
+        (["--checkpoint", "my", "-o", "out", "--name", "gpt-2"], "--name means nothing with --checkpoint"),
+        (["--checkpoint", "my", "-o", "out", "--verify"], "--verify means nothing with --checkpoint"),
+        (["--all", "--model_name", "x"], "--model_name means nothing without --checkpoint"),
+        (["--all", "--recipe", "gpt2"], "--recipe means nothing without --checkpoint"),
+    ],
+)
+def test_what_argparse_refuses(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:
+    code, out, err = said(run("omz_converter", *arguments, cwd=tmp_path))
+    assert (code, out, err.splitlines()[-1]) == (2, "", f"omz_converter: error: {line}")

@@ -1,7 +1,7 @@
-"""A bar that follows a growing file to the size it will have, for one who watches a terminal.
+"""A progress bar on the terminal that follows a file being written to its final size.
 
-It is drawn by a process of its own, `python -m omz_model_tools.convert.write_progress FILE SIZE`: openvino.save_model holds
-Python's lock until it is done, so that no thread could draw. That process ends when its stdin does.
+A separate process draws it, `python -m omz_model_tools.convert.write_progress FILE SIZE`: openvino.save_model holds
+Python's global lock until it returns, so no thread could draw. The process ends when its stdin is closed.
 """
 
 import subprocess

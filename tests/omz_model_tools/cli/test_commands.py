@@ -78,7 +78,7 @@ def test_what_argparse_refuses(
 def test_a_number_of_attempts_that_is_none(attempts: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"\A2\Z"):
         downloader(["--all", f"--num_attempts={attempts}"])
-    message = f"argument --num_attempts: must be a positive integer (got {attempts!r})"
+    message = f"argument --num_attempts: expected a whole number from 1, got {attempts!r}"
     assert capsys.readouterr().err.splitlines()[-1] == f"omz_downloader: error: {message}"
 
 

@@ -119,7 +119,7 @@ REFUSED = {
     "--dry_run --quiet": '"--dry_run" and "--quiet" exclude each other',
     "--quiet --progress_format json": '"--quiet" and "--progress_format json" exclude each other',
     "--mirror m": "argument --mirror: must be an http or https URL (got 'm')",
-    "-j 0": "argument -j/--jobs: must be a positive integer (got '0')",
+    "-j 0": "argument -j/--jobs: expected a whole number from 1, got '0'",
     "--progress_format xml": "argument --progress_format: invalid choice: 'xml' (choose from ",
 }
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omz_model_tools.cli.selection import Unreadable, add_folder, positive
+from omz_model_tools.cli.selection import Unreadable, add_folder
+from omz_model_tools.common.arguments import positive_int
 from omz_model_tools.common.report import Events, Quiet, Report
 from omz_model_tools.common.version import version
 from omz_model_tools.descriptor.model import Downloadable
@@ -27,9 +28,9 @@ def add_download_flags(parser: argparse.ArgumentParser, what: str) -> None:
     cache = "a folder of verified files, shared between runs: looked into before the network, and added to"
     parser.add_argument("--cache_dir", type=Path, metavar="DIR", help=cache)
     attempts = f"give a source up after N fruitless attempts in all (default: {ATTEMPTS})"
-    parser.add_argument("--num_attempts", type=positive, metavar="N", help=attempts)
+    parser.add_argument("--num_attempts", type=positive_int, metavar="N", help=attempts)
     jobs = "download N files at once (default: 1)"
-    parser.add_argument("-j", "--jobs", type=positive, metavar="N", help=jobs)
+    parser.add_argument("-j", "--jobs", type=positive_int, metavar="N", help=jobs)
     mirror = f"ask this host instead of {HUB} (default: the environment variable {VARIABLE})"
     parser.add_argument("--mirror", type=_mirror, metavar="URL", help=mirror)
     parser.add_argument("--offline", action="store_true", help="use no network: only the cache and local sources")

@@ -128,9 +128,3 @@ def precisions(text: str, known: Sequence[str] = PRECISIONS) -> list[str]:
         names = ", ".join(name or "''" for name in unknown)
         raise Problem(f"Unknown precisions specified: {names}. Known: {', '.join(known)}.")
     return list(dict.fromkeys(found))
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a positive integer (got {text!r})")
-    return int(text)

@@ -1,0 +1,10 @@
+"""Types of command-line arguments that several commands share."""
+
+import argparse
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1, for `type=` of an argument."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)

@@ -15,7 +15,8 @@ import numpy as np
 from gpt2_text_prediction.engine.engine import Engine, default_back_end, load_engine
 from gpt2_text_prediction.engine.sequence import Cache, Row
 from gpt2_text_prediction.generation.sampling import Sampling, choose
-from gpt2_tools.benchmark.figures import Figure, own_memory, own_peak_memory
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.processes.process import own_memory, own_peak_memory
 from gpt2_tools.common.device_settings import settings_of
 
 Clock = Callable[[], float]

@@ -12,7 +12,7 @@ from gpt2_tools.benchmark.engine.features import Script, appended_figures, looku
 from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 from gpt2_tools.benchmark.engine.repetitive_texts import LONGEST, TEXTS
 from gpt2_tools.benchmark.engine.roofline import decode_bound
-from gpt2_tools.benchmark.figures import Figure, memory_of
+from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.peers.peers import Peer, Running, Weights, provide_runner, start_ours, start_peer
 from gpt2_tools.benchmark.peers.table import (
     Contestant,
@@ -27,6 +27,7 @@ from gpt2_tools.benchmark.peers.table import (
     speeds,
 )
 from gpt2_tools.benchmark.processes.json_process import PeerFailed, PeerProcess
+from gpt2_tools.benchmark.processes.process import memory_of
 from gpt2_tools.common.problem import Problem
 
 ROWS = 8

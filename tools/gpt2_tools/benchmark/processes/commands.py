@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gpt2_tools.benchmark.figures import Figure, Repeats, run_process
+from gpt2_tools.benchmark.figures import Figure, Repeats
+from gpt2_tools.benchmark.processes.process import run_process
 
 DEMO_TOKENS = 40
 

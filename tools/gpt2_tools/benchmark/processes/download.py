@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpt2_tools.benchmark.figures import Figure, ProcessRun, run_process
+from gpt2_tools.benchmark.figures import Figure
+from gpt2_tools.benchmark.processes.process import ProcessRun, run_process
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.common.problem import disk_problems
 

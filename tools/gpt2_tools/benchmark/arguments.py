@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_tools.benchmark.lengths_report import LINES
 from gpt2_tools.benchmark.peers.environments import default_cache
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
 from gpt2_tools.benchmark.random_checkpoint import SIZES
+from gpt2_tools.benchmark.report import LINES
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -19,14 +19,13 @@ from gpt2_tools.benchmark.engine.layer_profile import COUNTED, profile_figures
 from gpt2_tools.benchmark.engine.model_benchmark import Setup, engine_figures, length_rows
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths
 from gpt2_tools.benchmark.figures import Repeats
-from gpt2_tools.benchmark.lengths_report import LINES
 from gpt2_tools.benchmark.peers.benchmark import Plan, measure_speed
 from gpt2_tools.benchmark.peers.peers import Running, Weights
 from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
-from gpt2_tools.benchmark.report import circumstances, print_figures, processor, say
+from gpt2_tools.benchmark.report import LINES, circumstances, print_figures, processor, say
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem as DiskProblem

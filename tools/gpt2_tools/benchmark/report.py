@@ -1,15 +1,36 @@
-"""What gpt2_benchmark prints: a table for people, then one line of JSON for machines. It measures nothing."""
+"""What gpt2_benchmark prints: figures for people, a row for each length as Markdown or CSV, and the line of JSON."""
 
+import csv
+import io
 import json
 import platform
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from gpt2_tools.benchmark.engine.workload import CHECKSUM, LengthRow
 from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.common.runtime import versions
 from omz_model_tools.common.report import Report
+
+Said = Mapping[str, object]
+Whole = Mapping[str, Figure]
+
+SHOWN = (
+    "first token",
+    "time per token",
+    "throughput",
+    "decode / as memory allows",
+    "tokenization",
+    "detokenization",
+)
+"""Of the figures of a row those in the table for people; the others are in CSV and JSON."""
+CHARACTERS = 12
+"""Of a checksum, to tell texts apart in the table for people."""
+Row = tuple[Mapping[str, object], Mapping[str, Figure]]
+"""What a row is of, and its figures."""
 
 
 def say(line: str) -> None:
@@ -61,3 +82,101 @@ def processor() -> str:
         return platform.processor()
     lines = cpuinfo.read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def markdown_lines(said: Said, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+    """Return the table, the figures of the whole run, and the line of JSON."""
+    table = markdown(
+        [
+            (
+                {
+                    "model": Path(str(said["model"])).stem,
+                    "back end": said["back_end"],
+                    "threads": said["threads"],
+                    "precision": said["inference_precision"],
+                    "test": row.lengths.name,
+                    "tokens": " ".join(one[:CHARACTERS] for one in row.tokens_sha256),
+                },
+                {name: row.figures[name] for name in SHOWN if name in row.figures},
+            )
+            for row in rows
+        ]
+    )
+    return [*table, "", *figure_lines(whole), "", *json_lines(said, whole, rows)]
+
+
+def csv_lines(said: Said, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+    """Return a line of names and one for each row, with what the rows have in common in each."""
+    common = {name: value for name, value in said.items() if not isinstance(value, Mapping)}
+    return comma_separated(
+        [(common | _of(row) | {CHECKSUM: " ".join(row.tokens_sha256)}, {**row.figures, **whole}) for row in rows]
+    )
+
+
+def json_lines(said: Said, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+    """Return one line."""
+    told = [_of(row) | {CHECKSUM: row.tokens_sha256, "figures": figures_as_json(row.figures)} for row in rows]
+    return [json.dumps({**said, "figures": figures_as_json(whole), "rows": told})]
+
+
+def _of(row: LengthRow) -> dict[str, object]:
+    lengths = row.lengths
+    return {"test": lengths.name, "prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
+
+
+LINES: dict[str, Callable[[Said, Whole, Sequence[LengthRow]], list[str]]] = {
+    "md": markdown_lines,
+    "csv": csv_lines,
+    "json": json_lines,
+}
+
+
+def markdown(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a table: a figure is its median, with mean and standard deviation."""
+    cells = [{**{name: _shown(value) for name, value in of.items()}, **_medians(figures)} for of, figures in rows]
+    numbers = {_heading(name, figure) for name, figure in rows[0][1].items()}
+    columns = [[name, *(row[name] for row in cells)] for name in cells[0]]
+    lines = zip(*(_aligned(column, column[0] in numbers) for column in columns), strict=True)
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _aligned(column: Sequence[str], to_the_right: bool) -> list[str]:
+    width = max(map(len, column))
+    rule = "-" * (width - 1) + (":" if to_the_right else "-")
+    heading, *values = [cell.rjust(width) if to_the_right else cell.ljust(width) for cell in column]
+    return [heading, rule, *values]
+
+
+def comma_separated(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a file: a figure is three columns, median, mean and std."""
+    cells = [{**of, **_columns(figures)} for of, figures in rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(cells[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(cells)
+    return out.getvalue().splitlines()
+
+
+def _medians(figures: Mapping[str, Figure]) -> dict[str, str]:
+    return {
+        _heading(name, figure): f"{figure.median:.4g} ({figure.mean:.4g} ± {figure.std:.3g})"
+        for name, figure in figures.items()
+    }
+
+
+def _heading(name: str, figure: Figure) -> str:
+    return f"{name}, {figure.unit}"
+
+
+def _shown(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def _columns(figures: Mapping[str, Figure]) -> dict[str, float]:
+    columns = {}
+    for name, figure in figures.items():
+        words = f"{name} {figure.unit}".replace(" / ", " over ").replace("/", " per ")
+        column = re.sub(r"\W+", "_", words)
+        for kind in ("median", "mean", "std"):
+            columns[f"{column}_{kind}"] = round(getattr(figure, kind), 6)
+    return columns

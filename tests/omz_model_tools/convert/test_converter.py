@@ -21,7 +21,7 @@ from omz_model_tools.convert.converter import LOCK, Converter
 from omz_model_tools.convert.route import Direct
 from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.descriptor.model import Model
-from support import TESTS, toy_recipe
+from support import toy_recipe
 from support.model_tree import descriptor, file_entry, write_model
 from support.unprivileged import without_power, world_readable_folder
 
@@ -345,7 +345,7 @@ PROGRAM = textwrap.dedent(
 
 def start(root: Path, source: Path, seconds: float = 0, limit: int = 0) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", PROGRAM, str(root), str(source), str(seconds), str(limit)]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -22,7 +22,7 @@ from gpt2_text_prediction.engine.ir import check_files, read_ir
 from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.convert.origin import facts_of, maker
+from omz_model_tools.convert.ir import facts_of, maker
 
 RECIPE = "gpt2"
 

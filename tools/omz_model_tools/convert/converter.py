@@ -9,9 +9,8 @@ from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.ir import check_room, publish_ir
-from omz_model_tools.convert.job import Job
 from omz_model_tools.convert.recipes import Conversion
-from omz_model_tools.convert.route import Route
+from omz_model_tools.convert.route import Job, Route
 from omz_model_tools.convert.write_progress import Watch, unwatched
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import Model

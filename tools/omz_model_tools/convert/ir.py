@@ -7,14 +7,21 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
-from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.common.publish import FolderPlace
-from omz_model_tools.convert.ir_to_fold import save_ir
 from omz_model_tools.convert.recipes import Conversion, Recipe
 from omz_model_tools.convert.write_progress import Watch
 
 SMALL_FILES = 8 << 20  # bytes: the .xml and the companions of one precision
+
+MAKERS = {
+    "optimum": "optimum-intel",
+    "MO_version": "Model Optimizer",
+    "conversion_parameters": "openvino.convert_model",
+}
+"""What other converters write into rt_info -> who they are, the most telling first."""
 
 
 def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str]) -> Conversion:
@@ -91,6 +98,48 @@ def ir_bytes(model: Any, compress_to_fp16: bool) -> int:
     return sizes
 
 
+def save_ir(model: Any, xml: Path, compress_to_fp16: bool) -> None:
+    """Write `xml` and its .bin."""
+    import openvino  # noqa: PLC0415 (a third of a second that nobody waits for who only lists models)
+
+    try:
+        openvino.save_model(model, xml, compress_to_fp16=compress_to_fp16)
+    except RuntimeError as error:  # "iostream error", which says neither which file nor why
+        free = shutil.disk_usage(xml.parent).free >> 20
+        raise Problem(f"{xml}: could not be written ({one_line(error)}); free space there: {free} MB") from error
+    check_ir(xml)
+
+
+def check_ir(xml: Path) -> None:
+    """Refuse an IR that ends early: on a full disk OpenVINO 2025.0 leaves one without a word."""
+    with disk_problems(xml):
+        try:
+            layers = ElementTree.parse(xml).iter("data")
+        except ElementTree.ParseError as error:
+            raise Problem(
+                f"{xml}: expected a whole IR, got one that ends early ({error}); is the disk full?"
+            ) from error
+        wanted = max((int(data.get("offset", 0)) + int(data.get("size", 0)) for data in layers), default=0)
+        weights = xml.with_suffix(".bin")
+        got = weights.stat().st_size
+    if got < wanted:
+        raise Problem(f"{weights}: expected {wanted} bytes of weights, got {got}; is the disk full?")
+
+
+def facts_of(model: Any, recipe: str) -> str | None:
+    """The section of rt_info with the facts of this recipe, or None where the IR is not of its making."""
+    for section in model.get_rt_info():
+        if _fact(model, [section, "recipe"]) == recipe:
+            return str(section)
+    return None
+
+
+def maker(model: Any) -> str:
+    """Who made an IR that is not of a recipe."""
+    known = model.get_rt_info()
+    return next((name for key, name in MAKERS.items() if key in known), "an unknown converter")
+
+
 def _is_compressed(place: FolderPlace) -> bool:
     return place.target.name.startswith("FP16")
 
@@ -101,3 +150,10 @@ def _bytes_in(folder: Path) -> int:
 
 def _megabytes(count: int) -> str:
     return f"{-(-count // 1_000_000)} MB"
+
+
+def _fact(model: Any, path: list[str]) -> str | None:
+    try:
+        return str(model.get_rt_info(path).value)
+    except (RuntimeError, TypeError, AttributeError):  # a section of another shape
+        return None

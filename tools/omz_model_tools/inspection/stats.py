@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.problem import Problem, one_line
-from omz_model_tools.convert.ir_to_fold import check_ir
+from omz_model_tools.convert.ir import check_ir
 
 Shape = Sequence[int]
 

@@ -24,9 +24,7 @@ from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.common.publish import FolderPlace
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.converter import LOCK
-from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes, require_room
-from omz_model_tools.convert.ir_to_fold import save_ir
-from omz_model_tools.convert.origin import facts_of, maker
+from omz_model_tools.convert.ir import SMALL_FILES, facts_of, ir_bytes, maker, require_room, save_ir
 from omz_model_tools.descriptor.model import Model
 
 QUANTIZED = ("FP16-INT8", "FP16-INT4", "FP32-INT8", "FP32-INT4")

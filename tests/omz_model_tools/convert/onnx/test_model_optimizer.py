@@ -18,7 +18,6 @@ import pytest
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
-from support import TESTS
 from support.model_optimizer_python import model_optimizer_python
 from support.onnx_tree import convert, mo_line, names, write_mo, write_onnx, write_tree
 
@@ -70,7 +69,7 @@ def test_stopped_while_model_optimizer_is_at_work(tmp_path, capsys, sign):
     script = "import sys; from pathlib import Path; from omz_model_tools.cli.converter import converter; "
     script += f"sys.exit(converter(sys.argv[1:], [Path({str(tmp_path)!r})]))"
     argv = [sys.executable, "-c", script, "--name=toy", "-d", str(tmp_path), "--mo", str(program)]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("arguments"):

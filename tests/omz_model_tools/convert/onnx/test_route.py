@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from omz_model_tools.cli.converter import converter
-from omz_model_tools.convert.job import Job
 from omz_model_tools.convert.onnx.route import export_command
+from omz_model_tools.convert.route import Job
 from omz_model_tools.descriptor.catalogue import load_models, packaged_root
 from support.onnx_tree import convert, mo_line, names, write_mo, write_tree
 

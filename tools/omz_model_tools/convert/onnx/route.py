@@ -15,10 +15,9 @@ from typing import Any, Protocol, TypeAlias
 from omz_model_tools.common.problem import Problem, one_line
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.ir import write_facts
-from omz_model_tools.convert.job import Job
 from omz_model_tools.convert.onnx.child_process import LastLineHeld, run
 from omz_model_tools.convert.recipes import Description, Recipe
-from omz_model_tools.convert.route import Made, Make
+from omz_model_tools.convert.route import Job, Made, Make
 from omz_model_tools.descriptor.model import InputInfo
 
 EXPORTED = "pytorch"  # the framework whose models become ONNX first

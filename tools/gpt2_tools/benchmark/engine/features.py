@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import numpy as np
 from gpt2_text_prediction.engine.engine import Engine
 from gpt2_text_prediction.engine.scheduler import DRAFTED
 from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.waiting import raise_error
 from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
+from gpt2_text_prediction.generation.request import Generation, Prompt
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from gpt2_text_prediction.generator import TextGenerator
 from gpt2_tools.benchmark.engine.inference_hook import Infer, inference_replaced
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.benchmark.peers import ours as engine_peer
 
 Clock = Callable[[], float]
 GREEDY = Sampling(temperature=0)
@@ -112,9 +114,33 @@ def python_figures(
     for _ in range(runs + 1):
         prompt = draw(generator.engine, prompt_tokens, rng)
         with inference_clock() as inference:
-            seconds, _, _ = engine_peer.generate(generator, [prompt], new_tokens)
+            seconds, _, _ = generate(generator, [prompt], new_tokens)
         shares.append(100 * (1 - sum(inference) / seconds))
     return {"Python's share of a step": Figure("%", tuple(shares[1:]))}
+
+
+def generate(
+    generator: TextGenerator, prompts: list[list[int]], new_tokens: int
+) -> tuple[float, float | None, list[list[int]]]:
+    """Continue prompts together, greedily, past any end; return what runner.Generate does."""
+    ended: SimpleQueue[Generation] = SimpleQueue()
+    times: list[float] = []
+    sampling = Sampling(temperature=0, ignore_eos=True)
+    start = time.perf_counter()
+    generations = [
+        generator.generation(
+            Prompt(prompt),
+            generator.plan(sampling, (0, number, 0), new_tokens, with_logprobs=False),
+            ended.put,
+            lambda _: times.append(time.perf_counter() - start),
+        )
+        for number, prompt in enumerate(prompts)
+    ]
+    generator.scheduler.submit(generations)
+    for _ in generations:
+        raise_error(ended.get())
+    seconds = time.perf_counter() - start
+    return seconds, times[0], [one.tokens for one in generations]
 
 
 @contextmanager

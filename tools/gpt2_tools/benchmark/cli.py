@@ -16,8 +16,7 @@ from gpt2_tools.benchmark.arguments import parse
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.growth import batch_curve, check_room, length_curve, thread_curve
 from gpt2_tools.benchmark.engine.layer_profile import COUNTED, profile_figures
-from gpt2_tools.benchmark.engine.model_benchmark import Setup, engine_figures, length_rows
-from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths
+from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, Setup, engine_figures, length_rows
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.peers.benchmark import Plan, measure_speed
 from gpt2_tools.benchmark.peers.peers import Running, Weights

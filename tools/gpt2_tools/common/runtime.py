@@ -1,7 +1,18 @@
-"""What ran: the versions of the packages that a figure depends on."""
+"""What a figure depends on: the versions of the packages, and the precisions and threads of a compiled model."""
 
 import importlib.metadata
 import platform
+
+import openvino as ov
+
+from gpt2_text_prediction.engine.engine import device_property
+
+PROPERTIES = {
+    "threads": "INFERENCE_NUM_THREADS",
+    "inference_precision": "INFERENCE_PRECISION_HINT",
+    "kv_cache_precision": "KV_CACHE_PRECISION",
+    "dynamic_quantization_group_size": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
+}
 
 
 def versions() -> dict[str, str]:
@@ -19,3 +30,8 @@ def installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def settings_of(compiled: ov.CompiledModel) -> dict[str, str | None]:
+    """Return the threads and the precisions as the device reports them; None where it does not."""
+    return {ours: device_property(compiled, theirs) for ours, theirs in PROPERTIES.items()}

@@ -15,8 +15,8 @@ from openvino import opset13 as ops
 
 from gpt2_text_prediction.engine.engine import compile_model
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
-from gpt2_tools.common.device_settings import settings_of
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.runtime import settings_of
 from gpt2_tools.evaluate.divergence import Differences, differences, joined
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.scorer import scoring_configuration

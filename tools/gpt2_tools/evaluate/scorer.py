@@ -16,8 +16,8 @@ from openvino import opset13 as ops
 from gpt2_text_prediction.engine.engine import compile_model
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
 from gpt2_text_prediction.generator import configuration
-from gpt2_tools.common.device_settings import settings_of
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.runtime import settings_of
 
 MOST_LOGITS = 2**26
 """So many are held at once, 256 MB of them: rows that have more together run one after another."""

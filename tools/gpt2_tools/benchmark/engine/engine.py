@@ -17,7 +17,7 @@ from gpt2_text_prediction.engine.sequence import Cache, Row
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.processes.process import own_memory, own_peak_memory
-from gpt2_tools.common.device_settings import settings_of
+from gpt2_tools.common.runtime import settings_of
 
 Clock = Callable[[], float]
 GROWTH_WINDOW = 32

@@ -1,7 +1,8 @@
-"""texts: a file's faults by line and byte; a text cut into pieces has the tokens of the whole."""
+"""texts: a file's faults by line and byte; a text cut into pieces has the tokens of the whole; data sets."""
 
 import hashlib
-from pathlib import Path
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from gpt2_text_prediction.problem import Problem as DemoProblem
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate import texts
-from gpt2_tools.evaluate.texts import Text, encode, pieces, read_text
+from gpt2_tools.evaluate.texts import WIKITEXT_2, Dataset, Text, encode, pieces, read_dataset, read_text
 from support import DATA
 
 
@@ -94,3 +95,44 @@ def test_the_held_out_text_is_the_published_one():
     text = read_text(DATA / "gpt-2-mini/heldout.txt")
     assert text.sha256 == "662b78a1f6d769bc60e0b19e4d2a1345a508c6acff0a88088e258513bd799889"
     assert text.bytes == 161492
+
+
+TOY = Dataset("toy", PurePosixPath("sub/x.txt"), hashlib.sha256(b"some text").hexdigest())
+
+
+def write(folder: Path, raw: bytes) -> Path:
+    path = folder / "datasets/toy/sub/x.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(raw)
+    return path
+
+
+def test_the_readme_and_the_descriptor_of_the_data_set_say_the_same():
+    folder = Path(str(files("omz_models"))) / "datasets" / WIKITEXT_2.name
+    assert (folder / "dataset.yml").is_file()
+    row = f"| `{WIKITEXT_2.file}` | 1290590 | `{WIKITEXT_2.sha256}` |"
+    assert row in (folder / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_text_where_the_downloader_puts_it(tmp_path):
+    path = write(tmp_path, b"some text")
+    text = read_dataset(TOY, tmp_path)
+    assert (text.path, text.text, text.sha256) == (path, "some text", TOY.sha256)
+
+
+def test_a_text_that_is_not_there(tmp_path):
+    with pytest.raises(Problem) as caught:
+        read_dataset(TOY, tmp_path)
+    command = f"`omz_data_downloader --name toy -o {tmp_path}` brings it, and --data_dir says where it is"
+    assert str(caught.value) == f"{tmp_path}/datasets/toy/sub/x.txt: there is no such file; {command}"
+    with pytest.raises(Problem, match="; `omz_data_downloader --name toy` brings it"):
+        read_dataset(TOY, Path())
+
+
+def test_another_text(tmp_path):
+    path = write(tmp_path, b"another")
+    with pytest.raises(Problem) as caught:
+        read_dataset(TOY, tmp_path)
+    got = hashlib.sha256(b"another").hexdigest()
+    command = f"`omz_data_downloader --name toy -o {tmp_path}` brings it again"
+    assert str(caught.value) == f"{path}: expected the SHA-256 {TOY.sha256}, got {got}; {command}"

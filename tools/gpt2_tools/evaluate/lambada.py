@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.evaluate.datasets import Dataset
 from gpt2_tools.evaluate.perplexity import Score, exp
+from gpt2_tools.evaluate.texts import Dataset
 
 Encode = Callable[[str], list[int]]
 """A tokenizer's."""

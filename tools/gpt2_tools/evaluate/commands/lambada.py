@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_tools.common.progress import counted
-from gpt2_tools.evaluate.datasets import read_dataset
 from gpt2_tools.evaluate.lambada import (
     LAMBADA,
     Answer,
@@ -29,7 +28,7 @@ from gpt2_tools.evaluate.model import (
     load_subject,
     runtime_lines,
 )
-from gpt2_tools.evaluate.texts import read_text
+from gpt2_tools.evaluate.texts import read_dataset, read_text
 from omz_model_tools.common.interrupt import INTERRUPTED
 from omz_model_tools.common.report import Report
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
-from gpt2_tools.evaluate.datasets import DATASETS, read_dataset
 from gpt2_tools.evaluate.model import (
     Subject,
     add_device_arguments,
@@ -23,7 +22,7 @@ from gpt2_tools.evaluate.model import (
     runtime_lines,
 )
 from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
-from gpt2_tools.evaluate.texts import Text, encode, read_text
+from gpt2_tools.evaluate.texts import DATASETS, Text, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
 from omz_model_tools.common.interrupt import INTERRUPTED

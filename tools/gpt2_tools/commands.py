@@ -1,6 +1,6 @@
 """The console commands, which import what they run only where Ctrl-C cannot get lost in it."""
 
-from omz_model_tools.common.interrupt import ends_at_once
+from omz_model_tools.common import ends_at_once
 
 
 def benchmark() -> int:

@@ -1,1 +1,1 @@
-"""How any model gets here: descriptors are read, files downloaded, models converted. It knows no GPT-2."""
+"""Open Model Zoo's tools: read descriptors, download, convert and quantize models, of any model family."""

@@ -11,10 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from gpt2_recipe.checkpoint import open_source
-from gpt2_recipe.config import ACTIVATIONS, GPT2Config
-from gpt2_recipe.problem import Problem
-from gpt2_recipe.weights import Weights, match_weights
+from gpt2_recipe import ACTIVATIONS, GPT2Config, Problem, Weights, match_weights, open_source
 
 __all__ = ["Problem", "create_model"]
 

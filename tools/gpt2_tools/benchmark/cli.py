@@ -9,7 +9,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from gpt2_recipe.config import read_config
+from gpt2_recipe import read_config
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.engine.ir import check_files
 from gpt2_tools.benchmark.arguments import parse
@@ -26,9 +26,8 @@ from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 from gpt2_tools.benchmark.report import LINES, circumstances, print_figures, processor, say
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common.guard import guarded
-from omz_model_tools.common.problem import Problem as DiskProblem
-from omz_model_tools.common.report import Report
+from omz_model_tools.common import Problem as DiskProblem
+from omz_model_tools.common import Report, guarded
 
 PEER_THREADS = 2
 PATIENCE = 600.0

@@ -7,8 +7,7 @@ from typing import Any
 
 from gpt2_tools.benchmark.engine.growth import Curve
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common.problem import disk_problems
-from omz_model_tools.common.publish import publish_file
+from omz_model_tools.common import disk_problems, publish_file
 
 FORMATS = (".png", ".svg", ".pdf")
 INK = "#1f5fa8"

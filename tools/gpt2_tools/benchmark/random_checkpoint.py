@@ -15,8 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from gpt2_recipe.config import GPT2Config, read_config
-from gpt2_recipe.weights import expected_shapes
+from gpt2_recipe import GPT2Config, expected_shapes, read_config
 from gpt2_tools.common.problem import Problem
 
 SIZES = {

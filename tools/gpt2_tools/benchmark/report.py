@@ -13,7 +13,7 @@ from types import MappingProxyType
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, LengthRow
 from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.common.runtime import versions
-from omz_model_tools.common.report import Report
+from omz_model_tools.common import Report
 
 Said = Mapping[str, object]
 Whole = Mapping[str, Figure]

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.common import disk_problems
 from omz_model_tools.descriptor import schema, strict_yaml
-from omz_model_tools.descriptor.schema import Place
-from omz_model_tools.descriptor.strict_yaml import MOST_BYTES, Mapping
 
 LAUNCHERS = ("dlsdk", "openvino")
 """Open Model Zoo's two names for OpenVINO."""
@@ -84,8 +82,8 @@ def read_config(path: Path, framework: str | None = None) -> list[Check]:
     Raises Problem, naming the place in the file, for what is broken or not known here.
     """
     with disk_problems(path), path.open("rb") as stream:
-        raw = stream.read(MOST_BYTES + 1)
-    place = Place((str(path),))
+        raw = stream.read(strict_yaml.MOST_BYTES + 1)
+    place = schema.Place((str(path),))
     value = schema.fields(place, strict_yaml.parse(raw, str(path)), ("models",))
     found = [
         check for at, model in schema.items(place, "models", value["models"]) for check in _model(at, model, framework)
@@ -96,7 +94,7 @@ def read_config(path: Path, framework: str | None = None) -> list[Check]:
     return found
 
 
-def _model(place: Place, value: Any, framework: str | None) -> Iterator[Check]:
+def _model(place: schema.Place, value: Any, framework: str | None) -> Iterator[Check]:
     schema.fields(place, value, ("name", "launchers", "datasets"))
     name = schema.text(place.key("name"), value["name"])
     frameworks = [_launcher(at, one, framework) for at, one in schema.items(place, "launchers", value["launchers"])]
@@ -106,23 +104,23 @@ def _model(place: Place, value: Any, framework: str | None) -> Iterator[Check]:
             yield Check(name, one, dataset, source, metrics)
 
 
-def _launcher(place: Place, value: Any, wanted: str | None) -> str | None:
+def _launcher(place: schema.Place, value: Any, wanted: str | None) -> str | None:
     """Return the framework, or None where another one is wanted."""
-    got = value.get("framework") if isinstance(value, Mapping) else None
+    got = value.get("framework") if isinstance(value, strict_yaml.Mapping) else None
     if wanted is not None and isinstance(got, str) and got != wanted:
         return None
     known = schema.one_of(place.key("framework"), got, LAUNCHERS)
     schema.fields(place, value, ("framework",), ("adapter", "inputs", "allow_reshape_input"))
     if "adapter" in value:
         at, adapter = place.key("adapter"), value["adapter"]
-        if isinstance(adapter, Mapping):
+        if isinstance(adapter, strict_yaml.Mapping):
             schema.fields(at, adapter, ("type",), ("logits_output",))
             at, adapter = at.key("type"), adapter["type"]
         schema.one_of(at, adapter, ADAPTERS)
     return known
 
 
-def _dataset(place: Place, value: Any) -> tuple[str, Source, tuple[Metric, ...]]:
+def _dataset(place: schema.Place, value: Any) -> tuple[str, Source, tuple[Metric, ...]]:
     schema.fields(place, value, ("name", "metrics"), ("data_source", "annotation_conversion", "reader"))
     name = schema.text(place.key("name"), value["name"])
     if "reader" in value:
@@ -139,7 +137,7 @@ def _dataset(place: Place, value: Any) -> tuple[str, Source, tuple[Metric, ...]]
     return name, source, metrics
 
 
-def _source(place: Place, value: Any) -> Source:
+def _source(place: schema.Place, value: Any) -> Source:
     files = ("testing_file", "vocab_file", "merges_file")
     schema.fields(place, value, ("converter", *files, "max_seq_length"))
     schema.one_of(place.key("converter"), value["converter"], CONVERTERS)
@@ -147,8 +145,10 @@ def _source(place: Place, value: Any) -> Source:
     return Source(testing, vocab, merges, schema.integer(place.key("max_seq_length"), value["max_seq_length"]))
 
 
-def _metric(place: Place, value: Any) -> Metric:
-    kind = schema.one_of(place.key("type"), value.get("type") if isinstance(value, Mapping) else value, METRICS)
+def _metric(place: schema.Place, value: Any) -> Metric:
+    kind = schema.one_of(
+        place.key("type"), value.get("type") if isinstance(value, strict_yaml.Mapping) else value, METRICS
+    )
     numbers = ("reference", "abs_threshold", "rel_threshold")
     schema.fields(place, value, ("type",), ("name", *numbers))
     name = schema.text(place.key("name"), value.get("name", kind))

@@ -13,8 +13,8 @@ from gpt2_tools.evaluate.commands import compare as evaluate_compare
 from gpt2_tools.evaluate.commands import lambada as evaluate_lambada
 from gpt2_tools.evaluate.commands import lm_eval as evaluate_lm_eval
 from gpt2_tools.evaluate.commands import perplexity as evaluate_perplexity
-from omz_model_tools.common.guard import guarded
-from omz_model_tools.common.problem import Problem as FileProblem
+from omz_model_tools.common import Problem as FileProblem
+from omz_model_tools.common import guarded
 
 COMMANDS = {
     "perplexity": evaluate_perplexity,

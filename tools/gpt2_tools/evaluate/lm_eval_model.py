@@ -20,7 +20,7 @@ from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.scorer import load_scorer, scoring_configuration
-from omz_model_tools.common.interrupt import ends_at_once
+from omz_model_tools.common import ends_at_once
 
 NAME = "gpt2_openvino"
 CLASS = "GPT2OpenVINO"

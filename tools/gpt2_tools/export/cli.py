@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common.guard import guarded
-from omz_model_tools.common.lock import exclusive
-from omz_model_tools.common.problem import Problem as FileProblem
-from omz_model_tools.common.problem import disk_problems
-from omz_model_tools.common.publish import FolderPlace
-from omz_model_tools.common.report import Report
-from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes, require_room
+from omz_model_tools.common import FolderPlace, Report, disk_problems, exclusive, guarded
+from omz_model_tools.common import Problem as FileProblem
+from omz_model_tools.convert import SMALL_FILES, ir_bytes, require_room
 
 if TYPE_CHECKING:
     from gpt2_tools.export.recipe_ir import RecipeIR

@@ -13,13 +13,12 @@ from typing import Any
 
 import openvino as ov
 
-from gpt2_recipe.tokenizer.added_tokens import AddedToken
+from gpt2_recipe.tokenizer import AddedToken
 from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.export.recipe_ir import RecipeIR
-from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.common.problem import one_line
-from omz_model_tools.convert.ir import save_ir
+from omz_model_tools.common import ends_at_once, one_line
+from omz_model_tools.convert import save_ir
 
 SAMPLE = "Hello, world's 123 words:\n\n  it'll be caf\u00e9, \u65e5\u672c and \U0001f600  "
 """A text on which the tokenizer is tried before it is published: every branch of GPT-2's pattern."""

@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.export.onnx_graph import OPSET, Graph, build, weight_names
 from gpt2_tools.export.recipe_ir import RecipeIR, weight_bytes, weights
-from omz_model_tools.common.interrupt import ends_at_once
+from omz_model_tools.common import ends_at_once
 
 Tensors = list[npt.NDArray[Any]]
 

@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_recipe import GPT2Config
-from gpt2_recipe.config import ACTIVATIONS
+from gpt2_recipe import ACTIVATIONS, GPT2Config
 
 OPSET = 10
 """That of the zoo's files: gpt2-10, gpt2-lm-head-10."""

@@ -14,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_recipe import FACTS, GPT2Config
-from gpt2_recipe.config import ACTIVATIONS
-from gpt2_recipe.tokenizer.added_tokens import END_OF_TEXT, AddedToken, from_fact
-from gpt2_recipe.weights import expected_shapes
+from gpt2_recipe import ACTIVATIONS, FACTS, GPT2Config, expected_shapes
+from gpt2_recipe.tokenizer import END_OF_TEXT, AddedToken, from_fact
 from gpt2_text_prediction.engine.ir import check_files, read_ir
 from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.convert.ir import facts_of, maker
+from omz_model_tools.convert import facts_of, maker
 
 RECIPE = "gpt2"
 

@@ -1,1 +1,1 @@
-"""The commands omz_downloader, omz_converter, …: arguments in, exit code out; the work is done elsewhere."""
+"""The command lines of the tools, one module a command; `commands` has the entry points."""

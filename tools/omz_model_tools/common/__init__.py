@@ -1,15 +1,20 @@
 """What every tool needs around its work: problems and their one line, exit codes, reports, locks, publishing by rename.
 
-Other packages use the names below; they load nothing but the standard library.
+Other packages use the names below. They are imported when they are first asked for: the console commands must come
+to interrupt.ends_at_once before anything during which Ctrl-C would print a traceback.
 """
 
-from omz_model_tools.common.arguments import positive_int
-from omz_model_tools.common.guard import guarded
-from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
-from omz_model_tools.common.lock import exclusive
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
-from omz_model_tools.common.publish import FolderPlace, publish_file
-from omz_model_tools.common.report import Report
+from importlib import import_module
+
+TYPE_CHECKING = False  # as typing's, which would have to be imported
+if TYPE_CHECKING:
+    from omz_model_tools.common.arguments import positive_int
+    from omz_model_tools.common.guard import guarded
+    from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
+    from omz_model_tools.common.lock import exclusive
+    from omz_model_tools.common.problem import Problem, disk_problems, one_line
+    from omz_model_tools.common.publish import FolderPlace, publish_file
+    from omz_model_tools.common.report import Report
 
 __all__ = [
     "INTERRUPTED",
@@ -24,3 +29,23 @@ __all__ = [
     "positive_int",
     "publish_file",
 ]
+
+_HOMES = {
+    "INTERRUPTED": "interrupt",
+    "FolderPlace": "publish",
+    "Problem": "problem",
+    "Report": "report",
+    "disk_problems": "problem",
+    "ends_at_once": "interrupt",
+    "exclusive": "lock",
+    "guarded": "guard",
+    "one_line": "problem",
+    "positive_int": "arguments",
+    "publish_file": "publish",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,23 +12,30 @@ from pathlib import Path
 import openvino as ov
 
 from gpt2_recipe.checkpoint import Source, open_source
-from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.config import ACTIVATIONS, GPT2Config, read_config
 from gpt2_recipe.graph import build
 from gpt2_recipe.memory import check_memory
 from gpt2_recipe.problem import Problem
 from gpt2_recipe.tokenizer.added_tokens import as_fact
 from gpt2_recipe.tokenizer.files import COMPANIONS, Companion, tokenizer_files
-from gpt2_recipe.weights import match_weights, widened_bytes
+from gpt2_recipe.weights import Weights, expected_shapes, match_weights, widened_bytes
 
 __all__ = [
+    "ACTIVATIONS",
     "COMPANIONS",
+    "FACTS",
     "Companion",
     "Conversion",
     "Description",
     "GPT2Config",
     "Problem",
+    "Source",
+    "Weights",
     "convert",
     "describe",
+    "expected_shapes",
+    "match_weights",
+    "open_source",
     "read_config",
 ]
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpt2_recipe.config import read_config
+from gpt2_recipe import read_config
 from gpt2_text_prediction.generator import TextGenerator, configuration
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, lookup_figures, python_figures
 from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpt2_tools.benchmark.processes.json_process import PeerFailed
-from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common import exclusive
 
 Say = Callable[[str], None]
 

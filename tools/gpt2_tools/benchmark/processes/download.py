@@ -14,7 +14,7 @@ from pathlib import Path
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.processes.process import ProcessRun, run_process
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common.problem import disk_problems
+from omz_model_tools.common import disk_problems
 
 MB = 1_000_000
 NO_PROXY = ("env", "no_proxy=127.0.0.1")

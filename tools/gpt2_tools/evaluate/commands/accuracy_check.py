@@ -18,9 +18,7 @@ from gpt2_tools.evaluate.model import Subject, add_device_arguments, count, load
 from gpt2_tools.evaluate.perplexity import Losses, measure
 from gpt2_tools.evaluate.texts import Text, encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
-from omz_model_tools.common.interrupt import INTERRUPTED
-from omz_model_tools.common.problem import disk_problems
-from omz_model_tools.common.report import Report
+from omz_model_tools.common import INTERRUPTED, Report, disk_problems
 
 HELP = "measure what an accuracy-check.yml of Open Model Zoo asks for, and compare with its reference"
 

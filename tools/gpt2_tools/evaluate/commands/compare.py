@@ -31,8 +31,7 @@ from gpt2_tools.evaluate.model import add_tokenizer_arguments, count, runtime_li
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
-from omz_model_tools.common.interrupt import INTERRUPTED
-from omz_model_tools.common.report import Report
+from omz_model_tools.common import INTERRUPTED, Report
 
 HELP = "measure what quantization or another arithmetic costs against a reference"
 HEADINGS = (

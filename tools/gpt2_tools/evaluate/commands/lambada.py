@@ -29,8 +29,7 @@ from gpt2_tools.evaluate.model import (
     runtime_lines,
 )
 from gpt2_tools.evaluate.texts import read_dataset, read_text
-from omz_model_tools.common.interrupt import INTERRUPTED
-from omz_model_tools.common.report import Report
+from omz_model_tools.common import INTERRUPTED, Report
 
 HELP = "measure accuracy and perplexity of a passage's last word"
 DEFINITIONS = {"lm-evaluation-harness": harness_passage, "openai": openai_passage}

@@ -25,8 +25,7 @@ from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
 from gpt2_tools.evaluate.texts import DATASETS, Text, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
-from omz_model_tools.common.interrupt import INTERRUPTED
-from omz_model_tools.common.report import Report
+from omz_model_tools.common import INTERRUPTED, Report
 
 HELP = "measure perplexity on a text"
 METHODS = ("omz", "strided")

@@ -1,11 +1,9 @@
-"""transformers_scorer: who is timed and when, by a clock done by hand; test_evaluate_perplexity runs the process."""
+"""with_transformers: who is timed and when, by a clock done by hand; commands/test_perplexity runs the process."""
 
 import numpy as np
-import pytest
 
-from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.scorer import Scores
-from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
+from gpt2_tools.evaluate.with_transformers import Beside
 
 TOKENS = np.array([[1, 2, 3]])
 
@@ -32,13 +30,3 @@ def test_the_first_tokens_are_scored_twice_and_only_the_second_time_counts():
         "times_faster": 4.5,
         "largest_difference": 0.25,
     }
-
-
-def test_weights_that_cannot_be_read(tmp_path, capfd):
-    for name in ("torch", "transformers"):
-        pytest.importorskip(name)
-    (tmp_path / "config.json").write_text("{}")
-    told = f"^--with-transformers: could not run {tmp_path}; its own words stand above$"
-    with transformers_process(tmp_path, "1") as peer, pytest.raises(Problem, match=told):
-        peer(TOKENS)
-    assert "Traceback" in capfd.readouterr().err

@@ -2,10 +2,10 @@
 
 import importlib.metadata
 import platform
+from typing import TYPE_CHECKING
 
-import openvino as ov
-
-from gpt2_text_prediction.engine.engine import device_property
+if TYPE_CHECKING:
+    import openvino as ov
 
 PROPERTIES = {
     "threads": "INFERENCE_NUM_THREADS",
@@ -32,6 +32,8 @@ def installed(name: str) -> bool:
     return True
 
 
-def settings_of(compiled: ov.CompiledModel) -> dict[str, str | None]:
+def settings_of(compiled: "ov.CompiledModel") -> dict[str, str | None]:
     """Return the threads and the precisions as the device reports them; None where it does not."""
+    from gpt2_text_prediction.engine.engine import device_property  # noqa: PLC0415 (OpenVINO)
+
     return {ours: device_property(compiled, theirs) for ours, theirs in PROPERTIES.items()}

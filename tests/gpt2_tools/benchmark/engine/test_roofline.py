@@ -6,7 +6,7 @@ import pytest
 
 from gpt2_tools.benchmark.engine.roofline import bandwidth_meter, bound_figures, read_by
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.benchmark.processes.json_process import PeerProcess
+from gpt2_tools.common.json_process import JsonProcess
 from gpt2_tools.common.problem import Problem
 
 
@@ -41,5 +41,5 @@ def test_a_meter_that_does_not_start_is_told_of():
 def test_a_meter_that_ends_is_a_problem():
     command = [sys.executable, "-c", "print('{}', flush=True); input(); raise MemoryError('no room')"]
     line = r"memory could not be read to the end: ended with exit code 1: MemoryError: no room\Z"
-    with PeerProcess(command, 60.0) as process, pytest.raises(Problem, match=line):
+    with JsonProcess(command, 60.0) as process, pytest.raises(Problem, match=line):
         read_by(process)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt2_tools.benchmark.figures import Figure, memory_of
+from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.peers.benchmark import Plan, batch_figures, bound_figures, measure_speed
 from gpt2_tools.benchmark.peers.peers import Running, Weights
 from gpt2_tools.benchmark.peers.table import Workload
+from gpt2_tools.benchmark.processes.process import memory_of
 from gpt2_tools.common.problem import Problem
 from support.fake_peer import fake_peer
 

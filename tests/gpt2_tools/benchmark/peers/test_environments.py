@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_tools.benchmark.peers.environments import complete_once, default_cache, provide_environment
-from gpt2_tools.benchmark.processes.json_process import PeerFailed
+from gpt2_tools.common.json_process import PeerFailed
 from support.fake_peer import fake_peer
 
 

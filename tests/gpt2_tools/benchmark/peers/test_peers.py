@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gpt2_tools.benchmark.peers.peers import PEERS, RUNNERS, Peer, Running, Weights, provide_runner, start_peer
-from gpt2_tools.benchmark.processes.json_process import CannotRun, PeerFailed
+from gpt2_tools.common.json_process import CannotRun, PeerFailed
 from support.fake_peer import fake_peer
 
 

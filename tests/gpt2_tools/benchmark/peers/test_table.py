@@ -16,7 +16,7 @@ from gpt2_tools.benchmark.peers.table import (
     speed,
     speeds,
 )
-from gpt2_tools.benchmark.processes.json_process import CannotRun, PeerFailed
+from gpt2_tools.common.json_process import CannotRun, PeerFailed
 
 DECODE = Workload("decode", 1, 4, 3)
 PREFILL = Workload("prefill of 4", 1, 4, 1)

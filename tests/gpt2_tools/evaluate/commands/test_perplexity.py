@@ -232,5 +232,5 @@ def test_beside_transformers(evaluate, toy_ir, text, tmp_path):
     assert done.stdout.decode().splitlines()[-2].startswith("transformers     ")
     shutil.rmtree(checkpoint)
     done = evaluate(*arguments, "--checkpoint", checkpoint)
-    told = f"{checkpoint}: expected config.json and the weights, what the IR was made of: give --checkpoint"
+    told = f"{checkpoint}: expected the checkpoint of the IR, with its config.json: give --checkpoint"
     assert (done.returncode, done.stderr.decode().splitlines()) == (1, [told])

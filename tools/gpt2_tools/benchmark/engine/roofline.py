@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpt2_tools.benchmark.engine import memory_bandwidth
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.benchmark.processes.json_process import PeerFailed, PeerProcess
+from gpt2_tools.common.json_process import JsonProcess, PeerFailed
 from gpt2_tools.common.problem import Problem
 
 PATIENCE = 60.0
@@ -46,7 +46,7 @@ def bandwidth_meter(device: str, threads: int, say: Callable[[str], None]) -> It
         return
     command = [sys.executable, "-m", memory_bandwidth.__name__, str(threads)]
     try:
-        process = PeerProcess(command, PATIENCE)
+        process = JsonProcess(command, PATIENCE)
     except PeerFailed as reason:
         say(f"how fast memory is read is not measured: {reason}")
         yield None
@@ -55,7 +55,7 @@ def bandwidth_meter(device: str, threads: int, say: Callable[[str], None]) -> It
         yield lambda: read_by(process)
 
 
-def read_by(process: PeerProcess) -> float:
+def read_by(process: JsonProcess) -> float:
     """Return how fast a process reads memory, in GB/s. Raises Problem where it does not get there."""
     try:
         return float(process.ask({})[memory_bandwidth.ANSWER])

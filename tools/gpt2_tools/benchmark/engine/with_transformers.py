@@ -1,46 +1,20 @@
-"""transformers beside the engine: a process of its own that generates in turns with it."""
+"""transformers beside the engine: the seconds of its tokens on the same prompt, and how many times faster ours is."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import pairwise
 
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.common.problem import Problem
-from gpt2_tools.common.transformers_model import require_transformers
-
-Generate = Callable[[int, int], list[float]]
-"""(prompt tokens, new tokens) -> the seconds of each new token."""
+from gpt2_tools.common.transformers_process import Ask
 
 
-@contextmanager
-def transformers_process(checkpoint: Path, threads: str) -> Iterator[Generate]:
-    """Give a function that has transformers generate."""
-    require_transformers()
-    command = [sys.executable, "-m", "gpt2_tools.benchmark.engine.transformers_peer", str(checkpoint), threads]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        stdin, stdout = process.stdin, process.stdout
-
-        def generate(prompt_tokens: int, new_tokens: int) -> list[float]:
-            print(prompt_tokens, new_tokens, file=stdin, flush=True)
-            answer = stdout.readline()
-            if not answer:
-                raise Problem(f"transformers could not run {checkpoint}; its own words stand above")
-            times: list[float] = json.loads(answer)
-            return times
-
-        try:
-            yield generate
-        finally:
-            process.kill()
+def token_times(ask: Ask, prompt: Sequence[int], new_tokens: int) -> list[float]:
+    """Return the seconds of each token that transformers generates, the prompt among those of the first."""
+    times = ask({"prompts": [list(prompt)], "new_tokens": new_tokens})["times"]
+    return [after - before for before, after in pairwise([0.0, *times])]
 
 
 def times_faster(ours: dict[str, Figure], theirs: dict[str, Figure]) -> dict[str, Figure]:
-    """Return transformers' figures and how many times ours is as fast."""
+    """Return transformers' figures and how many times as fast ours is."""
     figures = {f"transformers, {name}": figure for name, figure in theirs.items()}
     ratios = {name: theirs[name].median / ours[name].median for name in theirs if name != "throughput"}
     return figures | {f"{name}, times faster": Figure("x", (ratio,)) for name, ratio in ratios.items()}

@@ -11,9 +11,10 @@ from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
 from gpt2_tools.benchmark.engine.roofline import bandwidth_meter, bound_figures
 from gpt2_tools.benchmark.engine.tokenizer import TextTimes, load_tokenizer, text_figures, text_times
-from gpt2_tools.benchmark.engine.with_transformers import times_faster, transformers_process
+from gpt2_tools.benchmark.engine.with_transformers import times_faster, token_times
 from gpt2_tools.benchmark.figures import Figure, Repeats, checksum
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.transformers_process import transformers_process
 
 Figures = dict[str, Figure]
 Say = Callable[[str], None]
@@ -90,10 +91,11 @@ def engine_figures(
     with ExitStack() as stack:
         peer = stack.enter_context(transformers_process(checkpoint, threads)) if checkpoint else None
         meter = stack.enter_context(bandwidth_meter(device, int(threads), say))
+        prompt = bench.prompt(lengths.prompt_tokens)
         rounds = repeats.of(
             lambda: (
                 take_turn(bench, lengths, meter, tokenizer),
-                peer(lengths.prompt_tokens, lengths.new_tokens) if peer else [],
+                token_times(peer, prompt, lengths.new_tokens) if peer else [],
             )
         )
     turns = [ours for ours, _ in rounds]

@@ -26,8 +26,8 @@ from gpt2_tools.benchmark.peers.table import (
     speed,
     speeds,
 )
-from gpt2_tools.benchmark.processes.json_process import PeerFailed, PeerProcess
 from gpt2_tools.benchmark.processes.process import memory_of
+from gpt2_tools.common.json_process import JsonProcess, PeerFailed
 from gpt2_tools.common.problem import Problem
 
 ROWS = 8
@@ -66,7 +66,7 @@ class Started:
     """A contestant with its process."""
 
     contestant: Contestant
-    process: PeerProcess
+    process: JsonProcess
 
 
 def measure_speed(plan: Plan, peers: Sequence[Peer], cache: Path, run: Running) -> Table:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpt2_tools.benchmark.processes.json_process import PeerFailed
+from gpt2_tools.common.json_process import PeerFailed
 from omz_model_tools.common import exclusive
 
 Say = Callable[[str], None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpt2_tools.benchmark.peers.environments import Say, complete_once, foreign, provide_environment
-from gpt2_tools.benchmark.processes.json_process import PeerFailed, PeerProcess, run_to_end
+from gpt2_tools.common.json_process import JsonProcess, PeerFailed, run_to_end
 
 LLAMA_CPP = "COMMON TESTS TOOLS EXAMPLES SERVER APP"
 """What of llama.cpp is not built: all but its library, which takes minutes as it is."""
@@ -89,7 +89,7 @@ def provide_runner(peer: Peer, cache: Path, run: Running) -> list[str]:
     return [str(python), str(peer.folder / "runner.py")]
 
 
-def start_peer(peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: Running) -> PeerProcess:
+def start_peer(peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: Running) -> JsonProcess:
     """Return a peer's process, loaded; its form of the weights is made where it is not there.
 
     Raises PeerFailed.
@@ -97,13 +97,13 @@ def start_peer(peer: Peer, variant: str, weights: Weights, cache: Path, runner: 
     model = _provide_model(peer, variant, weights, cache, runner, run)
     run.say(f"{peer.name} {variant}: loading ...")
     command = [*runner, "serve", peer.module, variant, str(model), str(run.threads)]
-    return PeerProcess(command, run.patience, foreign(OFFLINE))
+    return JsonProcess(command, run.patience, foreign(OFFLINE))
 
 
-def start_ours(ir: Path, device: str, run: Running) -> PeerProcess:
+def start_ours(ir: Path, device: str, run: Running) -> JsonProcess:
     """Return our own engine's process, loaded. Raises PeerFailed."""
     command = [sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", str(ir), device, str(run.threads)]
-    return PeerProcess(command, run.patience)
+    return JsonProcess(command, run.patience)
 
 
 def _provide_model(peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: Running) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from gpt2_tools.benchmark.figures import Figure, checksum
-from gpt2_tools.benchmark.processes.json_process import Answer, CannotRun, PeerFailed
+from gpt2_tools.common.json_process import Answer, CannotRun, PeerFailed
 
 Ask = Callable[[Mapping[str, object]], Answer]
 Prompts = list[list[int]]

@@ -13,6 +13,7 @@ from typing import Any
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
+from gpt2_tools.common.transformers_process import transformers_process
 from gpt2_tools.evaluate.model import (
     Subject,
     add_device_arguments,
@@ -24,7 +25,7 @@ from gpt2_tools.evaluate.model import (
 from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
 from gpt2_tools.evaluate.texts import DATASETS, Text, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
-from gpt2_tools.evaluate.with_transformers import Beside, transformers_process
+from gpt2_tools.evaluate.with_transformers import Beside, transformers_score
 from omz_model_tools.common import INTERRUPTED, Report
 
 HELP = "measure perplexity on a text"
@@ -153,8 +154,8 @@ def _score(args: argparse.Namespace, subject: Subject) -> Iterator[Score]:
         yield subject.scorer.score
         return
     folder = args.checkpoint or args.model.parent.parent / "gpt2"
-    with transformers_process(folder, subject.scorer.settings()["threads"] or "1") as peer:
-        yield Beside(subject.scorer.score, peer)
+    with transformers_process(folder, subject.scorer.settings()["threads"] or "1") as ask:
+        yield Beside(subject.scorer.score, transformers_score(ask))
 
 
 def _print(report: Report, facts: Mapping[str, Any], text: Text) -> None:

@@ -24,11 +24,17 @@ class CannotRun(PeerFailed):
     """It is not made for what was asked, and can be asked for something else."""
 
 
-class PeerProcess:
+class JsonProcess:
     """A running peer; close it, or use it with `with`."""
 
-    def __init__(self, command: Sequence[str], patience: float, variables: Mapping[str, str] | None = None) -> None:
-        """Start it and wait for its first line. patience: seconds that any answer may take. Raises PeerFailed."""
+    def __init__(
+        self, command: Sequence[str], patience: float | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it and wait for its first line.
+
+        patience: the timeout of an answer in seconds, None for no timeout. variables: its environment.
+        Raises PeerFailed.
+        """
         self._patience = patience
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
         self._lines: SimpleQueue[str] = SimpleQueue()
@@ -41,6 +47,7 @@ class PeerProcess:
                 text=True,
                 errors="replace",
                 env=variables,
+                start_new_session=True,  # Ctrl-C in a terminal is for us: we end it
             )
         except OSError as error:
             self._said.close()
@@ -75,7 +82,7 @@ class PeerProcess:
                 with suppress(OSError):  # what a process that is gone has not read
                     stream.close()
 
-    def __enter__(self) -> "PeerProcess":
+    def __enter__(self) -> "JsonProcess":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,15 +4,15 @@ import sys
 
 import pytest
 
-from gpt2_tools.benchmark.processes.json_process import CannotRun, PeerFailed, PeerProcess, run_to_end
+from gpt2_tools.common.json_process import CannotRun, JsonProcess, PeerFailed, run_to_end
 
 READY = 'import json, sys\nprint(json.dumps({"versions": {}}), flush=True)\n'
 ECHO = READY + 'for line in sys.stdin:\n    print(json.dumps({"heard": json.loads(line)}), flush=True)\n'
 ENOUGH = 60.0
 
 
-def peer(source: str, patience: float = ENOUGH) -> PeerProcess:
-    return PeerProcess([sys.executable, "-c", source], patience)
+def peer(source: str, patience: float = ENOUGH) -> JsonProcess:
+    return JsonProcess([sys.executable, "-c", source], patience)
 
 
 def test_it_answers_again_and_again():
@@ -77,7 +77,7 @@ def test_what_a_peer_is_not_made_for_leaves_it_running():
 
 def test_a_program_that_is_not_there(tmp_path):
     with pytest.raises(PeerFailed, match=r"python: cannot be run: No such file or directory$"):
-        PeerProcess([str(tmp_path / "python")], ENOUGH)
+        JsonProcess([str(tmp_path / "python")], ENOUGH)
 
 
 @pytest.mark.parametrize(

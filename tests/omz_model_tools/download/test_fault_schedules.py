@@ -23,9 +23,8 @@ from omz_model_tools.descriptor.model import Model
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.downloader import Downloader
 from omz_model_tools.download.fetch import Provider
-from omz_model_tools.download.pace import Pace
 from omz_model_tools.download.progress import Nothing
-from omz_model_tools.download.sources import Sources
+from omz_model_tools.download.sources import Pace, Sources
 from support.hub import Answer, Hub, Noise, busy
 from support.model_tree import descriptor, file_entry, write_model
 from support.soak import FaultSchedules

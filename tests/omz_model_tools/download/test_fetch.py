@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omz_model_tools.common.lock import if_free
-from omz_model_tools.descriptor.model import Checksum
+from omz_model_tools.descriptor.model import Checksum, FileSource, HttpSource
 from omz_model_tools.download.cache import Cache
+from omz_model_tools.download.fetch import Defeat, defeated
 from omz_model_tools.download.retry import PROGRESS
 from omz_model_tools.download.sources import Unavailable
 from support.downloads import DIGEST, HEADING, PART, TRUE, Run, Script, Scripted, download, names, toy
@@ -539,3 +540,27 @@ def test_whatever_sources_do_the_file_is_old_or_true(
     left = set(names(target.parent)) - {"x"}
     assert left <= (set() if run.success else {f".{mark}.part"})
     assert all((target.parent / name).stat().st_size for name in left)
+
+
+def test_the_words() -> None:
+    defeats = [
+        Defeat(FileSource(Path("/m/x")), "No such file or directory", 1),
+        Defeat(HttpSource("https://a/x?b=c&d"), "HTTP status 503", 5),
+        Defeat(HttpSource("https://b/x"), "not asked (--offline)", 0),
+    ]
+    assert defeated(Path("/my models/it's"), Path("/cache/ab/cd"), defeats, "kept: 1 of 2 bytes") == [
+        "/my models/it's: could not be downloaded",
+        "/cache/ab/cd: not in the cache",
+        "/m/x: No such file or directory (1 try)",
+        "https://a/x?b=c&d: HTTP status 503 (5 tries)",
+        "https://b/x: not asked (--offline)",
+        "kept: 1 of 2 bytes",
+        "by hand: curl --location --create-dirs --output '/my models/it'\"'\"'s' 'https://a/x?b=c&d'",
+    ]
+
+
+def test_without_a_url_there_is_nothing_to_do_by_hand() -> None:
+    assert defeated(Path("x"), None, [Defeat(FileSource(Path("y")), "no", 1)], None) == [
+        "x: could not be downloaded",
+        "y: no (1 try)",
+    ]

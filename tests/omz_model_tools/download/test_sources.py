@@ -11,11 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
-from omz_model_tools.download.pace import Pace
-from omz_model_tools.download.sources import Sources, Unavailable
+from omz_model_tools.download.sources import A_YEAR, Pace, Sources, Stalled, Unavailable, retry_after
 from support.hub import Answer, Hub, busy
 
 CONTENT = bytes(range(256)) * 5000
@@ -383,3 +384,69 @@ def test_a_reader_that_leaves_early_closes_the_connection(hub: Hub) -> None:
     with Sources("t", (5, 5)).open(HttpSource(hub.serve("x", Answer(CONTENT, hold=10))), 0, None) as delivery:
         next(delivery.chunks)
     assert get(hub.serve("y", Answer(b"y"))) == (0, b"y")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_drip_is_noticed_when_the_window_is_over() -> None:
+    clock = Clock()
+    pace = Pace(60, 1024, clock)
+    for _ in range(59):
+        clock.now += 1
+        pace.add(1000)
+    clock.now += 1
+    with pytest.raises(Stalled, match=r"^the transfer stalled: 60000 bytes in 60 seconds$"):
+        pace.add(1000)
+
+
+def test_enough_is_enough_and_each_window_stands_alone() -> None:
+    clock = Clock()
+    pace = Pace(60, 1024, clock)
+    clock.now += 60
+    pace.add(60 * 1024)
+    clock.now += 59
+    pace.add(0)
+    clock.now += 1
+    with pytest.raises(Stalled, match=r"0 bytes in 60 seconds"):
+        pace.add(0)
+
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
+NOON, LATER = "Sat, 21 Nov 2026 12:00:00 GMT", "Sat, 21 Nov 2026 12:00:20 GMT"
+A_DAY_AHEAD = "Sun, 22 Nov 2026 12:00:05 GMT"
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("0", None, 0),
+        (" 17 ", NOON, 17),
+        (LATER, None, 20),
+        (LATER, "Sat, 21 Nov 2026 12:00:15 GMT", 5),
+        ("Sun, 22 Nov 2026 12:00:12 GMT", A_DAY_AHEAD, 7),
+        (LATER, "yesterday", 20),
+        (NOON, LATER, 0),
+        ("", None, 0),
+        ("soon", None, 0),
+        ("-5", None, 0),
+        ("1.5", None, 0),
+        ("Sat, 21 Nov 2026 12:00:20 -0000", None, 0),
+        ("9" * 400, None, A_YEAR),
+        ("Wed, 21 Oct 9999 07:28:00 GMT", None, A_YEAR),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None, 0),
+        ("Sat, 21 Nov 2026 12:00:20 +99999999999999999", None, 0),
+    ],
+)
+def test_values(value: str, date: str | None, seconds: float) -> None:
+    assert retry_after(value, date, NOW) == seconds
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [+-]?\w+"), st.text())
+def test_anything_is_a_number_of_seconds(value: str, date: str) -> None:
+    assert retry_after(value, date, NOW) >= 0

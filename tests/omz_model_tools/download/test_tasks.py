@@ -7,8 +7,7 @@ import pytest
 
 from omz_model_tools.common.report import Report
 from omz_model_tools.download.progress import Gauge
-from omz_model_tools.download.stop import Stopped
-from omz_model_tools.download.tasks import Talk, Task, under_way
+from omz_model_tools.download.tasks import Stop, Stopped, Talk, Task, under_way
 
 
 def task(action, name: str = "x") -> Task:
@@ -97,3 +96,38 @@ def test_leaving_stops_what_runs_and_what_has_not_begun() -> None:
 def test_nothing_to_do() -> None:
     with under_way([], 4):
         pass
+
+
+def test_until_it_is_wanted_nothing_happens() -> None:
+    stop = Stop()
+    stop.check()
+    stop.sleep(0)
+    with stop.waking(lambda: pytest.fail("nobody wanted that")):
+        pass
+
+
+def test_a_sleeper_wakes() -> None:
+    stop = Stop()
+    timer = threading.Timer(0.05, stop.want)
+    timer.start()
+    with pytest.raises(Stopped):
+        stop.sleep(60)
+    timer.join()
+    with pytest.raises(Stopped):
+        stop.check()
+
+
+def test_a_wait_is_ended_only_inside() -> None:
+    stop, woken = Stop(), []
+    with stop.waking(lambda: woken.append("first")):
+        pass
+    with stop.waking(lambda: woken.append("second")):
+        stop.want()
+    assert woken == ["second"]
+
+
+def test_who_comes_too_late_does_not_begin() -> None:
+    stop = Stop()
+    stop.want()
+    with pytest.raises(Stopped), stop.waking(lambda: None):
+        pytest.fail("it began")

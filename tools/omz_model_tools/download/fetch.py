@@ -5,7 +5,8 @@ Whatever was at its place stays there until true bytes can replace it.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,20 @@ from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import FileSource, HttpSource, ModelFile, Source
 from omz_model_tools.download.cache import Cache
-from omz_model_tools.download.defeat import Defeat, defeated
 from omz_model_tools.download.mirror import mirrored
 from omz_model_tools.download.partial import Partial, Place
 from omz_model_tools.download.retry import Patience
 from omz_model_tools.download.sources import Open, Unavailable
-from omz_model_tools.download.stop import Stop
-from omz_model_tools.download.tasks import Task
+from omz_model_tools.download.tasks import Stop, Task
 
 MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Defeat:
+    source: Source
+    reason: str
+    tries: int  # 0: it was not asked
 
 
 @dataclass(frozen=True)
@@ -188,3 +194,23 @@ def _failure_lines(failure: Unavailable | verify.Untrue, source: Source, destina
     if isinstance(failure, verify.HashMismatch):
         return [*failure.lines(destination), f"Source:   {source}"]
     return [f"{source} -> {destination}: {failure}"]
+
+
+def defeated(destination: Path, cache_entry: Path | None, defeats: Iterable[Defeat], kept: str | None) -> list[str]:
+    """The error and its details; `kept` says what is there of the file."""
+    defeats = list(defeats)
+    lines = [f"{destination}: could not be downloaded"]
+    if cache_entry is not None:
+        lines.append(f"{cache_entry}: not in the cache")
+    lines += [f"{defeat.source}: {defeat.reason}{_tries(defeat.tries)}" for defeat in defeats]
+    if kept:
+        lines.append(kept)
+    urls = [str(defeat.source) for defeat in defeats if isinstance(defeat.source, HttpSource)]
+    if urls:
+        curl = ["curl", "--location", "--create-dirs", "--output", str(destination), urls[0]]
+        lines.append(f"by hand: {shlex.join(curl)}")
+    return lines
+
+
+def _tries(count: int) -> str:
+    return f" ({count} {'try' if count == 1 else 'tries'})" if count else ""

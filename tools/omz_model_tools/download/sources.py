@@ -5,10 +5,12 @@ import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
@@ -18,13 +20,15 @@ import urllib3
 from omz_model_tools.common.problem import one_line
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
-from omz_model_tools.download.pace import Pace, Stalled
-from omz_model_tools.download.retry_after import LONGEST_WAIT, retry_after
 
 CHUNK = 1 << 18
 TIMEOUT = (15.0, 60.0)  # seconds without a connection, seconds without a byte
 ANSWER_TIME = 120.0  # seconds until the head of an answer is there, however its bytes drip
 MOST_REDIRECTS = 10
+WINDOW = 60.0  # seconds
+LEAST = 1024  # bytes a second
+LONGEST_WAIT = 120  # seconds; who asks for more is not waited for
+A_YEAR = 365 * 86400.0  # seconds; who asks for more is understood to mean that
 LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -42,6 +46,34 @@ class Delivery:
     start: int  # where in the file the first byte belongs: where it was asked for, or 0
     chunks: Iterator[bytes]  # as they arrive; Unavailable at any point
     wake: Callable[[], None] = lambda: None  # called from another thread, ends a wait for the next chunk
+
+
+class Stalled(Exception):
+    def __init__(self, count: int, seconds: float) -> None:
+        super().__init__(f"the transfer stalled: {count} bytes in {seconds:.0f} seconds")
+
+
+class Pace:
+    """Raises Stalled where less than `least` bytes a second arrived over a whole `window` of seconds."""
+
+    def __init__(self, window: float = WINDOW, least: int = LEAST, clock: Callable[[], float] = time.monotonic) -> None:
+        self._window = window
+        self._least = least
+        self._clock = clock
+        self._begin()
+
+    def add(self, count: int) -> None:
+        self._count += count
+        seconds = self._clock() - self._since
+        if seconds < self._window:
+            return
+        if self._count < self._least * seconds:
+            raise Stalled(self._count, seconds)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._since = self._clock()
+        self._count = 0
 
 
 Open = Callable[[Source, int, int | None], AbstractContextManager[Delivery]]
@@ -141,6 +173,23 @@ class Sources:
             while chunk := answer.raw.read1(CHUNK, decode_content=decoded):
                 pace.add(len(chunk))
                 yield chunk
+
+
+def retry_after(value: str, date: str | None, now: datetime) -> float:
+    """The seconds that a Retry-After header asks for, 0 if it cannot be read; `date` is the header Date."""
+    if value.strip().isdecimal():
+        return min(float(value), A_YEAR)
+    until = _moment(value)
+    since = _moment(date or "") or now
+    return min(max((until - since).total_seconds(), 0.0), A_YEAR) if until else 0.0
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else None
 
 
 def _in_time(get: Callable[[], requests.Response], seconds: float) -> requests.Response:

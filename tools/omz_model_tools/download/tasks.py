@@ -11,7 +11,6 @@ from concurrent.futures import Future
 
 from omz_model_tools.common.report import Report
 from omz_model_tools.download.progress import Gauge
-from omz_model_tools.download.stop import Stop
 
 GRACE = 1.0  # seconds that stopped threads have to put their affairs in order
 
@@ -50,6 +49,45 @@ class Talk:
             if saying is None:
                 return
             yield saying
+
+
+class Stopped(Exception):
+    """Raised in the thread that was asked to stop."""
+
+
+class Stop:
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._lock = threading.Lock()
+        self._wake: Callable[[], None] | None = None
+
+    def want(self) -> None:
+        with self._lock:
+            self._wanted.set()
+            if self._wake is not None:
+                self._wake()
+
+    def check(self) -> None:
+        if self._wanted.is_set():
+            raise Stopped
+
+    def sleep(self, seconds: float) -> None:
+        if self._wanted.wait(seconds):
+            raise Stopped
+
+    @contextlib.contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Inside, `wake` is called, from the other thread, to end a wait that only it can end."""
+        self._set(wake)
+        try:
+            self.check()
+            yield
+        finally:
+            self._set(None)
+
+    def _set(self, wake: Callable[[], None] | None) -> None:
+        with self._lock:
+            self._wake = wake
 
 
 class Task:

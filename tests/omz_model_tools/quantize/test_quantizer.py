@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +22,9 @@ from omz_model_tools.common.report import Report
 from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes
 from omz_model_tools.descriptor.catalogue import load_models, packaged_root
 from omz_model_tools.descriptor.model import Model
-from omz_model_tools.quantize.quantizer import INT8, FourBits, Quantizer, load_calibration, load_compress
+from omz_model_tools.quantize.nncf import load_compress
+from omz_model_tools.quantize.quantizer import Quantizer, load_calibration
+from omz_model_tools.quantize.settings import INT8, FourBits
 from support import numpy_gpt2
 from support.model_tree import descriptor, write_model
 from support.toy import EXACT, Toy
@@ -31,7 +32,6 @@ from support.toy import EXACT, Toy
 needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")
 WIDE = Toy(n_embd=32, n_positions=64, seed=1)
 IN_GROUPS = FourBits(group_size=16)
-NO_TEXT = "expected a text to calibrate with; give --calibration_text FILE"
 PLAIN = {**EXACT, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
@@ -238,34 +238,6 @@ def test_a_group_size_that_does(tmp_path: Path, group_size: int) -> None:
     assert quantize(tmp_path, "FP16-INT4", four_bits=FourBits(group_size=group_size)).success
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"group_size": 0}, "--group_size: expected a number from 2, or -1 for whole channels, got 0"),
-        ({"group_size": -2}, "--group_size: expected a number from 2, or -1 for whole channels, got -2"),
-        ({"ratio": 1.1}, "--ratio: expected a number above 0 and at most 1, got 1.1"),
-        ({"ratio": 0.0}, "--ratio: expected a number above 0 and at most 1, got 0.0"),
-        ({"ratio": float("nan")}, "--ratio: expected a number above 0 and at most 1, got nan"),
-        ({"awq": True}, f"--awq: {NO_TEXT}"),
-        ({"scale_estimation": True}, f"--scale_estimation: {NO_TEXT}"),
-        (
-            {"calibration_text": Path("x")},
-            "--calibration_text: changes nothing alone; give --awq, --scale_estimation or a --ratio below 1",
-        ),
-    ],
-)
-def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(Problem) as caught:
-        FourBits(**options)
-    assert str(caught.value) == message
-
-
-def test_settings_in_words() -> None:
-    text = FourBits(-1, 0.8, True, Path("x"), True, True).text()
-    assert text == "INT4 asymmetric, whole channels, all layers, ratio 0.8 chosen on a text, AWQ, scale estimation"
-    assert FourBits(ratio=0.5).text() == "INT4 asymmetric, groups of 64, embeddings and head INT8, ratio 0.5"
-
-
 def test_a_calibration_text_reaches_the_compression_as_inputs(tmp_path: Path) -> None:
     converted(tmp_path)
     seen = []
@@ -312,12 +284,6 @@ def test_the_calibration_of_an_unknown_recipe() -> None:
     wanted = r"^--calibration_text: nothing that is installed reads a text for the recipe x\Z"
     with pytest.raises(Problem, match=wanted):
         load_calibration("x")
-
-
-def test_without_nncf_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(Problem, match=r"^nncf: is not installed; run: pip install 'omz-gpt2\[quantize\]'$"):
-        load_compress()
 
 
 # With NNCF.

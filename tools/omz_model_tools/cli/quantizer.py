@@ -8,7 +8,9 @@ from pathlib import Path
 from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.report import Report
-from omz_model_tools.quantize.quantizer import QUANTIZED, FourBits, Quantizer, load_calibration, load_compress
+from omz_model_tools.quantize.nncf import load_compress
+from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, load_calibration
+from omz_model_tools.quantize.settings import FourBits
 
 
 def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:

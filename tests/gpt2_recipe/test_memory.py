@@ -11,8 +11,8 @@ import pytest
 
 from gpt2_recipe import Problem
 from gpt2_recipe.memory import available_memory, check_memory
-from gpt2_recipe.weights import load_weights, widened_bytes
-from support.toy import Toy
+from gpt2_recipe.weights import widened_bytes
+from support.toy import Toy, load_weights
 
 
 def test_what_the_system_says(tmp_path):
@@ -41,11 +41,9 @@ def test_too_little_is_said_with_both_numbers():
 
 @pytest.mark.parametrize(("dtype", "expected"), [("F32", 0), ("F16", 4), ("BF16", 4)])
 def test_only_what_is_widened_needs_memory(tmp_path, dtype, expected):
-    import gpt2_recipe  # noqa: PLC0415
-
     toy = Toy(dtype=dtype)
     folder = toy.write(tmp_path)
-    weights = load_weights(folder / "model.safetensors", gpt2_recipe.read_config(folder / "config.json"))
+    weights = load_weights(folder)
     assert widened_bytes(weights) == expected * sum(values.size for values in toy.state.values())
 
 

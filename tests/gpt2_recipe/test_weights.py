@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gpt2_recipe import Problem, read_config
-from gpt2_recipe.weights import expected_shapes, load_weights
-from support.toy import Toy, write_safetensors
+from gpt2_recipe.weights import expected_shapes
+from support.toy import Toy, load_weights, write_safetensors
 
 TOY = Toy(n_layer=2, n_embd=6, n_head=2, n_positions=5, vocab_size=11)
 
@@ -26,7 +26,7 @@ def load(tmp_path):
         change(tensors)
         write_safetensors(folder / "model.safetensors", tensors)
         (folder / "config.json").write_text(json.dumps(toy.config | config))
-        return load_weights(folder / "model.safetensors", read_config(folder / "config.json"))
+        return load_weights(folder)
 
     return load_changed
 

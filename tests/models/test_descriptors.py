@@ -10,10 +10,10 @@ import openvino as ov
 import pytest
 import yaml
 
-from omz_model_tools.descriptor.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.catalogue import packaged_root
 from omz_model_tools.descriptor.model import HttpSource, Model, ModelFile
 from support import DATA
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.toy import EXACT, Toy, assert_close
 
 MODELS = {model.name: model for model in load_models([packaged_root()])}

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.report import Report
-from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.descriptor.model import Source
 from omz_model_tools.download.downloader import Downloader
 from omz_model_tools.download.fetch import Provider
 from omz_model_tools.download.progress import Nothing
 from omz_model_tools.download.sources import Delivery, Sources, Unavailable
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 
 TRUE = b"The poem was written by the sea." * 1000
 DIGEST = hashlib.sha256(TRUE).hexdigest()

@@ -1,10 +1,14 @@
 """Descriptors written on the fly: public/NAME/model.yml, datasets/NAME/dataset.yml; for tests of the model tools."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from omz_model_tools.descriptor.catalogue import MODELS, find
+from omz_model_tools.descriptor.model import Model
 
 
 def file_entry(name: str, content: bytes, source: Any, **changed: Any) -> dict[str, Any]:
@@ -52,6 +56,11 @@ def write_model(root: Path, name: str, value: dict[str, Any]) -> Path:
 def write_dataset(root: Path, name: str, value: dict[str, Any]) -> Path:
     """root/datasets/NAME/dataset.yml; returns its path."""
     return _write(root / "datasets" / name / "dataset.yml", value)
+
+
+def load_models(roots: Iterable[Path]) -> list[Model]:
+    """Every model of these trees, sorted by name; Problem for the first broken descriptor."""
+    return [entry.read() for entry in find(MODELS, roots)]
 
 
 def _write(path: Path, value: dict[str, Any]) -> Path:

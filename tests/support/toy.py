@@ -175,6 +175,12 @@ def safetensors_bytes(header: bytes, data: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + data
 
 
+def load_weights(folder: Path) -> gpt2_recipe.Weights:
+    """Return the weights of a checkpoint folder, matched with its config.json."""
+    source = gpt2_recipe.open_source(folder)
+    return gpt2_recipe.match_weights(source.path, source.tensors, source.config)
+
+
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:  # [...] -> f32 [...]
     """The nearest values that the dtype can hold (for BF16 the next one towards zero)."""
     if dtype == "F16":

@@ -19,10 +19,9 @@ from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.converter import LOCK, Converter
 from omz_model_tools.convert.route import Direct
-from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.descriptor.model import Model
 from support import toy_recipe
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.unprivileged import without_power, world_readable_folder
 
 WEIGHTS = np.array([1.5, -2.0, 1 / 3], np.float32)

@@ -11,18 +11,18 @@ from omz_model_tools.common.problem import Problem
 from omz_model_tools.descriptor import catalogue
 from omz_model_tools.descriptor.model import FileSource
 from support import DATA
-from support.model_tree import dataset, descriptor, write_dataset, write_model
+from support.model_tree import dataset, descriptor, load_models, write_dataset, write_model
 from support.unprivileged import without_power, world_readable_folder
 
 
 def complaint(*roots: Path) -> str:
     with pytest.raises(Problem) as caught:
-        catalogue.load_models(roots)
+        load_models(roots)
     return str(caught.value)
 
 
 def test_the_packaged_models() -> None:
-    models = {model.name: model for model in catalogue.load_models([catalogue.packaged_root()])}
+    models = {model.name: model for model in load_models([catalogue.packaged_root()])}
     gpt2 = models["gpt-2"]
     assert str(gpt2.subdirectory) == "public/gpt-2"
     assert (gpt2.recipe, gpt2.framework, gpt2.precisions) == ("gpt2", "pytorch", ("FP16", "FP32"))
@@ -42,7 +42,7 @@ def test_the_packaged_models() -> None:
 
 def test_gpt2s_vocabulary_is_the_one_in_the_test_data() -> None:
     data = DATA / "gpt2-tokenizer"
-    (gpt2,) = (model for model in catalogue.load_models([catalogue.packaged_root()]) if model.name == "gpt-2")
+    (gpt2,) = (model for model in load_models([catalogue.packaged_root()]) if model.name == "gpt-2")
     for file in gpt2.files:
         if (data / file.name.name).exists():
             content = (data / file.name.name).read_bytes()
@@ -50,7 +50,7 @@ def test_gpt2s_vocabulary_is_the_one_in_the_test_data() -> None:
 
 
 def test_the_embedded_model_lies_beside_its_descriptor_and_is_true() -> None:
-    (mini,) = (model for model in catalogue.load_models([catalogue.packaged_root()]) if model.name == "gpt-2-mini")
+    (mini,) = (model for model in load_models([catalogue.packaged_root()]) if model.name == "gpt-2-mini")
     assert len(mini.files) == 4
     for file in mini.files:
         (source,) = file.sources
@@ -62,7 +62,7 @@ def test_the_embedded_model_lies_beside_its_descriptor_and_is_true() -> None:
 def test_every_tree_and_sorted(tmp_path: Path) -> None:
     for root, name in [("one", "b"), ("two", "c"), ("one", "a")]:
         write_model(tmp_path / root, name, descriptor())
-    names = [model.name for model in catalogue.load_models([tmp_path / "two", tmp_path / "one"])]
+    names = [model.name for model in load_models([tmp_path / "two", tmp_path / "one"])]
     assert names == ["a", "b", "c"]
 
 
@@ -168,7 +168,7 @@ def test_open_model_zoos_own_descriptor_in_a_users_tree(tmp_path: Path) -> None:
     folder = tmp_path / "public" / "gpt-2"
     folder.mkdir(parents=True)
     (folder / "model.yml").write_bytes(omz.read_bytes())
-    (model,) = catalogue.load_models([tmp_path])
+    (model,) = load_models([tmp_path])
     assert (model.name, model.recipe, len(model.files), len(model.postprocessing)) == ("gpt-2", None, 6, 13)
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.report import Report
-from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.download.audit import Audit
 from omz_model_tools.download.postprocess import postprocess
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 
 URL = "https://a/b"
 

@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from omz_model_tools.common.lock import exclusive, if_free
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Events, Report
-from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.descriptor.model import ModelFile
 from omz_model_tools.download.downloader import LOCK, Downloader
 from omz_model_tools.download.progress import Nothing
 from omz_model_tools.download.tasks import Task
 from support.downloads import HEADING, PART, TRUE, download, names, toy
 from support.hub import Answer, Hub
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 
 
 def test_a_file_that_cannot_be_had_ends_the_model(tmp_path: Path, hub: Hub) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.report import Report
-from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.descriptor.model import Checksum
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.dry_run import Plan
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 
 HEADING = "################|| (DRY RUN) Downloading toy ||################\n\n"
 TRUE = b"The poem was written by"

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omz_model_tools.common.report import Report
-from omz_model_tools.descriptor.catalogue import load_models
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.downloader import Downloader
@@ -26,7 +25,7 @@ from omz_model_tools.download.fetch import Provider
 from omz_model_tools.download.progress import Nothing
 from omz_model_tools.download.sources import Pace, Sources
 from support.hub import Answer, Hub, Noise, busy
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.soak import FaultSchedules
 
 PAGE = b"<!DOCTYPE html><title>Log in to the network</title>" * 3

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.descriptor.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.catalogue import packaged_root
 from omz_model_tools.inspection.info import info_of
 from support import DATA
-from support.model_tree import descriptor, file_entry, write_model
+from support.model_tree import descriptor, file_entry, load_models, write_model
 
 OMZ = DATA / "omz" / "gpt-2" / "model.yml"
 OMZ_KEYS = [

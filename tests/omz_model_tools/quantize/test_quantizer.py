@@ -20,13 +20,13 @@ from omz_model_tools.cli.quantizer import quantizer
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes
-from omz_model_tools.descriptor.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.catalogue import packaged_root
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import load_compress
 from omz_model_tools.quantize.quantizer import Quantizer, load_calibration
 from omz_model_tools.quantize.settings import INT8, FourBits
 from support import numpy_gpt2
-from support.model_tree import descriptor, write_model
+from support.model_tree import descriptor, load_models, write_model
 from support.toy import EXACT, Toy
 
 needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")

@@ -92,11 +92,6 @@ def find(kind: Kind[T], roots: Iterable[Path]) -> list[Entry[T]]:
     return [found[name] for name in sorted(found)]
 
 
-def load_models(roots: Iterable[Path]) -> list[Model]:
-    """Every model of these trees, sorted by name; the first that is wrong is a Problem."""
-    return [entry.read() for entry in find(MODELS, roots)]
-
-
 def _entries_of(root: Path, kind: Kind[T]) -> list[Entry[T]]:
     with disk_problems(root):
         if not any((root / folder).is_dir() for folder in FOLDERS):

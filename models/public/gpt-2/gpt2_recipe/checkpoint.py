@@ -8,9 +8,10 @@ from pathlib import Path
 from gpt2_recipe.config import GPT2Config, read_config
 from gpt2_recipe.problem import Problem
 from gpt2_recipe.readers.openai import HPARAMS, latest_prefix, read_hparams, read_openai
-from gpt2_recipe.readers.safetensors_file import StoredTensor, read_tensors
+from gpt2_recipe.readers.safetensors_file import read_tensors
 from gpt2_recipe.readers.sharded import read_sharded
 from gpt2_recipe.readers.torch_file import read_torch
+from gpt2_recipe.tensor import StoredTensor
 
 READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
     "model.safetensors": read_tensors,

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpt2_recipe.config import GPT2Config
 from gpt2_recipe.problem import Problem, one_line
-from gpt2_recipe.readers.safetensors_file import STORED_AS, StoredTensor, read_tensors
+from gpt2_recipe.tensor import STORED_AS, StoredTensor
 
 Weights: TypeAlias = dict[str, StoredTensor]
 
@@ -43,11 +43,6 @@ def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
     embeddings = {"wte.weight": (config.vocab_size, width), "wpe.weight": (config.n_positions, width)}
     blocks = {f"h.{i}.{name}": shape for i in range(config.n_layer) for name, shape in block.items()}
     return {**embeddings, **blocks, "ln_f.weight": (width,), "ln_f.bias": (width,)}
-
-
-def load_weights(path: Path, config: GPT2Config) -> Weights:
-    """Return the weights of a model.safetensors, as `match_weights` does."""
-    return match_weights(path, read_tensors(path), config)
 
 
 def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:

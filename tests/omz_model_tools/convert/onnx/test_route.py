@@ -8,7 +8,8 @@ import pytest
 from omz_model_tools.cli.converter import converter
 from omz_model_tools.convert.onnx.route import export_command
 from omz_model_tools.convert.route import Job
-from omz_model_tools.descriptor.catalogue import load_models, packaged_root
+from omz_model_tools.descriptor.catalogue import packaged_root
+from support.model_tree import load_models
 from support.onnx_tree import convert, mo_line, names, write_mo, write_tree
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from gpt2_recipe.config import GPT2Config, config_of, positive_int
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem, one_line, require_plain_file
-from gpt2_recipe.readers.safetensors_file import StoredTensor
 from gpt2_recipe.readers.tensorflow import read_bundle
+from gpt2_recipe.tensor import StoredTensor
 
 HPARAMS = "hparams.json"
 FIELDS = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head", "n_layer": "n_layer"}

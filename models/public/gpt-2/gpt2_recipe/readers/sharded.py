@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem, one_line
-from gpt2_recipe.readers.safetensors_file import StoredTensor
+from gpt2_recipe.tensor import StoredTensor
 
 Tensors = dict[str, StoredTensor]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gpt2_recipe.problem import Problem, one_line, require_plain_file
 from gpt2_recipe.readers.crc32c import masked_crc32c
-from gpt2_recipe.readers.safetensors_file import STORED_AS, StoredTensor
+from gpt2_recipe.tensor import STORED_AS, StoredTensor
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpt2_recipe.memory import check_memory
 from gpt2_recipe.problem import Problem, one_line, require_plain_file
-from gpt2_recipe.readers.safetensors_file import StoredTensor
+from gpt2_recipe.tensor import StoredTensor
 
 if TYPE_CHECKING:
     import torch

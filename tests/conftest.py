@@ -3,19 +3,16 @@
 import os
 import signal
 import subprocess
-import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from support.command import COMMANDS, HANGS, run_here, run_process
 from support.hub import Hub
 from support.soak import FaultSchedules
-
-COMMANDS = Path(sysconfig.get_path("scripts"))
-
-SCHEDULES = pytest.StashKey[FaultSchedules]()
 
 
 def pytest_addoption(parser):
@@ -32,33 +29,49 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
-    config.stash[SCHEDULES] = FaultSchedules(config.getoption("--fault_schedules"))
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    """Say how many there were, if any."""
-    if config.stash[SCHEDULES].tried:
-        terminalreporter.write_line(config.stash[SCHEDULES].text())
+def pytest_terminal_summary(terminalreporter):
+    """Say what tests have counted, in whichever process they ran."""
+    for report in terminalreporter.getreports(""):
+        for name, counted in report.user_properties:
+            if name == FaultSchedules.__name__:
+                terminalreporter.write_line(counted)
+
+
+@pytest.fixture
+def fault_schedules(pytestconfig, record_property) -> Iterator[FaultSchedules]:
+    """Yield the count of random schedules, wanted and tried; the end of the session shows it."""
+    schedules = FaultSchedules(pytestconfig.getoption("--fault_schedules"))
+    yield schedules
+    record_property(FaultSchedules.__name__, schedules.text())
 
 
 @pytest.fixture(scope="session")
-def fault_schedules(pytestconfig) -> FaultSchedules:
-    """Return the count of random schedules, wanted and tried."""
-    return pytestconfig.stash[SCHEDULES]
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that returns a folder of the session, made by the first process of it that asks: (name, make).
+
+    Nobody changes such a folder.
+    """
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, begun = root / name, own / f"{name}.new"
+        with FileLock(root / f"{name}.lock"):
+            if not folder.exists():
+                begun.mkdir()
+                make(begun)
+                begun.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
 def run():
-    """Return a function that runs a command of ours to its end and returns its exit code, stdout and stderr."""
-
-    def run_command(name: str, *arguments: object, stdin: bytes = b"", **options) -> subprocess.CompletedProcess:
-        command = [str(COMMANDS / name), *map(str, arguments)]
-        environment = {**os.environ, "COLUMNS": "80", "PYTHONWARNINGS": "error", **options.pop("env", {})}
-        return subprocess.run(
-            command, input=stdin, capture_output=True, timeout=120, env=environment, check=False, **options
-        )
-
-    return run_command
+    """Return the function that runs a command of ours to its end, without a process: exit code, stdout and stderr."""
+    return run_here
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +83,7 @@ def interrupted():
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=HANGS)
         assert process.returncode == 130
         return out
 
@@ -78,13 +91,15 @@ def interrupted():
 
 
 @pytest.fixture(scope="session")
-def mini(run, tmp_path_factory) -> Path:
+def mini(made_once) -> Path:
     """Return the folder public/gpt-2-mini, with what was downloaded and both precisions."""
-    folder = tmp_path_factory.mktemp("mini")
-    for command in ("omz_downloader", "omz_converter"):
-        done = run(command, "--name", "gpt-2-mini", cwd=folder)
-        assert done.returncode == 0, done.stderr.decode()
-    return folder / "public/gpt-2-mini"
+
+    def download_and_convert(folder: Path) -> None:
+        for command in ("omz_downloader", "omz_converter"):
+            done = run_process(command, "--name", "gpt-2-mini", cwd=folder)
+            assert done.returncode == 0, done.stderr.decode()
+
+    return made_once("mini", download_and_convert) / "public/gpt-2-mini"
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import COMMANDS
 
 from support import ROOT
+from support.command import COMMANDS
 
 PAGE = ROOT / "docs/demo.md"
 EXAMPLES = re.findall(r"^```console\n\$ (.+)\n((?:.*\n)*?)```$", PAGE.read_text(encoding="utf-8"), flags=re.M)

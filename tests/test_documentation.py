@@ -82,7 +82,7 @@ def test_every_link_to_a_file_of_ours_leads_somewhere(page):
 
 def test_every_line_that_troubleshooting_explains_is_one_that_we_print():
     sources = [ROOT / "Makefile", *(ROOT / "tools").rglob("*.py"), *DEMO.rglob("*.py")]
-    sources += (ROOT / "models/public/gpt-2/gpt2_recipe").glob("*.py")
+    sources += (ROOT / "models/public/gpt-2/gpt2_recipe").rglob("*.py")
     code = re.sub(r"[\"']?\s*\n\s*f?[\"']", "", "".join(path.read_text(encoding="utf-8") for path in sources))
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     section = page.partition("## When something goes wrong")[2].partition("\n## ")[0]

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import COMMANDS
 
 from support import ROOT
+from support.command import COMMANDS
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import COMMANDS
 from openvino import opset13 as ops
 
 from gpt2_text_prediction import Problem, TextGenerator
+from support.command import COMMANDS
 from support.toy import Toy, without_attention_ops, write_safetensors
 from support.unprivileged import without_power, world_readable_folder
 

@@ -9,10 +9,10 @@ import subprocess
 import time
 
 import pytest
-from conftest import COMMANDS
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.cli.settings import NAMES
+from support.command import COMMANDS
 
 DEMO = "gpt2_text_prediction_demo"
 ASK = "Type input prompt (empty string to exit): "

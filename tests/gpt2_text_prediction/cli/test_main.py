@@ -11,10 +11,10 @@ import time
 from contextlib import suppress
 
 import pytest
-from conftest import COMMANDS
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.cli.arguments import build_argparser
+from support.command import COMMANDS
 from support.toy import HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 DEMO = "gpt2_text_prediction_demo"
@@ -353,7 +353,7 @@ def test_a_model_that_can_have_no_cache_says_so_once_and_names_no_precision_of_o
 
 
 WITHOUT_PAGED_ATTENTION = """
-from gpt2_text_prediction import paged_attention
+from gpt2_text_prediction.engine.backends import paged_attention
 from gpt2_text_prediction.cli.main import main
 
 paged_attention.paged_attention_transformation = None

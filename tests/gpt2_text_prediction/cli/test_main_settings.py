@@ -7,9 +7,9 @@ import signal
 import subprocess
 
 import pytest
-from conftest import COMMANDS
 
 from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
+from support.command import COMMANDS
 
 DEMO = "gpt2_text_prediction_demo"
 PROMPT = "The poem was written by"

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from gpt2_text_prediction import TextGenerator
+from support.command import run_process
 
 QUICK = ["-p", "8", "-M", "4", "-n", "2", "-N", "0"]
 
@@ -249,8 +250,8 @@ def test_beside_peers_that_cannot_be_installed(run, mini_ir, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_downloader_beside_curl(run, tmp_path):
-    done = run("gpt2_benchmark", "--download", "2", "-n", "3", "-N", "0", env={"TMPDIR": str(tmp_path)})
+def test_the_downloader_beside_curl(tmp_path):
+    done = run_process("gpt2_benchmark", "--download", "2", "-n", "3", "-N", "0", env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr.decode()
     *table, last = done.stdout.decode().splitlines()
     said = json.loads(last)
@@ -266,8 +267,9 @@ def test_the_downloader_beside_curl(run, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_a_downloader_that_fails_is_no_measurement(run, tmp_path):
-    done = run("gpt2_benchmark", "--download", "1", "-n", "1", env={"TMPDIR": str(tmp_path), "OMZ_MODELS_DIR": "gone"})
+def test_a_downloader_that_fails_is_no_measurement(tmp_path):
+    environment = {"TMPDIR": str(tmp_path), "OMZ_MODELS_DIR": "gone"}
+    done = run_process("gpt2_benchmark", "--download", "1", "-n", "1", env=environment)
     assert (done.returncode, done.stdout) == (1, b"")
     assert "omz_downloader" in done.stderr.decode().splitlines()[-1]
     assert list(tmp_path.iterdir()) == []

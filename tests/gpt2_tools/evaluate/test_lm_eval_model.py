@@ -12,6 +12,7 @@ from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.lm_eval_model import Model
 from support import DATA
+from support.command import run_process
 from support.toy import Toy
 
 HELDOUT = DATA / "gpt-2-mini/heldout.txt"
@@ -176,13 +177,13 @@ def tasks(tmp_path_factory):
     return folder
 
 
-def samples(run, tasks: Path, folder: Path, *arguments: object) -> dict[str, list]:
+def samples(tasks: Path, folder: Path, *arguments: object) -> dict[str, list]:
     """Run the harness by our command; return each task's answers."""
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tasks / "home")}
     names = ("our_words", "our_texts", "our_continuations")
     command = ["lm-eval", *arguments, "--tasks", ",".join(names), "--include_path", tasks, "--batch_size", "4"]
     kept = ["--log_samples", "--output_path", folder]
-    done = run("gpt2_evaluate", *command, *kept, env={"PYTHONWARNINGS": "default", **offline})
+    done = run_process("gpt2_evaluate", *command, *kept, env={"PYTHONWARNINGS": "default", **offline})
     assert done.returncode == 0, done.stderr.decode()
     assert "|our_words" in done.stdout.decode()
     found = {}
@@ -194,13 +195,13 @@ def samples(run, tasks: Path, folder: Path, *arguments: object) -> dict[str, lis
 
 
 @needs_harness
-def test_it_answers_as_hf_does_on_the_same_weights(run, mini, tasks, tmp_path):
+def test_it_answers_as_hf_does_on_the_same_weights(mini, tasks, tmp_path):
     for name in ("torch", "transformers", "accelerate", "peft"):
         pytest.importorskip(name, reason="needs pip install 'lm-eval[hf]'")
     ours = ["--model", "gpt2_openvino", "--model_args", f"pretrained={mini}/FP32/gpt-2-mini.xml"]
     theirs = ["--model", "hf", "--model_args", f"pretrained={mini}/gpt2,dtype=float32", "--device", "cpu"]
-    found = samples(run, tasks, tmp_path / "ours", *ours)
-    expected = samples(run, tasks, tmp_path / "theirs", *theirs)
+    found = samples(tasks, tmp_path / "ours", *ours)
+    expected = samples(tasks, tmp_path / "theirs", *theirs)
     assert len(found["our_words"]) == 16
     for (logprob, greedy), (their_logprob, their_greedy) in zip(found["our_words"], expected["our_words"], strict=True):
         assert float(logprob) == pytest.approx(float(their_logprob), abs=1e-3)
@@ -212,9 +213,11 @@ def test_it_answers_as_hf_does_on_the_same_weights(run, mini, tasks, tmp_path):
 
 
 @needs_harness
-def test_a_missing_model_is_one_line(run, tasks, tmp_path):
+def test_a_missing_model_is_one_line(tasks, tmp_path):
     arguments = ["--model", "gpt2_openvino", "--model_args", f"pretrained={tmp_path}/x.xml", "--tasks", "our_words"]
-    done = run("gpt2_evaluate", "lm-eval", *arguments, "--include_path", tasks, env={"PYTHONWARNINGS": "default"})
+    done = run_process(
+        "gpt2_evaluate", "lm-eval", *arguments, "--include_path", tasks, env={"PYTHONWARNINGS": "default"}
+    )
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1].startswith(f"{tmp_path}/x.xml: there is no such model file; ")
     assert "Traceback" not in done.stderr.decode()

@@ -19,6 +19,7 @@ from tokenizers.models import BPE
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import Cache, Row
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from support.command import HANGS, run_process
 from support.toy import EXACT, Toy
 
 pytestmark = pytest.mark.skipif(
@@ -76,13 +77,13 @@ print(json.dumps([answer.m_generation_ids[0] for answer in pipeline.generate(pro
 def python(program, *arguments, stdin="") -> list:
     """What a process prints, line by line from JSON."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def export(run, ir, folder):
-    done = run("gpt2_export", "-m", ir, "-o", folder)
+def export(ir, folder):
+    done = run_process("gpt2_export", "-m", ir, "-o", folder)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr
     assert done.stdout.decode() == f"{folder}: {ir} for openvino-genai and OpenVINO Model Server\n"
     return folder
@@ -100,8 +101,8 @@ def greedy(ir, tokens, count):
 
 
 @pytest.fixture(scope="module")
-def mini_export(run, mini_ir, tmp_path_factory):
-    return export(run, mini_ir, tmp_path_factory.mktemp("genai") / "out")
+def mini_export(mini_ir, tmp_path_factory):
+    return export(mini_ir, tmp_path_factory.mktemp("genai") / "out")
 
 
 def test_the_folder(mini_export, mini_ir):
@@ -151,23 +152,25 @@ def test_the_model_server_is_told_how_to_run_the_folder(mini_export):
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16"])
-def test_a_toy_says_what_the_oracle_says(run, tmp_path, dtype):
+def test_a_toy_says_what_the_oracle_says(tmp_path, dtype):
     toy = Toy(n_positions=32, n_embd=32, dtype=dtype)
-    folder = export(run, toy.ir(tmp_path / "ir"), tmp_path / "out")
+    folder = export(toy.ir(tmp_path / "ir"), tmp_path / "out")
     expected = toy.greedy([5, 6, 7], 20)
     assert python(GENERATE, folder, "[5, 6, 7]", 20) == [[expected, expected]]
 
 
 @pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")
 @pytest.mark.parametrize("precision", ["FP16-INT8", "FP16-INT4"])
-def test_quantized_irs_are_exported_too(run, mini, tmp_path, precision):
+def test_quantized_irs_are_exported_too(mini, tmp_path, precision):
     out = tmp_path / "q"
     root = mini.parents[1]
-    done = run("omz_quantizer", "--name", "gpt-2-mini", "--model_dir", root, "-o", out, "--precisions", precision)
+    done = run_process(
+        "omz_quantizer", "--name", "gpt-2-mini", "--model_dir", root, "-o", out, "--precisions", precision
+    )
     assert done.returncode == 0, done.stderr
     ir = out / f"public/gpt-2-mini/{precision}/gpt-2-mini.xml"
     expected = greedy(ir, [100, 200, 300], 32)
-    assert python(GENERATE, export(run, ir, tmp_path / "out"), "[100, 200, 300]", 32) == [[expected, expected]]
+    assert python(GENERATE, export(ir, tmp_path / "out"), "[100, 200, 300]", 32) == [[expected, expected]]
 
 
 def test_the_tokenizer_is_the_demos_but_for_the_end_of_a_text(mini_export):
@@ -181,7 +184,7 @@ def test_the_tokenizer_is_the_demos_but_for_the_end_of_a_text(mini_export):
         assert back == text.replace(END, ""), text
 
 
-def test_added_tokens_are_those_of_the_tokenizers_library(run, tmp_path):
+def test_added_tokens_are_those_of_the_tokenizers_library(tmp_path):
     """What a fine-tuning added: special or not, with white space around it or not, one the beginning of another."""
     toy = Toy(n_positions=32, n_embd=32, vocab_size=305)
     folder = toy.write(tmp_path / "ck")
@@ -194,9 +197,9 @@ def test_added_tokens_are_those_of_the_tokenizers_library(run, tmp_path):
     bpe.save(str(folder / "tokenizer.json"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 299}))
-    done = run("omz_converter", "--checkpoint", folder, "-o", tmp_path / "ir", "--precisions", "FP32")
+    done = run_process("omz_converter", "--checkpoint", folder, "-o", tmp_path / "ir", "--precisions", "FP32")
     assert done.returncode == 0, done.stderr
-    out = export(run, tmp_path / "ir/FP32/ck.xml", tmp_path / "out")
+    out = export(tmp_path / "ir/FP32/ck.xml", tmp_path / "out")
     texts = [
         "Hello <pad> x<|endoftext|> y",
         "<pad>><pad>",
@@ -218,25 +221,25 @@ def test_added_tokens_are_those_of_the_tokenizers_library(run, tmp_path):
     }
 
 
-def test_one_position_is_no_text(run, tmp_path):
+def test_one_position_is_no_text(tmp_path):
     ir = Toy(n_positions=1).ir(tmp_path / "ir")
-    done = run("gpt2_export", "-m", ir, "-o", tmp_path / "out")
+    done = run_process("gpt2_export", "-m", ir, "-o", tmp_path / "out")
     wanted = f"{ir}: cannot be given a cache: it has one position, so no token follows another\n"
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", wanted)
 
 
-def test_another_token_may_end_a_text(run, tmp_path):
+def test_another_token_may_end_a_text(tmp_path):
     toy = Toy(n_positions=32, n_embd=32, eos_token_id=3)
-    folder = export(run, toy.ir(tmp_path / "ir"), tmp_path / "out")
+    folder = export(toy.ir(tmp_path / "ir"), tmp_path / "out")
     assert python(TOKENIZE, folder, stdin=json.dumps([END])) == [[[3], ""]]
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == 3
 
 
-def test_an_export_replaces_an_earlier_one(run, tmp_path, mini_ir):
-    folder = export(run, Toy(n_positions=32, n_embd=32).ir(tmp_path / "ir"), tmp_path / "out")
+def test_an_export_replaces_an_earlier_one(tmp_path, mini_ir):
+    folder = export(Toy(n_positions=32, n_embd=32).ir(tmp_path / "ir"), tmp_path / "out")
     (folder / "notes.txt").write_text("mine")
     (folder / "graph.pbtxt").write_text("tuned")
-    assert json.loads((export(run, mini_ir, folder) / "config.json").read_text())["n_embd"] == 256
+    assert json.loads((export(mini_ir, folder) / "config.json").read_text())["n_embd"] == 256
     assert (folder / "notes.txt").read_text() == "mine"
     assert (folder / "graph.pbtxt").read_text() == "tuned"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ir", "out"]

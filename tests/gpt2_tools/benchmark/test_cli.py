@@ -213,6 +213,24 @@ def test_a_users_mistake_is_one_line(run, mini_ir, arguments, line):
     assert lines[0].startswith(line.format(ir=mini_ir))
 
 
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (None, "config.json: "),
+        ("no JSON", "config.json: "),
+        ('{"model_type": "llama"}', "config.json: "),
+    ],
+)
+def test_a_checkpoint_whose_config_cannot_be_used_beside_peers(run, mini_ir, tmp_path, config, line):
+    (tmp_path / "model.safetensors").touch()
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    done = run("gpt2_benchmark", "-m", mini_ir, "--peers", "ctranslate2", "--checkpoint", tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    (said,) = done.stderr.decode().splitlines()
+    assert said.startswith(f"{tmp_path}/{line}")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
 def test_without_torch_one_line_names_the_install(run, mini_ir):
     done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "--with-transformers", "--engine_only")

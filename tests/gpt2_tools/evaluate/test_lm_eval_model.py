@@ -108,7 +108,7 @@ def test_the_end_of_a_text_is_a_token_as_it_is_for_hf(toy_ir):
         ),
         (
             {"pretrained": "x.xml", "num_threads": 0},
-            "--model_args: num_threads: expected a whole number from 1, got 0",
+            "--model_args: num_threads: expected a whole number from 1, got '0'",
         ),
     ],
 )

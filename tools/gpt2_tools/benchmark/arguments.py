@@ -9,6 +9,7 @@ from gpt2_tools.benchmark.peers.environments import default_cache
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
 from gpt2_tools.benchmark.random_checkpoint import SIZES
 from gpt2_tools.benchmark.report import LINES
+from omz_model_tools.common import positive_int
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +46,7 @@ def build_argparser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--download",
-        type=_count,
+        type=positive_int,
         nargs="?",
         const=512,
         metavar="MB",
@@ -60,7 +61,7 @@ def build_argparser() -> argparse.ArgumentParser:
         "-M", "--max_new_tokens", type=_counts, default=[128], metavar="N[,N...]", help="behind (default: 128)"
     )
     parser.add_argument(
-        "-n", "--num_iter", type=_count, default=5, metavar="N", help="runs that count (default: %(default)s)"
+        "-n", "--num_iter", type=positive_int, default=5, metavar="N", help="runs that count (default: %(default)s)"
     )
     parser.add_argument(
         "-N",
@@ -70,7 +71,8 @@ def build_argparser() -> argparse.ArgumentParser:
         metavar="N",
         help="runs that do not count (default: %(default)s)",
     )
-    parser.add_argument("-nthreads", "--num_threads", type=_count, metavar="N", help="threads (default: the device's)")
+    threads = "threads (default: the device's)"
+    parser.add_argument("-nthreads", "--num_threads", type=positive_int, metavar="N", help=threads)
     parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="arithmetic (default: the demo's)")
     parser.add_argument(
         "--checkpoint",
@@ -140,11 +142,5 @@ def _not_negative(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
-    if (number := _not_negative(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return number
-
-
 def _counts(text: str) -> list[int]:
-    return list(dict.fromkeys(_count(part) for part in text.split(",")))
+    return list(dict.fromkeys(positive_int(part) for part in text.split(",")))

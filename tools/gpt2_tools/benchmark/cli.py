@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.engine.ir import check_files
 from gpt2_tools.benchmark.arguments import parse
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
@@ -25,9 +24,8 @@ from gpt2_tools.benchmark.processes.commands import installed_command, process_f
 from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 from gpt2_tools.benchmark.report import LINES, circumstances, print_figures, processor, say
-from gpt2_tools.common.problem import Problem
-from omz_model_tools.common import Problem as DiskProblem
-from omz_model_tools.common import Report, guarded
+from gpt2_tools.common.problem import Problem, guarded
+from omz_model_tools.common import Report
 
 PEER_THREADS = 2
 PATIENCE = 600.0
@@ -37,7 +35,7 @@ PATIENCE = 600.0
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parse(argv)
-    return guarded(lambda: _run(args), (Problem, DemoProblem, DiskProblem))
+    return guarded(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:

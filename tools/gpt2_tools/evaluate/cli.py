@@ -6,15 +6,12 @@ Each prints a table for people, then one line of JSON for machines, both with th
 import argparse
 from collections.abc import Sequence
 
-from gpt2_text_prediction import Problem as DemoProblem
-from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.problem import guarded
 from gpt2_tools.evaluate.commands import accuracy_check as evaluate_accuracy_check
 from gpt2_tools.evaluate.commands import compare as evaluate_compare
 from gpt2_tools.evaluate.commands import lambada as evaluate_lambada
 from gpt2_tools.evaluate.commands import lm_eval as evaluate_lm_eval
 from gpt2_tools.evaluate.commands import perplexity as evaluate_perplexity
-from omz_model_tools.common import Problem as FileProblem
-from omz_model_tools.common import guarded
 
 COMMANDS = {
     "perplexity": evaluate_perplexity,
@@ -29,7 +26,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_argparser().parse_args(argv)
-    return guarded(lambda: int(COMMANDS[args.command].run(args)), (Problem, DemoProblem, FileProblem))
+    return guarded(lambda: int(COMMANDS[args.command].run(args)))
 
 
 def build_argparser() -> argparse.ArgumentParser:

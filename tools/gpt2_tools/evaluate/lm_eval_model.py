@@ -4,6 +4,7 @@ Log-likelihoods come from the scorer, generated texts from the demo's generator.
 model classes of others, so that run_harness tells it of ours; later ones read the entry points lm_eval.models.
 """
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
@@ -20,7 +21,7 @@ from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.scorer import load_scorer, scoring_configuration
-from omz_model_tools.common import ends_at_once
+from omz_model_tools.common import ends_at_once, positive_int
 
 NAME = "gpt2_openvino"
 CLASS = "GPT2OpenVINO"
@@ -216,6 +217,7 @@ def _bar(title: str, total: int, silent: bool) -> Any:
 
 
 def _count(name: str, value: str | int) -> int:
-    if not str(value).isdecimal() or int(value) < 1:
-        raise Problem(f"--model_args: {name}: expected a whole number from 1, got {value!r}")
-    return int(value)
+    try:
+        return positive_int(str(value))
+    except argparse.ArgumentTypeError as reason:
+        raise Problem(f"--model_args: {name}: {reason}") from None

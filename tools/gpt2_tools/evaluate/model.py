@@ -12,6 +12,7 @@ from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.scorer import Scorer, load_scorer, scoring_configuration
+from omz_model_tools.common import positive_int
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,14 @@ class Subject:
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where and how exactly a model runs."""
+    """Add the options of the device and its threads."""
     parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
-    parser.add_argument("-nthreads", "--num_threads", type=count, metavar="N", help="threads (default: the device's)")
+    threads = "threads (default: the device's)"
+    parser.add_argument("-nthreads", "--num_threads", type=positive_int, metavar="N", help=threads)
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the arithmetic."""
     hint = "arithmetic: f32 is exact, device what it prefers by itself (default: %(default)s)"
     parser.add_argument("--precision_hint", choices=PRECISION_HINTS, default="f32", help=hint)
 
@@ -58,13 +64,6 @@ def load_subject(args: argparse.Namespace, model: Path, max_seq_len: int | None 
     scorer = load_scorer(model, args.device, config, max_seq_len)
     check_fit(scorer.path, scorer.vocab_size, tokenizer)
     return Subject(scorer, tokenizer, args.device)
-
-
-def count(text: str) -> int:
-    """Read an argument that is a whole number from 1."""
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def runtime_lines(facts: Mapping[str, Any]) -> dict[str, str]:

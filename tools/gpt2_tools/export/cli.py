@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt2_text_prediction import Problem as DemoProblem
-from gpt2_tools.common.problem import Problem
-from omz_model_tools.common import FolderPlace, Report, disk_problems, exclusive, guarded
-from omz_model_tools.common import Problem as FileProblem
+from gpt2_tools.common.problem import Problem, guarded
+from omz_model_tools.common import FolderPlace, Report, disk_problems, exclusive
 from omz_model_tools.convert import SMALL_FILES, ir_bytes, require_room
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ MARKED = 2**24
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_argparser().parse_args(argv)
-    return guarded(lambda: _run(args), (Problem, DemoProblem, FileProblem))
+    return guarded(lambda: _run(args))
 
 
 def build_argparser() -> argparse.ArgumentParser:

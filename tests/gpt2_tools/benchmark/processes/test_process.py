@@ -32,6 +32,11 @@ def test_a_process_that_fails_is_a_problem_with_its_last_word():
         run_process([sys.executable, "-c", "import sys; print('first\\nno good', file=sys.stderr); sys.exit(3)"])
 
 
+def test_a_command_that_is_not_installed_is_a_problem(tmp_path):
+    with pytest.raises(Problem, match=f"^{tmp_path}/nothing: cannot be run: FileNotFoundError: "):
+        run_process([str(tmp_path / "nothing")])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_that_is_taken_is_seen():
     before = own_memory()

@@ -24,11 +24,13 @@ def run_process(command: Sequence[str]) -> ProcessRun:
     Raises Problem, with the last line it said, when it fails.
     """
     launcher = [sys.executable, "-S", str(Path(__file__).with_name("launcher.py")), *command]
-    done = subprocess.run(launcher, capture_output=True, check=True)
+    done = subprocess.run(launcher, capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
+    if done.returncode:
+        raise Problem(f"{command[0]}: cannot be run: {said[-1]}")
     seconds, code, peak = json.loads(done.stdout)
     if code:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Problem(f"{' '.join(command)}: exit code {code}: {said[-1] if said else 'no word'}")
+        raise Problem(f"{' '.join(command)}: exit code {code}: {said[-1]}")
     return ProcessRun(seconds, None if peak is None else peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 

@@ -14,11 +14,11 @@ from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, read_config
 from gpt2_tools.evaluate.commands.perplexity import context_of
-from gpt2_tools.evaluate.model import Subject, add_device_arguments, count, load_subject
+from gpt2_tools.evaluate.model import Subject, add_device_arguments, add_precision_argument, load_subject
 from gpt2_tools.evaluate.perplexity import Losses, measure
 from gpt2_tools.evaluate.texts import Text, encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
-from omz_model_tools.common import INTERRUPTED, Report, disk_problems
+from omz_model_tools.common import INTERRUPTED, Report, disk_problems, positive_int
 
 HELP = "measure what an accuracy-check.yml of Open Model Zoo asks for, and compare with its reference"
 
@@ -58,9 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-tf", "--target_framework", choices=LAUNCHERS, metavar="NAME", help=framework)
     parser.add_argument("--csv_result", type=Path, metavar="FILE", help="write the results as CSV, too")
     limit = "only the first N windows; then nothing is judged"
-    parser.add_argument("--limit", type=count, metavar="N", help=limit)
-    parser.add_argument("--batch", type=count, default=1, metavar="N", help="windows at once (default: %(default)s)")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help=limit)
+    parser.add_argument(
+        "--batch", type=positive_int, default=1, metavar="N", help="windows at once (default: %(default)s)"
+    )
     add_device_arguments(parser)
+    add_precision_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

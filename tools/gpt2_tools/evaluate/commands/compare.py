@@ -27,11 +27,11 @@ from gpt2_tools.evaluate.compare import (
     window_differences,
 )
 from gpt2_tools.evaluate.divergence import Differences
-from gpt2_tools.evaluate.model import add_tokenizer_arguments, count, runtime_lines
+from gpt2_tools.evaluate.model import add_device_arguments, add_tokenizer_arguments, runtime_lines
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
-from omz_model_tools.common import INTERRUPTED, Report
+from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
 HELP = "measure what quantization or another arithmetic costs against a reference"
 HEADINGS = (
@@ -54,10 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("candidates", type=_contender, nargs="+", metavar="IR", help=others)
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a text in UTF-8")
     context = "tokens of a window, of which the text is cut into whole ones (default: the models' positions)"
-    parser.add_argument("--context", type=count, metavar="N", help=context)
-    parser.add_argument("--limit", type=count, metavar="N", help="only the first N windows")
-    parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
-    parser.add_argument("-nthreads", "--num_threads", type=count, metavar="N", help="threads (default: the device's)")
+    parser.add_argument("--context", type=positive_int, metavar="N", help=context)
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
+    add_device_arguments(parser)
     add_tokenizer_arguments(parser)
 
 

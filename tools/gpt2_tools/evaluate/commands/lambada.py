@@ -23,13 +23,13 @@ from gpt2_tools.evaluate.lambada import (
 from gpt2_tools.evaluate.model import (
     Subject,
     add_device_arguments,
+    add_precision_argument,
     add_tokenizer_arguments,
-    count,
     load_subject,
     runtime_lines,
 )
 from gpt2_tools.evaluate.texts import read_dataset, read_text
-from omz_model_tools.common import INTERRUPTED, Report
+from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
 HELP = "measure accuracy and perplexity of a passage's last word"
 DEFINITIONS = {"lm-evaluation-harness": harness_passage, "openai": openai_passage}
@@ -42,10 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", help=data)
     folder = "where omz_data_downloader put it, its -o (default: the current folder)"
     parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
-    parser.add_argument("--limit", type=count, metavar="N", help="only the first N passages")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N passages")
     batch = "passages at once (default: %(default)s)"
-    parser.add_argument("--batch", type=count, default=8, metavar="N", help=batch)
+    parser.add_argument("--batch", type=positive_int, default=8, metavar="N", help=batch)
     add_device_arguments(parser)
+    add_precision_argument(parser)
     add_tokenizer_arguments(parser)
 
 

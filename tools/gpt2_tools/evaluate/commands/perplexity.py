@@ -17,8 +17,8 @@ from gpt2_tools.common.transformers_process import transformers_process
 from gpt2_tools.evaluate.model import (
     Subject,
     add_device_arguments,
+    add_precision_argument,
     add_tokenizer_arguments,
-    count,
     load_subject,
     runtime_lines,
 )
@@ -26,7 +26,7 @@ from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
 from gpt2_tools.evaluate.texts import DATASETS, Text, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from gpt2_tools.evaluate.with_transformers import Beside, transformers_score
-from omz_model_tools.common import INTERRUPTED, Report
+from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
 HELP = "measure perplexity on a text"
 METHODS = ("omz", "strided")
@@ -46,13 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=METHODS, default="omz", help=method)
     context = "tokens of a window (default: the model's positions)"
-    parser.add_argument("--context", type=count, metavar="N", help=context)
+    parser.add_argument("--context", type=positive_int, metavar="N", help=context)
     stride = "from one window to the next, of --method strided (default: half of the context)"
-    parser.add_argument("--stride", type=count, metavar="N", help=stride)
-    parser.add_argument("--limit", type=count, metavar="N", help="only the first N windows")
+    parser.add_argument("--stride", type=positive_int, metavar="N", help=stride)
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
     batch = "windows at once (default: %(default)s)"
-    parser.add_argument("--batch", type=count, default=1, metavar="N", help=batch)
+    parser.add_argument("--batch", type=positive_int, default=1, metavar="N", help=batch)
     add_device_arguments(parser)
+    add_precision_argument(parser)
     add_tokenizer_arguments(parser)
     parser.add_argument(
         "--with-transformers",

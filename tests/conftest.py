@@ -10,7 +10,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from support.command import COMMANDS, HANGS, run_here, run_process
+from support import HANGS_AFTER
+from support.command import COMMANDS, run_here, run_process
 from support.hub import Hub
 from support.soak import FaultSchedules
 
@@ -83,7 +84,7 @@ def interrupted():
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=HANGS)
+            out, _ = process.communicate(timeout=HANGS_AFTER)
         assert process.returncode == 130
         return out
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from support import ROOT
+from support import HANGS_AFTER, ROOT
 from support.command import COMMANDS
 
 PAGE = ROOT / "docs/demo.md"
@@ -23,6 +23,6 @@ def test_the_page_has_examples():
 def test_an_example_prints_what_the_page_shows(mini_ir, tmp_path, command, output):
     environment = {**os.environ, "MODEL": str(mini_ir), "PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=HANGS_AFTER, check=False
     )
     assert done.stdout.decode().rstrip("\n") == output.rstrip("\n")

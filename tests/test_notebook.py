@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from support import HANGS_AFTER, ROOT
 from support.command import COMMANDS
 
 nbformat = pytest.importorskip("nbformat")
@@ -30,7 +30,7 @@ def test_the_notebook_runs_and_shows_what_it_did(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=200,
+        timeout=HANGS_AFTER,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
         coalesce_streams=True,

@@ -11,6 +11,7 @@ import pytest
 
 from gpt2_recipe import Problem, read_config
 from gpt2_recipe.weights import expected_shapes
+from support import HANGS_AFTER
 from support.toy import Toy, load_weights, write_safetensors
 
 TOY = Toy(n_layer=2, n_embd=6, n_head=2, n_positions=5, vocab_size=11)
@@ -227,6 +228,10 @@ def test_a_billion_layers_are_refused_in_little_memory(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], env=environment, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", code, str(folder)],
+        env=environment,
+        capture_output=True,
+        timeout=HANGS_AFTER,
+        check=False,
     )
     assert done.returncode == 17, done.stderr.decode()[-300:]

@@ -18,6 +18,7 @@ import gpt2_recipe
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import Cache, Row
 from omz_model_tools.convert.onnx import export as to_onnx
+from support import HANGS_AFTER
 from support.model_optimizer_python import model_optimizer_python
 from support.toy import EXACT, Toy
 
@@ -131,7 +132,7 @@ def test_an_ir_in_openvino_2024(roads, theirs, tmp_path, road):
     ids = random_ids(8192, 2, 100)
     np.save(tmp_path / "ids.npy", ids)
     argv = [python, "-c", NEW_TO_OLD, roads(road), tmp_path / "ids.npy", tmp_path / "logits.npy"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=HANGS_AFTER)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2024.")
     assert np.abs(np.load(tmp_path / "logits.npy") - logits_of(theirs, ids)).max() <= LARGEST_DIFFERENCE

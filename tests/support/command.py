@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO
 from unittest import mock
 
+from support import HANGS_AFTER
+
 COMMANDS = Path(sysconfig.get_path("scripts"))
-HANGS = 600
-"""Seconds. Nothing that a test waits for takes as long, however busy the machine is: the test has failed."""
 ENVIRONMENT = {"COLUMNS": "80", "PYTHONWARNINGS": "error"}
 
 Completed = subprocess.CompletedProcess[bytes]
@@ -35,7 +35,7 @@ def run_process(
     command = [str(COMMANDS / name), *map(str, arguments)]
     environment = {**os.environ, **ENVIRONMENT, **(env or {})}
     return subprocess.run(
-        command, input=stdin, capture_output=True, timeout=HANGS, env=environment, cwd=cwd, check=False
+        command, input=stdin, capture_output=True, timeout=HANGS_AFTER, env=environment, cwd=cwd, check=False
     )
 
 

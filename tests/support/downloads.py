@@ -14,6 +14,7 @@ from omz_model_tools.download.downloader import Downloader
 from omz_model_tools.download.fetch import Provider
 from omz_model_tools.download.progress import Nothing
 from omz_model_tools.download.sources import Delivery, Sources, Unavailable
+from support import HANGS_AFTER
 from support.model_tree import descriptor, file_entry, load_models, write_model
 
 TRUE = b"The poem was written by the sea." * 1000
@@ -48,7 +49,7 @@ def download(
     out, err, delays = io.StringIO(), io.StringIO(), list[float]()
     jobs = settings.pop("jobs", 1)
     usual = {
-        "open": Sources("omz_downloader/test", (5, 5)).open,
+        "open": Sources("omz_downloader/test", (HANGS_AFTER, HANGS_AFTER)).open,
         "num_attempts": num_attempts,
         "random": lambda: 1.0,
         "free_space": lambda folder: 1 << 40,

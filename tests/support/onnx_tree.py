@@ -24,7 +24,7 @@ MO = """
     print("arguments:", json.dumps(sys.argv[1:]))
     source = Path(arguments["--input_model"]).read_bytes()
     if source == b"wait":
-        time.sleep(60)
+        time.sleep(600)
     if source == b"nothing":
         sys.exit(0)
     if source != b"an onnx file":

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from support import HANGS_AFTER, until
 from support.hub import Answer, Hub, Noise, busy
 
 BODY = bytes(range(256)) * 4
@@ -18,7 +19,7 @@ BODY = bytes(range(256)) * 4
 def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     """One request on a connection of its own; it follows nothing."""
     host, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=HANGS_AFTER)
     try:
         connection.request(method, f"/{path}", headers={name.replace("_", "-"): text for name, text in headers.items()})
         response = connection.getresponse()
@@ -30,7 +31,7 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, s
 def raw(url: str) -> bytes:
     """All that comes back, until the server closes."""
     host, _, path = url.removeprefix("http://").partition("/")
-    with socket.create_connection((host.partition(":")[0], int(host.partition(":")[2])), timeout=20) as client:
+    with socket.create_connection((host.partition(":")[0], int(host.partition(":")[2])), timeout=HANGS_AFTER) as client:
         client.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         return b"".join(iter(lambda: client.recv(65536), b""))
 
@@ -113,10 +114,10 @@ def test_an_answer_held_back(hub: Hub) -> None:
     url, got = hub.serve("x", Answer(BODY, hold=10)), list[bytes]()
     reader = threading.Thread(target=lambda: got.append(ask(url)[2]))
     reader.start()
-    assert hub.holding.wait(20)
+    assert hub.holding.wait(HANGS_AFTER)
     assert (hub.held, got) == (1, [])
     hub.release()
-    reader.join(20)
+    reader.join(HANGS_AFTER)
     assert got == [BODY]
 
 
@@ -125,17 +126,13 @@ def test_a_held_answer_ends_with_its_client(hub: Hub) -> None:
     before = threading.active_count()
     with socket.create_connection((host, int(port))) as client:
         client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert hub.holding.wait(20)
-    for _ in range(2000):
-        if threading.active_count() <= before:
-            return
-        time.sleep(0.01)
-    pytest.fail("the server still holds its answer back")
+        assert hub.holding.wait(HANGS_AFTER)
+    until(lambda: threading.active_count() <= before)
 
 
 def test_two_requests_on_one_connection(hub: Hub) -> None:
     hub.serve("x", Answer(BODY, keep_alive=True))
-    connection = http.client.HTTPConnection(*hub.url("").split("/")[2].split(":"), timeout=20)
+    connection = http.client.HTTPConnection(*hub.url("").split("/")[2].split(":"), timeout=HANGS_AFTER)
     connection.request("GET", "/x")
     assert connection.getresponse().read() == BODY
     socket_before = connection.sock

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gpt2_recipe import Problem, convert
 from gpt2_recipe.readers.torch_file import read_torch
+from support import HANGS_AFTER
 from support.toy import Toy, assert_close, compiled
 
 TOY = Toy(prefix="transformer.", masks=True)
@@ -197,7 +198,12 @@ def test_without_pytorch_the_line_names_the_extra(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code, tmp_path],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER,
+        check=True,
     )
     assert done.stdout == (
         f"{tmp_path / 'pytorch_model.bin'}: is read by PyTorch, which is not installed: "

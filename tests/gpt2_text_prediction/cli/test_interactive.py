@@ -12,6 +12,7 @@ import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.cli.settings import NAMES
+from support import HANGS_AFTER
 from support.command import COMMANDS
 
 DEMO = "gpt2_text_prediction_demo"
@@ -121,7 +122,7 @@ class Terminal:
 
     def read_until(self, text: str) -> None:
         """Read until the text has been seen behind what was waited for before."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + HANGS_AFTER
         while (found := self.seen.find(text, self._at)) < 0:
             assert time.monotonic() < end, self.seen
             if select.select([self._master], [], [], 1)[0]:
@@ -137,7 +138,7 @@ class Terminal:
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=HANGS_AFTER)
         os.close(self._master)
         return code
 

@@ -14,6 +14,7 @@ import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.cli.arguments import build_argparser
+from support import HANGS_AFTER
 from support.command import COMMANDS
 from support.toy import HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
@@ -309,7 +310,7 @@ def on_a_terminal(command, typed: list[bytes]) -> tuple[str, str, int]:
             talk += piece
         os.write(master, line)
         talk += b"\n"
-    out, rest = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=HANGS_AFTER)
     with suppress(OSError):
         os.close(master)
     return out.decode(), (talk + rest).decode(), process.returncode
@@ -364,7 +365,10 @@ raise SystemExit(main())
 def test_without_paged_attention_it_says_so_in_one_line_and_writes_the_same(mini_ir, demo):
     arguments = ["-m", mini_ir, "-i", PROMPT, "--temperature", "0"]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PAGED_ATTENTION, *arguments], capture_output=True, timeout=120, check=True
+        [sys.executable, "-c", WITHOUT_PAGED_ATTENTION, *arguments],
+        capture_output=True,
+        timeout=HANGS_AFTER,
+        check=True,
     )
     assert done.stdout == demo("-i", PROMPT, "--temperature", 0).stdout
     line = f"[ INFO ] {mini_ir}: runs without a paged cache: this openvino has no paged attention"

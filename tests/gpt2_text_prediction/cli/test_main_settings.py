@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
+from support import HANGS_AFTER
 from support.command import COMMANDS
 
 DEMO = "gpt2_text_prediction_demo"
@@ -249,12 +250,12 @@ def test_ctrl_c_does_not_wait_for_beams(mini_ir, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"The whale number {n}\n" for n in range(8)))
     command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", tmp_path / "out.jsonl"]
-    beams = ["--num_beams", "8", "-n", "500", "--ignore_eos", "--early_stopping", "never"]  # a minute of work
+    beams = ["--num_beams", "100", "-n", "500", "--ignore_eos", "--early_stopping", "never"]  # many minutes of work
     with subprocess.Popen([*command, *beams], stderr=subprocess.PIPE) as process:
         while b"KV cache" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGINT)
-        talk = process.communicate(timeout=20)[1].decode()
+        talk = process.communicate(timeout=HANGS_AFTER)[1].decode()
     assert process.returncode == 130
     assert "Traceback" not in talk
 

@@ -13,6 +13,7 @@ from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.scheduler import CHUNK, CHUNK_BESIDE, CLOSED, DRAFTED, Busy, Cancelled, Scheduler
 from gpt2_text_prediction.engine.sequence import Cache, Row
+from support import HANGS_AFTER
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
@@ -33,7 +34,7 @@ class Noting:
 
     def step(self, rows):
         self.entered.release()
-        assert self.gate.acquire(timeout=30)
+        assert self.gate.acquire(timeout=HANGS_AFTER)
         if self.error:
             raise self.error
         self.steps.append([(row.cache.name, len(row.tokens)) for row in rows])
@@ -99,7 +100,7 @@ def ended() -> SimpleQueue:
 
 
 def wait(ended: SimpleQueue, count: int) -> list[str]:
-    return [ended.get(timeout=30).cache.name for _ in range(count)]
+    return [ended.get(timeout=HANGS_AFTER).cache.name for _ in range(count)]
 
 
 def names(engine: Noting) -> list[str]:
@@ -111,7 +112,7 @@ def held(engine: Noting, scheduler: Scheduler, ended: SimpleQueue) -> Work:
     engine.gate = threading.Semaphore(0)
     first = Work("x", 1, 2, ended)
     scheduler.submit([first])
-    assert engine.entered.acquire(timeout=30)
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
     return first
 
 
@@ -226,7 +227,7 @@ def test_a_step_that_fails_ends_its_tasks_and_the_next_runs(ended):
     engine.error = Problem("cannot be run")
     scheduler.submit(waiting)
     engine.gate.release()
-    assert str(ended.get(timeout=30).error) == "cannot be run"
+    assert str(ended.get(timeout=HANGS_AFTER).error) == "cannot be run"
     engine.error = None
     engine.gate.release(100)
     wait(ended, 2)
@@ -239,7 +240,7 @@ def test_cancelling_frees_the_rows_and_ends_what_waits(ended):
     engine.gate = threading.Semaphore(0)
     tasks = [Work("a", 1, 50, ended), Work("b", 1, 1, ended)]
     call = scheduler.submit(tasks)
-    assert engine.entered.acquire(timeout=30)
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
     scheduler.submit([Work("c", 1, 1, ended)])
     scheduler.cancel(call)
     scheduler.cancel(call)
@@ -257,7 +258,7 @@ def test_cancelling_at_any_step_lets_the_others_end(ended, step):
     call = scheduler.submit([Work("a", 2, 4, ended)])
     scheduler.submit([Work("b", 2, 4, ended)])
     for _ in range(step):
-        assert engine.entered.acquire(timeout=30)
+        assert engine.entered.acquire(timeout=HANGS_AFTER)
         engine.gate.release()
     scheduler.cancel(call)
     engine.gate.release(100)
@@ -334,7 +335,7 @@ def test_steps_of_ones_own_come_between(ended):
     while not scheduler._direct:
         pass
     engine.gate.release(100)
-    assert len(answers.get(timeout=30)) == 1
+    assert len(answers.get(timeout=HANGS_AFTER)) == 1
     wait(ended, 1)
     assert names(engine) == ["x", "d", "x"]
 

@@ -15,6 +15,7 @@ from gpt2_text_prediction.engine.scheduler import Cancelled, Scheduler
 from gpt2_text_prediction.engine.sequence import Cache, Row
 from gpt2_text_prediction.generation.request import MOST_LOGITS, Generation, Plan, Prompt, Reading, Recent, logprob
 from gpt2_text_prediction.generation.sampling import Sampling, choose
+from support import HANGS_AFTER
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
@@ -91,7 +92,7 @@ def run(engine, tasks: list[tuple[Sequence[int], Plan]], recent: Recent | None =
     generations = [Generation(Prompt(prompt), plan, recent, ended.put) for prompt, plan in tasks]
     scheduler.submit(generations)
     for _ in tasks:
-        assert ended.get(timeout=60).error is None
+        assert ended.get(timeout=HANGS_AFTER).error is None
     scheduler.close()
     return generations
 
@@ -168,7 +169,7 @@ def test_tokens_are_told_as_they_come(engine):
     told, ended = [], SimpleQueue()
     one = Generation(Prompt([1, 2]), Plan(GREEDY, (0,), 5, None), Recent(), ended.put, told.append)
     Scheduler(engine).submit([one])
-    assert ended.get(timeout=60) is one
+    assert ended.get(timeout=HANGS_AFTER) is one
     assert told == one.tokens == TOY.greedy([1, 2], 5)
 
 
@@ -181,7 +182,7 @@ def test_samples_of_a_prompt_share_its_computation(engine, count):
     samples = [Generation(prompt, plan, Recent(), ended.put) for plan in drawn]
     Scheduler(counting).submit(samples)
     for _ in samples:
-        assert ended.get(timeout=60).error is None
+        assert ended.get(timeout=HANGS_AFTER).error is None
     judge(samples, [(prompt_tokens, plan) for plan in drawn])
     assert counting.tokens == 70 + 5 * count
     assert len({tuple(one.tokens) for one in samples}) == count
@@ -194,7 +195,7 @@ def test_samples_of_one_token_each_need_no_step_of_their_own(engine):
         [Generation(prompt, Plan(Sampling(), (3, 0, n), 1, None), Recent(), ended.put) for n in range(5)]
     )
     for _ in range(5):
-        assert len(ended.get(timeout=60).tokens) == 1
+        assert len(ended.get(timeout=HANGS_AFTER).tokens) == 1
     assert counting.steps == 1
 
 
@@ -204,17 +205,17 @@ def test_where_the_first_sample_is_cancelled_the_next_computes_the_prompt(engine
     class Gated(Counting):
         def step(self, rows):
             entered.release()
-            assert gate.acquire(timeout=30)
+            assert gate.acquire(timeout=HANGS_AFTER)
             return super().step(rows)
 
     scheduler, prompt = Scheduler(Gated(engine)), Prompt([1, 2, 3], 2)
     first, second = (Generation(prompt, Plan(GREEDY, (0,), 3, None), Recent(), ended.put) for _ in range(2))
     call = scheduler.submit([first])
-    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=HANGS_AFTER)
     scheduler.submit([second])
     scheduler.cancel(call)
     gate.release(100)
-    assert {type(ended.get(timeout=60).error) for _ in range(2)} == {Cancelled, type(None)}
+    assert {type(ended.get(timeout=HANGS_AFTER).error) for _ in range(2)} == {Cancelled, type(None)}
     assert second.tokens == TOY.greedy([1, 2, 3], 3)
 
 
@@ -259,7 +260,7 @@ def test_a_text_is_read_with_its_logits(engine, length, from_end):
     for _ in range(2):
         got.clear()
         scheduler.submit([Reading(tokens, first, recent, got.__setitem__, ended.put)])
-        assert ended.get(timeout=60).error is None
+        assert ended.get(timeout=HANGS_AFTER).error is None
         assert list(got) == [*range(first, length)]
         assert_close(np.stack([*got.values()]), TOY.logits(tokens)[first:])
 
@@ -300,7 +301,7 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
             handed.append(scheduler.submit(tasks))
         all_tasks += zip(tasks, [tokens] * samples, wanted, strict=True)
     for _ in all_tasks:
-        ended.get(timeout=60)
+        ended.get(timeout=HANGS_AFTER)
     scheduler.close()
     for one, tokens, plan in all_tasks:
         expected = with_its_end(*oracle(tokens, plan), plan)

@@ -20,6 +20,7 @@ from gpt2_text_prediction.engine.backends.kv_cache import with_kv_cache
 from gpt2_tools.export.cli import main
 from gpt2_tools.export.recipe_ir import read_recipe_ir, weights
 from omz_model_tools.common.lock import exclusive
+from support import HANGS_AFTER
 from support.toy import Toy, save
 
 COMMANDS = Path(sysconfig.get_path("scripts"))
@@ -193,7 +194,7 @@ def test_a_second_one_waits_and_begins_with_what_the_first_left(tmp_path):
         out.mkdir()
         (out / "model.onnx").write_bytes(b"omz-gpt2")
         (out / "notes.txt").write_text("mine")
-    assert second.communicate(timeout=60) == (f"{out}: {path} for ONNX runtimes\n", "")
+    assert second.communicate(timeout=HANGS_AFTER) == (f"{out}: {path} for ONNX runtimes\n", "")
     assert second.returncode == 0
     assert sorted(entry.name for entry in out.iterdir()) == ["model.onnx", "notes.txt", "test_data_set_0"]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "toy"]
@@ -208,7 +209,7 @@ def test_what_appears_in_the_folder_meanwhile_stays(tmp_path):
         assert second.stderr.readline().startswith("Waiting")
         out.mkdir()
         (out / "notes.txt").write_text("mine")
-    assert second.communicate(timeout=60)[1].startswith(f"{out}: expected a new or an empty folder")
+    assert second.communicate(timeout=HANGS_AFTER)[1].startswith(f"{out}: expected a new or an empty folder")
     assert [entry.name for entry in out.iterdir()] == ["notes.txt"]
 
 

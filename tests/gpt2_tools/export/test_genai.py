@@ -19,7 +19,8 @@ from tokenizers.models import BPE
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import Cache, Row
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
-from support.command import HANGS, run_process
+from support import HANGS_AFTER
+from support.command import run_process
 from support.toy import EXACT, Toy
 
 pytestmark = pytest.mark.skipif(
@@ -77,7 +78,7 @@ print(json.dumps([answer.m_generation_ids[0] for answer in pipeline.generate(pro
 def python(program, *arguments, stdin="") -> list:
     """What a process prints, line by line from JSON."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=HANGS)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=HANGS_AFTER)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

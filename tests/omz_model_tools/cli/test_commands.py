@@ -12,7 +12,7 @@ import pytest
 
 from omz_model_tools.cli.converter import converter
 from omz_model_tools.cli.downloader import downloader
-from support import ROOT
+from support import HANGS_AFTER, ROOT
 from support.hub import Answer, Hub
 from support.model_tree import descriptor, file_entry, write_model
 
@@ -30,7 +30,7 @@ def run(name: str, *arguments: object, cwd: Path | None = None) -> tuple[int, st
         check=False,
         cwd=cwd,
         env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "80"},
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -205,7 +205,7 @@ def test_a_reader_that_leaves(name: str, unbuffered: str, tmp_path: Path) -> Non
         [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, env=environment
     ) as process:
         os.close(writer)
-        err = process.communicate(timeout=20)[1]
+        err = process.communicate(timeout=HANGS_AFTER)[1]
     assert (process.returncode, err) == (141, b"")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from omz_model_tools.common.lock import exclusive, if_free
+from support import HANGS_AFTER
 
 # Adds 1 to a number in a file in two steps, with a pause between: two at once would lose counts.
 COUNTING = textwrap.dedent(
@@ -45,7 +46,7 @@ def test_no_count_is_lost(tmp_path: Path) -> None:
     number.write_text("0")
     argv = [sys.executable, "-c", COUNTING, str(number), str(tmp_path / "lock")]
     running = [subprocess.Popen(argv) for _ in range(4)]
-    assert [process.wait(30) for process in running] == [0] * 4
+    assert [process.wait(HANGS_AFTER) for process in running] == [0] * 4
     assert number.read_text() == "80"
     assert [path.name for path in tmp_path.iterdir()] == ["number"]
 
@@ -95,7 +96,7 @@ def test_who_waits_says_so_once_and_waits_to_the_end(tmp_path: Path) -> None:
         with exclusive(tmp_path / "lock", waiting):
             assert len(told) == 1
             assert time.monotonic() - told[0] >= 0.3
-        assert process.wait(10) == 0
+        assert process.wait(HANGS_AFTER) == 0
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from omz_model_tools.common.report import Report
 from omz_model_tools.convert.converter import LOCK, Converter
 from omz_model_tools.convert.route import Direct
 from omz_model_tools.descriptor.model import Model
-from support import toy_recipe
+from support import HANGS_AFTER, toy_recipe
 from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.unprivileged import without_power, world_readable_folder
 
@@ -354,12 +354,12 @@ def test_stopped_in_the_middle(tmp_path: Path, sign: signal.Signals) -> None:
     model = toy_model(tmp_path)
     assert convert(tmp_path, model).success
     before = tree(tmp_path)
-    with start(tmp_path, tmp_path, seconds=30) as process:
+    with start(tmp_path, tmp_path, seconds=HANGS_AFTER) as process:
         assert process.stdout is not None
         while process.stdout.readline() != "in the middle\n":
             assert process.poll() is None
         process.send_signal(sign)
-        err = process.communicate(timeout=20)[1]
+        err = process.communicate(timeout=HANGS_AFTER)[1]
     if sign == signal.SIGINT:
         assert (process.returncode, err) == (130, "Interrupted\n")
         assert tree(tmp_path) == before
@@ -373,11 +373,11 @@ def test_a_full_disk(tmp_path: Path) -> None:
     download(tmp_path)
     toy_model(tmp_path)
     with start(tmp_path, tmp_path) as process:
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANGS_AFTER)
     before = tree(tmp_path)
     download(tmp_path / "more", np.zeros(100_000, np.float32))
     with start(tmp_path, tmp_path / "more", limit=50_000) as process:
-        err = process.communicate(timeout=20)[1]
+        err = process.communicate(timeout=HANGS_AFTER)[1]
     assert process.returncode == 1
     assert err.count("\n") == 1
     # OpenVINO 2026.4 raises, 2025.0 leaves a short .bin without a word.
@@ -398,7 +398,7 @@ def test_two_at_once_publish_one_whole(tmp_path: Path) -> None:
         for process in running:  # both stand in front of the lock
             assert process.stdout is not None
             assert process.stdout.readline() == "Waiting for another omz_converter at work on this model...\n"
-    outs = [process.communicate(timeout=30) for process in running]
+    outs = [process.communicate(timeout=HANGS_AFTER) for process in running]
     assert ([process.returncode for process in running], [err for _, err in outs]) == ([0, 0], ["", ""])
     for precision in ("FP16", "FP32"):
         number = int((folder / precision / "vocab.json").read_text())

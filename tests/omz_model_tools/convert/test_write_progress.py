@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from omz_model_tools.convert.write_progress import WORTH_A_BAR, bar_on, unwatched, watch_on
+from support import HANGS_AFTER
 
 pty = pytest.importorskip("pty")
 
@@ -20,8 +21,8 @@ def grow(file: Path, size: int) -> None:
 
 
 def read_until(descriptor: int, wanted: str) -> str:
-    """What a terminal shows, up to what is waited for (for half a minute)."""
-    shown, end = "", time.monotonic() + 30
+    """What a terminal shows, up to what is waited for."""
+    shown, end = "", time.monotonic() + HANGS_AFTER
     while wanted not in shown:
         assert time.monotonic() < end, shown
         shown += os.read(descriptor, 4096).decode(errors="replace")

@@ -23,6 +23,7 @@ from omz_model_tools.descriptor.model import ModelFile
 from omz_model_tools.download.downloader import LOCK, Downloader
 from omz_model_tools.download.progress import Nothing
 from omz_model_tools.download.tasks import Task
+from support import HANGS_AFTER
 from support.downloads import HEADING, PART, TRUE, download, names, toy
 from support.hub import Answer, Hub
 from support.model_tree import descriptor, file_entry, load_models, write_model
@@ -74,7 +75,7 @@ def test_so_many_at_once_over_all_models_and_no_more(tmp_path: Path) -> None:
         running.append(file)
         most.append(len(running))
         if str(file.name) in ("a0", "a1", "b0"):
-            together.wait(20)
+            together.wait(HANGS_AFTER)
         running.remove(file)
         return True
 
@@ -160,7 +161,7 @@ def test_progress_is_told_on_the_way(tmp_path: Path) -> None:
     def provide(file: ModelFile, place: Path, task: Task) -> bool:
         task.gauge.begin(5)
         task.gauge.reach(10)
-        assert told.wait(20)
+        assert told.wait(HANGS_AFTER)
         task.gauge.reach(30)
         return True
 
@@ -356,10 +357,10 @@ def test_ctrl_c_keeps_what_was_there_and_what_came(tmp_path: Path, hub: Hub, pla
         place.write_bytes(b"old")
     write_model(tmp_path / "models", "toy", descriptor(toy(hub.serve("x", Answer(TRUE, hold=20_000)))))
     with start(tmp_path, "--jobs", jobs) as process:
-        assert hub.holding.wait(20)
+        assert hub.holding.wait(HANGS_AFTER)
         _wait_for(place.with_name(PART), 20_000)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=HANGS_AFTER)
     assert (process.returncode, err) == (130, "Interrupted\n")
     assert out == f"{HEADING}========== Downloading {place}\n"
     assert names(place.parent) == [PART, *["x.bin"] * had]
@@ -387,7 +388,7 @@ def test_ctrl_c_ends_an_endless_pattern(tmp_path: Path, hub: Hub, place: Path) -
         while "Replacing text in" not in process.stdout.readline():
             pass
         process.send_signal(signal.SIGINT)
-        err = process.communicate(timeout=20)[1]
+        err = process.communicate(timeout=HANGS_AFTER)[1]
     assert (process.returncode, err) == (130, "Interrupted\n")
     assert names(tmp_path / "out/public/toy") == ["x"]
 
@@ -396,12 +397,12 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, hub: Hub, place: Path) -> 
     write_model(tmp_path / "models", "toy", descriptor(toy(hub.url("x"))))
     hub.serve("x", Answer(TRUE, hold=20_000), Answer(TRUE))
     with start(tmp_path) as first:
-        assert hub.holding.wait(20)
+        assert hub.holding.wait(HANGS_AFTER)
         _wait_for(place.with_name(PART), 20_000)
         first.kill()
         first.communicate()
     with start(tmp_path) as second:
-        assert second.communicate(timeout=20)[1] == ""
+        assert second.communicate(timeout=HANGS_AFTER)[1] == ""
     assert hub.ranges("x") == [None, "bytes=20000-"]
     assert place.read_bytes() == TRUE
     assert names(place.parent) == ["x.bin"]
@@ -413,7 +414,7 @@ def test_a_full_disk(tmp_path: Path, hub: Hub, place: Path) -> None:
     write_model(tmp_path / "models", "toy", descriptor(toy(hub.serve("x", Answer(TRUE)))))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
     with start(tmp_path, before=limit) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=HANGS_AFTER)
     part = place.with_name(PART)
     assert process.returncode == 1
     assert out == f"{HEADING}========== Downloading {place}\n\nFAILED:\ntoy\n"
@@ -424,7 +425,7 @@ def test_a_full_disk(tmp_path: Path, hub: Hub, place: Path) -> None:
     assert part.read_bytes() == TRUE[:10_000]
     assert place.read_bytes() == b"old"
     with start(tmp_path) as process:
-        assert process.communicate(timeout=20)[1] == ""
+        assert process.communicate(timeout=HANGS_AFTER)[1] == ""
     assert place.read_bytes() == TRUE
     assert hub.ranges("x") == [None, "bytes=10000-"]
 
@@ -433,14 +434,14 @@ def test_two_at_once(tmp_path: Path, hub: Hub, place: Path) -> None:
     """The first is held in the middle; the second waits for it, then finds the file there."""
     write_model(tmp_path / "models", "toy", descriptor(toy(hub.serve("x", Answer(TRUE, hold=20_000)))))
     with start(tmp_path) as first:
-        assert hub.holding.wait(20)
+        assert hub.holding.wait(HANGS_AFTER)
         with start(tmp_path) as second:
             assert second.stdout is not None
             lines = [second.stdout.readline() for _ in range(4)]
             assert lines[-1] == "Waiting for another omz_downloader at work on this file...\n"
             hub.release()
-            out, err = second.communicate(timeout=20)
-        assert first.communicate(timeout=20)[1] == ""
+            out, err = second.communicate(timeout=HANGS_AFTER)
+        assert first.communicate(timeout=HANGS_AFTER)[1] == ""
     assert (first.returncode, second.returncode) == (0, 0)
     assert (out, err) == (f"========== Retained {place} (already there, checksum matches)\n\n", "")
     assert place.read_bytes() == TRUE
@@ -451,12 +452,12 @@ def test_two_at_once(tmp_path: Path, hub: Hub, place: Path) -> None:
 def test_a_reader_that_leaves_in_the_middle(tmp_path: Path, hub: Hub, place: Path) -> None:
     write_model(tmp_path / "models", "toy", descriptor(toy(hub.serve("x", Answer(TRUE, hold=20_000)))))
     with start(tmp_path) as process:
-        assert hub.holding.wait(20)
+        assert hub.holding.wait(HANGS_AFTER)
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
         hub.release()
-        err = process.communicate(timeout=20)[1]
+        err = process.communicate(timeout=HANGS_AFTER)[1]
     assert (process.returncode, err) == (141, "")
     assert names(place.parent) == ["x.bin"]
     assert place.stat().st_size == len(TRUE)

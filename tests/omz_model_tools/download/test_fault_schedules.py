@@ -24,6 +24,7 @@ from omz_model_tools.download.downloader import Downloader
 from omz_model_tools.download.fetch import Provider
 from omz_model_tools.download.progress import Nothing
 from omz_model_tools.download.sources import Pace, Sources
+from support import HANGS_AFTER
 from support.hub import Answer, Hub, Noise, busy
 from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.soak import FaultSchedules
@@ -153,6 +154,7 @@ class Run:
     cached: bool
     offline: bool
     jobs: int
+    patience: float = 0.1  # seconds with a server that is slow or says nothing
 
 
 @st.composite
@@ -189,7 +191,7 @@ def _files(name: str, size: int) -> st.SearchStrategy[File]:
 def behaving(run: Run) -> Run:
     """The last run: what lies about is what the others left, and one source of each file behaves."""
     good = {"place": None, "part": None, "entry": None, "leftover": False, "sources": (("behaves",),), "cdn": True}
-    return replace(run, files=tuple(replace(file, **good) for file in run.files), offline=False)
+    return replace(run, files=tuple(replace(file, **good) for file in run.files), offline=False, patience=HANGS_AFTER)
 
 
 class Stage:
@@ -248,7 +250,7 @@ class Stage:
         cache, asked = self.cached(), len(self.hub.requests)
         # What is whole already comes from nowhere: then nobody looks into the cache, and what is damaged there stays.
         whole = {file for file in run.files if _bytes(self.part(file)) == file.body}
-        code = download(self.models, self.out, self.cache if run.cached else None, run.offline, run.jobs)
+        code = download(self.models, self.out, self.cache if run.cached else None, run)
         requests = self.hub.asked()[asked:]
         for file in run.files:
             assert self.holds(file) in (before[file], file.body), "a file that is neither the old nor the new one"
@@ -298,9 +300,9 @@ def _put(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def download(models: list[Model], out: Path, cache: Path | None, offline: bool, jobs: int) -> int:
-    """What omz_downloader does, with little patience; 0 or 1, its exit code."""
-    sources = Sources("omz_downloader/soak", (5, 0.1), lambda: Pace(window=0.1))
+def download(models: list[Model], out: Path, cache: Path | None, run: Run) -> int:
+    """What omz_downloader does; 0 or 1, its exit code."""
+    sources = Sources("omz_downloader/soak", (run.patience, run.patience), lambda: Pace(window=run.patience))
     provider = Provider(
         sources.open,
         ATTEMPTS,
@@ -308,10 +310,10 @@ def download(models: list[Model], out: Path, cache: Path | None, offline: bool, 
         free_space=lambda folder: 1 << 40,
         sleep=lambda stop, seconds: stop.check(),
         cache=None if cache is None else Cache(cache),
-        offline=offline,
+        offline=run.offline,
     )
     report = Report(io.StringIO(), io.StringIO())
-    return 1 if Downloader(out, provider.provide, report, Nothing(), jobs).download(models) else 0
+    return 1 if Downloader(out, provider.provide, report, Nothing(), run.jobs).download(models) else 0
 
 
 def play(schedule: list[Run], folder: Path, hub: Hub, number: int) -> None:

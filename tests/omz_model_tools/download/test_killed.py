@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from omz_model_tools.cli.downloader import downloader
+from omz_model_tools.download.sources import TIMEOUT
+from support import HANGS_AFTER, until
 from support.hub import Answer, Hub, Noise
 from support.model_tree import descriptor, file_entry, write_model
 
@@ -75,15 +77,6 @@ def there(out: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what will come; a minute without it is a failure, however slow the machine."""
-    for _ in range(6000):
-        if condition():
-            return
-        time.sleep(0.01)
-    pytest.fail("it did not come")
-
-
 def holds(path: Path, size: int) -> bool:
     with suppress(FileNotFoundError):
         return path.stat().st_size == size
@@ -98,7 +91,7 @@ def test_a_killed_download_goes_on_where_it_stopped(
     started.append(start(tree, out))
     until(lambda: holds(part(out, BODY), arrived))  # what arrived is on the disk, though no more comes
     started[0].send_signal(signal.SIGKILL)
-    assert started[0].wait(60) == -signal.SIGKILL
+    assert started[0].wait(HANGS_AFTER) == -signal.SIGKILL
     assert part(out, BODY).read_bytes() == BODY[:arrived]
     assert "x" not in there(out)
 
@@ -116,7 +109,7 @@ def test_a_part_that_was_garbled_meanwhile_is_not_published(
     started.append(start(tree, out))
     until(lambda: holds(part(out, BODY), 9000))
     started[0].kill()
-    started[0].wait(60)
+    started[0].wait(HANGS_AFTER)
     with part(out, BODY).open("r+b") as left:
         left.write(b"?" * 100)
     hub.publish("x", Answer(BODY))
@@ -229,7 +222,7 @@ def test_killed_at_random_moments(tmp_path: Path, hub: Hub, started: list[subpro
     publish(version(0))
     begin = time.monotonic()
     first = start(tree, out)
-    assert first.wait(60) == 0, said(out)
+    assert first.wait(HANGS_AFTER) == 0, said(out)
     duration = time.monotonic() - begin
     killed = 0
     for number in range(1, 17):
@@ -239,7 +232,7 @@ def test_killed_at_random_moments(tmp_path: Path, hub: Hub, started: list[subpro
         with suppress(subprocess.TimeoutExpired):
             started[-1].wait(random.uniform(0.3, 1) * duration)  # before that, Python itself starts
         started[-1].kill()
-        killed += started[-1].wait(60) == -signal.SIGKILL
+        killed += started[-1].wait(HANGS_AFTER) == -signal.SIGKILL
         for name in names:
             assert (out / "public/toy" / name).read_bytes() in (old[name], new[name])
         assert all(OURS.fullmatch(name) for name in there(out) if name not in names), there(out)
@@ -257,7 +250,7 @@ def test_control_c_while_four_downloads_stall(tmp_path: Path, hub: Hub, started:
     running = list(bodies.values())[:4]
     until(lambda: all(holds(part(out, body), 1000) for body in running))
     started[0].send_signal(signal.SIGINT)
-    assert started[0].wait(30) == 130  # a stall is waited for longer
+    assert started[0].wait(TIMEOUT[1] / 2) == 130  # it does not wait for what has stalled
     assert said(out)[0].endswith("\nInterrupted\n")
     assert "Traceback" not in said(out)[0]
     assert there(out) == sorted(part(out, body).name for body in running)
@@ -280,7 +273,7 @@ def test_several_at_once_fetch_a_file_once(
     started.extend(start(tree, out) for _ in range(count))
     until(lambda: hub.held == 1 and sum("Waiting" in text for text in said(out)) == count - 1)
     hub.release()
-    assert [process.wait(60) for process in started] == [0] * count, said(out)
+    assert [process.wait(HANGS_AFTER) for process in started] == [0] * count, said(out)
     assert hub.ranges("cdn/x") == [None]
     assert (out / "public/toy/x").read_bytes() == BODY
     assert there(out) == ["x"]
@@ -297,7 +290,7 @@ def test_who_waits_goes_on_where_a_killed_one_stopped(
     until(lambda: "Waiting" in said(out)[1])
     hub.publish("x", Answer(BODY))
     started[0].kill()
-    assert started[1].wait(60) == 0, said(out)
+    assert started[1].wait(HANGS_AFTER) == 0, said(out)
     assert hub.ranges("cdn/x") == [None, "bytes=9000-"]
     assert (out / "public/toy/x").read_bytes() == BODY
     assert there(out) == ["x"]
@@ -315,7 +308,7 @@ def test_another_version_leaves_a_running_download_alone(
     assert (out / "public/toy/x").read_bytes() == new
     assert part(out, old).read_bytes() == old[:4000]
     hub.release()
-    assert started[0].wait(60) == 0, said(out)
+    assert started[0].wait(HANGS_AFTER) == 0, said(out)
     assert (out / "public/toy/x").read_bytes() == old
     assert there(out) == ["x"]
     assert hub.ranges("cdn/old") == [None]

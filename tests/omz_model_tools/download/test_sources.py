@@ -17,13 +17,15 @@ from hypothesis import strategies as st
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
 from omz_model_tools.download.sources import A_YEAR, Pace, Sources, Stalled, Unavailable, retry_after
+from support import HANGS_AFTER
 from support.hub import Answer, Hub, busy
 
+PATIENT = (HANGS_AFTER, HANGS_AFTER)
 CONTENT = bytes(range(256)) * 5000
 
 
 def get(
-    source: Source | str, timeout: tuple[float, float] = (5, 5), start: int = 0, size: int | None = None
+    source: Source | str, timeout: tuple[float, float] = PATIENT, start: int = 0, size: int | None = None
 ) -> tuple[int, bytes]:
     """Where the delivery starts, and its bytes."""
     place = HttpSource(source) if isinstance(source, str) else source
@@ -31,7 +33,7 @@ def get(
         return delivery.start, b"".join(delivery.chunks)
 
 
-def refusal(source: Source | str, timeout: tuple[float, float] = (5, 5)) -> tuple[str, bool]:
+def refusal(source: Source | str, timeout: tuple[float, float] = PATIENT) -> tuple[str, bool]:
     with pytest.raises(Unavailable) as caught:
         get(source, timeout)
     return str(caught.value), caught.value.passing
@@ -157,7 +159,7 @@ def endless(beginning: bytes, piece: bytes) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a socket is left to itself
 def test_a_head_without_end_is_not_waited_for(beginning: bytes, piece: bytes) -> None:
     before = set(threading.enumerate())
-    impatient = Sources("omz_downloader/test", (5, 5), answer_time=0.5)
+    impatient = Sources("omz_downloader/test", PATIENT, answer_time=0.5)
     with endless(beginning, piece) as url, pytest.raises(Unavailable) as caught:
         impatient.open(HttpSource(url), 0, None).__enter__()
     reasons = ["no whole answer in 0 seconds", "connection failed: got more than 100 headers"]
@@ -337,7 +339,7 @@ def test_bytes_are_given_as_they_arrive(hub: Hub) -> None:
 
 def test_a_server_that_drips(hub: Hub) -> None:
     times = iter(range(0, 1000, 7))
-    sources = Sources("t", (5, 5), lambda: Pace(60, 1024, lambda: next(times)))
+    sources = Sources("t", PATIENT, lambda: Pace(60, 1024, lambda: next(times)))
     url = hub.serve("x", Answer(CONTENT, drip=(10, 0.01)))
     with (
         pytest.raises(Unavailable, match=r"^the transfer stalled: \d+ bytes in 63 seconds$"),
@@ -351,7 +353,7 @@ def test_a_wait_can_be_ended_from_another_thread(hub: Hub) -> None:
     source = HttpSource(hub.serve("x", Answer(CONTENT, hold=10)))
     with Sources("t", (60, 60)).open(source, 0, None) as delivery:
         assert next(delivery.chunks) == CONTENT[:10]
-        assert hub.holding.wait(20)
+        assert hub.holding.wait(HANGS_AFTER)
         waker = threading.Timer(0.1, delivery.wake)
         waker.start()
         with pytest.raises(Unavailable, match="the connection broke"):
@@ -373,7 +375,7 @@ def test_how_long_a_server_asks_to_be_left_alone(hub: Hub) -> None:
 
 
 def test_an_hour_is_told_by_our_clock_where_the_server_has_none(hub: Hub) -> None:
-    sources = Sources("t", (5, 5), now=lambda: datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc))
+    sources = Sources("t", PATIENT, now=lambda: datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc))
     raw = b"HTTP/1.1 503 Busy\r\nRetry-After: Sat, 21 Nov 2026 12:00:09 GMT\r\nContent-Length: 0\r\n\r\n"
     with pytest.raises(Unavailable) as caught, sources.open(HttpSource(hub.serve("x", Answer(raw=raw))), 0, None):
         pass
@@ -381,7 +383,7 @@ def test_an_hour_is_told_by_our_clock_where_the_server_has_none(hub: Hub) -> Non
 
 
 def test_a_reader_that_leaves_early_closes_the_connection(hub: Hub) -> None:
-    with Sources("t", (5, 5)).open(HttpSource(hub.serve("x", Answer(CONTENT, hold=10))), 0, None) as delivery:
+    with Sources("t", PATIENT).open(HttpSource(hub.serve("x", Answer(CONTENT, hold=10))), 0, None) as delivery:
         next(delivery.chunks)
     assert get(hub.serve("y", Answer(b"y"))) == (0, b"y")
 

@@ -8,6 +8,7 @@ import pytest
 from omz_model_tools.common.report import Report
 from omz_model_tools.download.progress import Gauge
 from omz_model_tools.download.tasks import Stop, Stopped, Talk, Task, under_way
+from support import HANGS_AFTER
 
 
 def task(action, name: str = "x") -> Task:
@@ -71,7 +72,7 @@ def test_one_that_fails_has_ended_its_talk() -> None:
 
 def test_as_many_at_once_as_wanted() -> None:
     together = threading.Barrier(3)
-    tasks = [task(lambda self: together.wait(20) >= 0) for _ in range(3)]
+    tasks = [task(lambda self: together.wait(HANGS_AFTER) >= 0) for _ in range(3)]
     with under_way(tasks, 3):
         assert all(one.outcome() for one in tasks)
 
@@ -86,7 +87,7 @@ def test_leaving_stops_what_runs_and_what_has_not_begun() -> None:
 
     running, waiting = task(action), task(lambda self: pytest.fail("it began"))
     with pytest.raises(KeyboardInterrupt), under_way([running, waiting], 1):  # noqa: PT012
-        assert begun.wait(20)
+        assert begun.wait(HANGS_AFTER)
         raise KeyboardInterrupt
     for one in (running, waiting):
         with pytest.raises(Stopped):

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
 from omz_model_tools.convert.onnx.child_process import LastLineHeld, run
+from support import HANGS_AFTER, until
 
 
 def python(program: str) -> list[str]:
@@ -49,10 +49,10 @@ def test_it_has_no_stdin_and_the_environment_it_is_given():
 
 def test_what_it_leaves_behind_does_not_keep_us_waiting():
     lines: list[str] = []
-    program = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    program = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     started = time.monotonic()
     assert run(python(program), lines.append) == 0
-    assert time.monotonic() - started < 50
+    assert time.monotonic() - started < HANGS_AFTER
 
 
 def test_the_last_line_is_held_back():
@@ -69,7 +69,7 @@ def test_the_last_line_is_held_back():
 PARENT = """
 import sys
 from omz_model_tools.convert.onnx.child_process import run
-child = [sys.executable, "-c", "import os, time; print(os.getpid()); time.sleep(60)"]
+child = [sys.executable, "-c", "import os, time; print(os.getpid()); time.sleep(600)"]
 try:
     run(child, lambda line: print(line, flush=True))
 except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def test_it_can_tidy_up_when_we_are_interrupted(tmp_path):
         import pathlib, time
         try:
             print("ready")
-            time.sleep(60)
+            time.sleep({HANGS_AFTER})
         finally:
             pathlib.Path({str(tmp_path / "tidy")!r}).touch()
     """
@@ -102,7 +102,7 @@ def test_one_that_does_not_listen_is_killed():
         children.append(int(line))
         raise KeyboardInterrupt
 
-    program = "import os, signal, time; signal.signal(2, signal.SIG_IGN); print(os.getpid()); time.sleep(60)"
+    program = "import os, signal, time; signal.signal(2, signal.SIG_IGN); print(os.getpid()); time.sleep(600)"
     with pytest.raises(KeyboardInterrupt):
         run(python(program), interrupt)
     assert not is_alive(children[0])
@@ -114,12 +114,9 @@ def test_it_dies_with_us(sign):
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.send_signal(sign)
-        _, err = parent.communicate(timeout=20)
+        _, err = parent.communicate(timeout=HANGS_AFTER)
     assert err == ("interrupted\n" if sign == signal.SIGINT else "")
-    until = time.monotonic() + 20
-    while is_alive(child):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: not is_alive(child))
 
 
 def is_alive(pid: int) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omz_model_tools.convert.onnx import export as to_onnx
+from support import HANGS_AFTER
 
 MODULE = """
     import torch
@@ -68,7 +69,7 @@ def export(folder: Path, *changed: str, limit: int = 0) -> tuple[int, list[str],
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANGS_AFTER,
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
     return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()

@@ -18,6 +18,7 @@ import pytest
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
+from support import HANGS_AFTER
 from support.model_optimizer_python import model_optimizer_python
 from support.onnx_tree import convert, mo_line, names, write_mo, write_onnx, write_tree
 
@@ -76,7 +77,7 @@ def test_stopped_while_model_optimizer_is_at_work(tmp_path, capsys, sign):
             assert process.poll() is None
         (folder / ".omz_converter.scratch").mkdir()
         process.send_signal(sign)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=HANGS_AFTER)
     if sign == signal.SIGINT:
         assert (process.returncode, err) == (130, "Interrupted\n")
         assert names(folder) == ["model.yml", "toy.onnx", "vocab.json"]

@@ -13,7 +13,7 @@ import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.evaluate.compare import Contender, compare, figures, load_logits, window_differences
+from gpt2_tools.evaluate.compare import ModelSpec, joined_windows, load_models, summary, window_differences
 from gpt2_tools.evaluate.windows import omz_windows
 from support import DATA
 from support.bigram import bigram
@@ -140,21 +140,21 @@ def test_a_name_with_an_at_sign_is_a_name(evaluate, irs, text, tmp_path):
 @pytest.mark.parametrize("ids", [("?", "?"), ("?", "?", "?"), ("?", 1, "?"), (1, 8), (2, 1, "?"), (1, 1, 8)])
 def test_inputs_of_every_shape_and_numbers_by_hand(tmp_path, ids):
     """Of 1/4, 3/4 against 1/2, 1/2 KL is 1/2 log 1/2 twice: 1/2 (log 2 + log 2/3) = 1/2 log 4/3."""
-    reference = load_logits(Contender(bigram(tmp_path / "x.xml", HALVES)), "CPU")
-    candidate = load_logits(Contender(bigram(tmp_path / "y.xml", QUARTERS, ids)), "CPU")
+    specs = [ModelSpec(bigram(tmp_path / "x.xml", HALVES)), ModelSpec(bigram(tmp_path / "y.xml", QUARTERS, ids))]
+    reference, candidate = load_models(specs, "CPU")
     tokens = np.array([0, 1, 1, 0, 1, 0, 0, 1])
     (first, second), windows, interrupted = compare_all([reference, candidate, reference], tokens, 4)
     assert (windows, interrupted) == (2, False)
     np.testing.assert_allclose(first.divergence, np.full(6, math.log(4 / 3) / 2), rtol=1e-6)
     np.testing.assert_allclose(np.exp(first.candidate), [3 / 4, 1 / 4, 3 / 4, 3 / 4, 1 / 4, 3 / 4], rtol=1e-6)
     np.testing.assert_allclose(first.reference, np.log(np.full(6, 1 / 2)), rtol=1e-6)
-    assert figures(second)["kl_max"] == 0
-    assert figures(first)["perplexity"] == pytest.approx((4 / 3) ** (4 / 6) * 4 ** (2 / 6))
+    assert summary(second)["kl_max"] == 0
+    assert summary(first)["perplexity"] == pytest.approx((4 / 3) ** (4 / 6) * 4 ** (2 / 6))
 
 
 def compare_all(models, tokens, context):
     parts = window_differences(models[0], models[1:], tokens, omz_windows(len(tokens), context))
-    return compare(parts, lambda items: items)
+    return joined_windows(parts, lambda items: items)
 
 
 def test_a_model_without_attention_ops_is_the_same_model(tmp_path):
@@ -163,7 +163,7 @@ def test_a_model_without_attention_ops_is_the_same_model(tmp_path):
     import openvino as ov  # noqa: PLC0415
 
     ov.save_model(without_attention_ops(TOY.model(tmp_path / "toy")), path, compress_to_fp16=False)
-    models = [load_logits(Contender(p), "CPU") for p in (TOY.ir(tmp_path / "ir"), path)]
+    models = load_models([ModelSpec(TOY.ir(tmp_path / "ir")), ModelSpec(path)], "CPU")
     (found,), _, _ = compare_all(models, np.random.default_rng(0).integers(0, 300, 32), 16)
     assert abs(found.divergence).max() < 1e-8
 
@@ -171,7 +171,7 @@ def test_a_model_without_attention_ops_is_the_same_model(tmp_path):
 def test_no_logits_are_copied_whole(tmp_path):
     """4 candidates beside a reference, 500 tokens of 4000 logits, 8 MB: there are two places for them."""
     path = bigram(tmp_path / "x.xml", np.zeros((4000, 4000)), positions=500)
-    models = [load_logits(Contender(path), "CPU") for _ in range(5)]
+    models = load_models([ModelSpec(path)] * 5, "CPU")
     tokens = np.random.default_rng(0).integers(0, 4000, 1000)
     tracemalloc.start()
     compare_all(models, tokens, 500)
@@ -185,18 +185,18 @@ def test_no_logits_are_copied_whole(tmp_path):
 def test_logits_that_are_no_numbers(tmp_path, wrong, broken):
     tables = [HALVES, HALVES.copy()]
     tables[broken] = [[0, 0], [wrong, 0]]
-    models = [load_logits(Contender(bigram(tmp_path / f"{i}.xml", table)), "CPU") for i, table in enumerate(tables)]
+    models = load_models([ModelSpec(bigram(tmp_path / f"{i}.xml", table)) for i, table in enumerate(tables)], "CPU")
     with pytest.raises(Problem) as caught:
         compare_all(models, np.array([0, 1, 0, 1]), 4)
     told = "its logits are not all finite numbers; convert or quantize the model again"
-    assert str(caught.value) == f"{models[broken].contender.path}: {told}"
+    assert str(caught.value) == f"{models[broken].spec.path}: {told}"
 
 
 @pytest.mark.parametrize(
     ("content", "arguments", "line"),
     [
         (b"", [], "{text}: is empty; expected a text to score"),
-        (b"xyz", [], "{text}: has 3 tokens; expected at least 16, a window: give --context"),
+        (b"xyz", [], "{text}: has 3 tokens; expected at least 16, one window: give --context"),
         (b"one\n\xff", [], "{text}: expected UTF-8, got 0xff as byte 1 of line 2 (byte 5 of the file)"),
         (b"xyz", ["--context", "17"], "--context: expected 2 .. 16, the positions of {ir}, got 17"),
         (b"xyz", ["--context", "1"], "--context: expected 2 .. 16, the positions of {ir}, got 1"),
@@ -214,7 +214,7 @@ def test_a_reference_of_another_vocabulary(evaluate, irs, text, tmp_path):
     small = Toy(vocab_size=290).ir(tmp_path / "small")
     done = evaluate(small, irs[0], "--text", text)
     assert (done.returncode, done.stdout) == (1, b"")
-    told = f"has a vocabulary of 300 tokens, the reference {small} one of 290; compare models of one vocabulary"
+    told = f"has a vocabulary of 300 tokens, the reference {small} one of 290; compare models with the same vocabulary"
     assert done.stderr.decode() == f"{irs[0]}: {told}\n"
 
 
@@ -239,4 +239,4 @@ def test_ctrl_c_prints_what_there_is_and_says_so(interrupted, mini_ir):
     assert said["interrupted"] is True
     assert 6 <= said["windows"] < 69
     assert said["tokens_scored"] == said["windows"] * 511
-    assert f"interrupted: the figures are those of {said['windows']} disjoint windows of 512 tokens" in out
+    assert f"interrupted: the figures are of {said['windows']} disjoint windows of 512 tokens" in out

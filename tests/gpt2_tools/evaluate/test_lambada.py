@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.lambada import (
-    Answer,
     Passage,
-    answers,
     harness_passage,
-    measure,
+    metrics,
     openai_passage,
+    passage_likelihoods,
     read_passages,
 )
-from gpt2_tools.evaluate.scorer import load_scorer
+from gpt2_tools.evaluate.scorer import Likelihood, load_scorer
 from support.bigram import bigram
 from support.toy import Toy
 
@@ -93,16 +92,16 @@ def test_answers_by_hand(tmp_path):
     passages = [Passage([0, 0, 1, 1, 1], 2), Passage([1, 0, 0], 1), Passage([0, 1, 0], 2), Passage([0, 0, 1], 1)]
     wanted = [(math.log(9 / 16), True), (math.log(3 / 4), True), (math.log(1 / 16), False), (math.log(1 / 4), False)]
     for batch in (1, 2, 3, 9):
-        found = list(answers(score, passages, batch))
+        found = list(passage_likelihoods(score, passages, batch))
         assert [right for _, right in found] == [right for _, right in wanted]
         assert [logprob for logprob, _ in found] == pytest.approx([logprob for logprob, _ in wanted], abs=1e-6)
 
 
 def test_a_measure_by_hand():
     """Of 1/2 and 1/8 the geometric mean is 1/4; the errors are those of two numbers that are as far from their mean."""
-    found = measure([Answer(math.log(1 / 2), True), Answer(math.log(1 / 8), False)])
+    found = metrics([Likelihood(math.log(1 / 2), True), Likelihood(math.log(1 / 8), False)])
     assert found == pytest.approx((1 / 2, 1 / 2, 4, 4 * math.log(2)))
-    assert measure([Answer(math.log(1 / 2), True)]) == pytest.approx((1, None, 2, None))
+    assert metrics([Likelihood(math.log(1 / 2), True)]) == pytest.approx((1, None, 2, None))
 
 
 def oracle(ids: list[int], wanted: int) -> tuple[float, bool]:
@@ -172,12 +171,12 @@ def test_words_that_the_model_expects(evaluate, toy_ir, tmp_path):
         (b'{"text": "a b"}\nnothing\n', "{data}: line 2: is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (b'{"text": "a b"}\n{"text": "\xff b"}', "{data}: expected UTF-8, got 0xff as byte 11 of line 2 (byte 27 of "
          "the file)"),
-        (b'["a b"]', '{data}: line 1: expected an object with a text under "text"'),
-        (b'{"text": 5}', '{data}: line 1: expected an object with a text under "text"'),
-        (b'{"text": "word"}', "{data}: line 1: expected a passage that ends with a word behind a space, got 'word'"),
-        (b'{"text": "a word "}', "{data}: line 1: expected a passage that ends with a word behind a space, got "
+        (b'["a b"]', '{data}: line 1: expected an object with a string under "text"'),
+        (b'{"text": 5}', '{data}: line 1: expected an object with a string under "text"'),
+        (b'{"text": "word"}', "{data}: line 1: expected a passage that ends with a space and a word, got 'word'"),
+        (b'{"text": "a word "}', "{data}: line 1: expected a passage that ends with a space and a word, got "
          "'a word '"),
-        (b'{"text": " word"}', "{data}: line 1: expected a passage that ends with a word behind a space, got ' word'"),
+        (b'{"text": " word"}', "{data}: line 1: expected a passage that ends with a space and a word, got ' word'"),
         (b'{"text": "a \\ud800"}', "{data}: line 1: expected Unicode characters, got a lone surrogate"),
     ],
 )  # fmt: skip
@@ -210,4 +209,4 @@ def test_ctrl_c_prints_what_there_is_and_says_so(interrupted, mini_ir, tmp_path)
     said = json.loads(last)
     assert said["interrupted"] is True
     assert 100 <= said["passages"] < 1000
-    assert first == f"interrupted: the figures are those of the first {said['passages']} passages"
+    assert first == f"interrupted: the figures are of the first {said['passages']} passages"

@@ -236,7 +236,7 @@ def test_drawing_has_the_keywords_of_the_harness(mini_ir):
 
     drawn = [write(do_sample=True, temperature=1.5, top_k=50, seed=seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    with pytest.raises(Problem, match="generation keyword 'num_beams': is not known here; known: min_p, "):
+    with pytest.raises(Problem, match="generation keyword 'num_beams': is not supported; use min_p, "):
         write(num_beams=4)
     with pytest.raises(Problem, match="max_gen_toks: expected fewer than the model's 512 positions, got 512"):
         write(max_gen_toks=512)

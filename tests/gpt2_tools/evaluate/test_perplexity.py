@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gpt2_tools.evaluate.perplexity import Losses, measure, window_logprobs
+from gpt2_tools.evaluate.perplexity import Losses, losses_of, window_logprobs
 from gpt2_tools.evaluate.scorer import Scores, load_scorer
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from support.toy import Toy
@@ -97,12 +97,12 @@ def test_ctrl_c_leaves_the_windows_before():
         return counted
 
     windows = omz_windows(12, 4)
-    losses, interrupted = measure(Recorder(), np.arange(12), windows, 1, interrupted_at(2))
+    losses, interrupted = losses_of(Recorder(), np.arange(12), windows, 1, interrupted_at(2))
     assert (losses.windows, losses.count, interrupted) == (2, 6, True)
-    losses, interrupted = measure(Recorder(), np.arange(12), windows, 1, passed_on)
+    losses, interrupted = losses_of(Recorder(), np.arange(12), windows, 1, passed_on)
     assert (losses.windows, interrupted) == (3, False)
     with pytest.raises(KeyboardInterrupt):
-        measure(Recorder(), np.arange(12), windows, 1, interrupted_at(0))
+        losses_of(Recorder(), np.arange(12), windows, 1, interrupted_at(0))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -111,7 +111,7 @@ def test_a_toys_perplexity_is_numpys(tmp_path, stride, batch):
     toy = Toy(seed=2)
     tokens = np.random.default_rng(1).integers(0, toy.vocab_size, 70)
     windows = omz_windows(70, 16) if stride is None else strided_windows(70, 16, stride)
-    losses, _ = measure(load_scorer(toy.ir(tmp_path)).score, tokens, windows, batch, passed_on)
+    losses, _ = losses_of(load_scorer(toy.ir(tmp_path)).score, tokens, windows, batch, passed_on)
     expected = [loss for window in windows for loss in numpy_losses(toy, tokens, window)]
     assert losses.count == len(expected)
     assert losses.perplexity == pytest.approx(np.exp(np.mean(expected)), rel=1e-5)

@@ -153,7 +153,7 @@ def test_a_model_that_does_not_tell_its_positions(tmp_path):
     path = bigram(tmp_path / "x.xml", [[0, 0], [0, 0]], positions=None)
     with pytest.raises(Problem) as caught:
         load_scorer(path)
-    assert str(caught.value) == f"{path}: does not tell its number of positions: give --context"
+    assert str(caught.value) == f"{path}: does not state its number of positions: give --context"
     assert load_scorer(path, max_seq_len=5).n_positions == 5
 
 

@@ -1,9 +1,10 @@
-"""What other weights or another arithmetic cost: models beside a reference, on the same windows of the same tokens.
+"""Models against a reference, on the same windows of the same tokens: the cost of other weights or precisions.
 
-Two models' logits of one window lie in memory at a time, each written by OpenVINO to its place and read there.
+Only two models' logits of one window are in memory at a time, in buffers that OpenVINO writes and numpy reads.
 Letters: L tokens of a window, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,112 +20,113 @@ from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 from gpt2_tools.evaluate.divergence import Differences, differences, joined
 from gpt2_tools.evaluate.perplexity import exp
-from gpt2_tools.evaluate.scorer import scoring_configuration
+from gpt2_tools.evaluate.scorer import TokenInput, Tokens, scoring_configuration
 from gpt2_tools.evaluate.windows import Window
 
 Floats = npt.NDArray[np.float32]
-Tokens = npt.NDArray[np.int64]
 
 
-class Contender(NamedTuple):
-    """An IR and the arithmetic it is to run in, which FILE@HINT says."""
+class ModelSpec(NamedTuple):
+    """FILE or FILE@HINT of the command line: an IR and its inference precision."""
 
     path: Path
     hint: str = "f32"
 
     @property
     def name(self) -> str:
-        """Return it as it may be typed."""
+        """Return it as on the command line."""
         return str(self.path) if self.hint == "f32" else f"{self.path}@{self.hint}"
 
 
-class Logits:
-    """A compiled IR; it writes its logits where it is told to."""
+class LogitsModel:
+    """A compiled IR that writes its logits into a given buffer."""
 
-    def __init__(self, contender: Contender, ir: IR, compiled: ov.CompiledModel) -> None:
-        """Put the parts together; load_logits makes them."""
-        self.contender = contender
+    def __init__(self, spec: ModelSpec, ir: IR, compiled: ov.CompiledModel) -> None:
+        """Use load_models."""
+        self.spec = spec
         self.vocab_size = ir.vocab_size
         self.n_positions = ir.n_positions
         self.settings = settings_of(compiled)
         self._request = compiled.create_infer_request()
-        batch, *sequences, length = compiled.input(0).partial_shape
-        self._rows = (batch.get_length() if batch.is_static else 1, *(1 for _ in sequences))
-        self._length = length.get_length() if length.is_static else None
+        self._input = TokenInput.of(compiled)
 
-    def values(self, length: int) -> int:
-        """Return how many logits a window of so many tokens has, the padding of a fixed shape among them."""
-        return self._rows[0] * (self._length or length) * self.vocab_size
+    def size(self, length: int) -> int:
+        """Return the number of logits of a window of `length` tokens, with the padding of a static shape."""
+        return math.prod(self._input.shape(1, length)) * self.vocab_size
 
-    def write(self, tokens: Tokens, place: Floats) -> Floats:  # [L] -> [L, V]
-        """Return the logits behind each token, a view of the place; Problem where the device cannot run it."""
-        ids = np.zeros((*self._rows, self._length or len(tokens)), np.int64)
-        ids[..., : len(tokens)] = tokens
-        logits = place[: self.values(len(tokens))].reshape(*ids.shape, self.vocab_size)
+    def write(self, tokens: Tokens, buffer: Floats) -> Floats:  # [L] -> [L, V]
+        """Return the logits after each token, a view of the buffer. Raises Problem if the device cannot run it."""
+        ids = self._input.padded(tokens[None])
+        logits = buffer[: self.size(len(tokens))].reshape(*ids.shape, self.vocab_size)
         self._request.set_output_tensor(0, ov.Tensor(logits, shared_memory=True))
         try:
             self._request.infer([ids])
         except RuntimeError as error:
-            raise Problem(f"{self.contender.path}: cannot be run: {last_line(error)}") from None
+            raise Problem(f"{self.spec.path}: cannot be run: {last_line(error)}") from None
         return logits.reshape(-1, self.vocab_size)[: len(tokens)]
 
 
-def load_logits(contender: Contender, device: str, num_threads: int | None = None) -> Logits:
-    """Read and compile an IR; raise Problem for files, a device or a hint that cannot be used."""
+def load_models(specs: Sequence[ModelSpec], device: str, num_threads: int | None = None) -> list[LogitsModel]:
+    """Read all IRs, then compile them. Raises Problem for files, a device or a hint that cannot be used."""
     core = ov.Core()
-    ir = read_ir(core, contender.path)
+    irs = [read_ir(core, spec.path) for spec in specs]  # a missing file is reported before minutes of compiling
+    return [_compile(core, spec, ir, device, num_threads) for spec, ir in zip(specs, irs, strict=True)]
+
+
+def _compile(core: ov.Core, spec: ModelSpec, ir: IR, device: str, num_threads: int | None) -> LogitsModel:
     logits = ops.convert(ir.model.get_results()[0].input_value(0), "f32")
     model = ov.Model([ops.result(logits)], ir.model.get_parameters(), "logits")
-    config = scoring_configuration(device, contender.hint, num_threads)
-    return Logits(contender, ir, compile_model(core, model, contender.path, device, config))
+    config = scoring_configuration(device, spec.hint, num_threads)
+    return LogitsModel(spec, ir, compile_model(core, model, spec.path, device, config))
 
 
-def check_vocabularies(reference: Logits, candidates: Sequence[Logits]) -> None:
-    """Raise Problem for a candidate that has not as many tokens as the reference."""
+def check_vocabularies(reference: LogitsModel, candidates: Sequence[LogitsModel]) -> None:
+    """Raise Problem for a candidate with another vocabulary size than the reference's."""
     for candidate in candidates:
         if candidate.vocab_size != reference.vocab_size:
             raise Problem(
-                f"{candidate.contender.path}: has a vocabulary of {candidate.vocab_size} tokens, the reference "
-                f"{reference.contender.path} one of {reference.vocab_size}; compare models of one vocabulary"
+                f"{candidate.spec.path}: has a vocabulary of {candidate.vocab_size} tokens, the reference "
+                f"{reference.spec.path} one of {reference.vocab_size}; compare models with the same vocabulary"
             )
 
 
 def window_differences(
-    reference: Logits, candidates: Sequence[Logits], tokens: Tokens, windows: Sequence[Window]
+    reference: LogitsModel, candidates: Sequence[LogitsModel], tokens: Tokens, windows: Sequence[Window]
 ) -> Iterator[list[Differences]]:
-    """Yield for each window how far each candidate is from the reference where tokens are scored.
+    """Yield for each window the differences of each candidate from the reference at the scored tokens.
 
-    Raises Problem for logits that are no numbers.
+    Raises Problem for logits that are not finite.
     """
     longest = max(window.end - window.start for window in windows)
-    places = [
-        np.empty(max(model.values(longest) for model in models), np.float32) for models in ([reference], candidates)
-    ]
+    ours, theirs = (
+        np.empty(max(model.size(longest) for model in models), np.float32) for models in ([reference], candidates)
+    )
     for window in windows:
         ids = tokens[window.start : window.end]
         scored = slice(window.scored - window.start - 1, len(ids) - 1)
         labels = tokens[window.scored : window.end]
-        theirs = reference.write(ids, places[0])[scored]
+        expected = reference.write(ids, ours)[scored]
         found = []
         for candidate in candidates:
-            found.append(differences(theirs, candidate.write(ids, places[1])[scored], labels))
+            found.append(differences(expected, candidate.write(ids, theirs)[scored], labels))
             _check(found[-1], reference, candidate)
         yield found
 
 
-def _check(found: Differences, reference: Logits, candidate: Logits) -> None:
+def _check(found: Differences, reference: LogitsModel, candidate: LogitsModel) -> None:
     for logprobs, model in ((found.reference, reference), (found.divergence, candidate)):
         if not np.isfinite(logprobs).all():
-            path = model.contender.path
-            raise Problem(f"{path}: its logits are not all finite numbers; convert or quantize the model again")
+            raise Problem(
+                f"{model.spec.path}: its logits are not all finite numbers; convert or quantize the model again"
+            )
 
 
-def compare(
+def joined_windows(
     parts: Iterator[list[Differences]], counted: Callable[[Iterator[Any]], Iterator[Any]]
 ) -> tuple[list[Differences], int, bool]:
-    """Return each candidate's differences over all windows, how many those were, and whether Ctrl-C ended it.
+    """Return each candidate's differences over all windows, the number of windows, and whether Ctrl-C ended it.
 
-    counted: passes each window on and tells how many there were.
+    counted: passes each window on and shows the progress.
     """
     windows: list[list[Differences]] = []
     interrupted = False
@@ -138,8 +140,8 @@ def compare(
     return [joined(column) for column in zip(*windows, strict=True)], len(windows), interrupted
 
 
-def figures(found: Differences) -> dict[str, float]:
-    """Return what a candidate costs: divergences are in nats, shares between 0 and 1."""
+def summary(found: Differences) -> dict[str, float]:
+    """Return a candidate's figures: divergences in nats, same_top between 0 and 1."""
     return {
         "perplexity": exp(-float(found.candidate.mean())),
         "perplexity_ratio": exp(float((found.reference - found.candidate).mean())),
@@ -151,6 +153,6 @@ def figures(found: Differences) -> dict[str, float]:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a model on disk, an .xml's weights with it."""
+    """Return the bytes of a model on disk, for an .xml with its .bin."""
     weights = path.with_suffix(".bin")
     return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)

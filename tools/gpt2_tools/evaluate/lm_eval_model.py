@@ -1,7 +1,8 @@
-"""IRs for lm-evaluation-harness: the model class gpt2_openvino, and its command line. It knows no task.
+"""The model class gpt2_openvino of lm-evaluation-harness, which runs IRs, and the harness's command line with it.
 
-Log-likelihoods come from the scorer, generated texts from the demo's generator. Version 0.4.13 of the harness finds no
-model classes of others, so that run_harness tells it of ours; later ones read the entry points lm_eval.models.
+Log-likelihoods come from the scorer, generated texts from the demo's generator. Version 0.4.13 of the harness does not
+look for model classes of other packages, so that run_harness registers ours; later ones read the entry points
+lm_eval.models.
 """
 
 import argparse
@@ -13,27 +14,25 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpt2_text_prediction import Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
 from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.evaluate.scorer import load_scorer, scoring_configuration
+from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
 from omz_model_tools.common import ends_at_once, positive_int
 
 NAME = "gpt2_openvino"
 CLASS = "GPT2OpenVINO"
 SAMPLING = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"}
-"""What generation keywords of a task are ours, by the same names."""
+"""Generation keywords of a task that are fields of Sampling, by the same names."""
 
 Request = tuple[Any, list[int], list[int]]
-"""What the harness calls it by, or None; the tokens before, and those whose likelihood is wanted."""
+"""(key in the harness's cache or None, context, continuation), both in tokens."""
 
 
 class Model:
-    """What the harness asks of a model, but for its own base class, which GPT2OpenVINO has too.
+    """The harness's interface of a model, without its base class, which GPT2OpenVINO adds.
 
     Arguments are those of --model_args; pretrained is the path of an .xml.
     """
@@ -43,9 +42,9 @@ class Model:
         *,
         pretrained: str | None = None,
         openvino_device: str = "CPU",
-        device: str | None = None,  # PyTorch's, which the harness gives whether it was told or not
+        device: str | None = None,  # PyTorch's, which the harness always passes
         batch_size: str | int = 1,
-        max_batch_size: int | None = None,  # of "auto", which there is not
+        max_batch_size: int | None = None,  # for batch_size "auto", which is not supported
         precision_hint: str | None = None,
         num_threads: str | int | None = None,
         max_gen_toks: str | int = 256,
@@ -77,7 +76,7 @@ class Model:
 
     @property
     def eot_token_id(self) -> int:
-        """What stands before a text without a context."""
+        """The context of a text without one."""
         token = self._tokenizer.end_of_text_id if self._scorer.eos_token_id is None else self._scorer.eos_token_id
         if token is None:
             raise Problem(f"{self._path}: the vocabulary has no {END_OF_TEXT} to start a text with")
@@ -85,24 +84,25 @@ class Model:
 
     @property
     def tokenizer_name(self) -> str:
-        """The harness keeps tokenized requests by it."""
+        """The harness's key of tokenized requests in its cache."""
         return str(self._path.absolute()).replace("/", "__")
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return a text's tokens; none is added, and <|endoftext|> is the token of that name, as for `hf`."""
+        """Return a text's tokens; none is added, and <|endoftext|> is parsed as the special token, as `hf` does."""
         return self._tokenizer.encode(string, special=True)
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Return the log-likelihood of whole texts, each token once, in the harness's own windows."""
+        """Return the log-likelihood of whole texts, each token scored once, in the harness's own windows."""
         from lm_eval.utils import get_rolling_token_windows, make_disjoint_window  # noqa: PLC0415
 
         texts = [request.args[0] for request in requests]
         windows: list[list[Request]] = []
         for text in texts:
-            found = get_rolling_token_windows(self.tok_encode(text), self.eot_token_id, self.max_length, 1)
-            windows.append([(None, *make_disjoint_window(window)) for window in found])
-        answers = iter(self._loglikelihood_tokens([window for of_text in windows for window in of_text], disable_tqdm))
-        totals = [sum(next(answers)[0] for _ in of_text) for of_text in windows]
+            rolling = get_rolling_token_windows(self.tok_encode(text), self.eot_token_id, self.max_length, 1)
+            windows.append([(None, *make_disjoint_window(window)) for window in rolling])
+        flat = [window for of_text in windows for window in of_text]
+        found = iter(self._loglikelihood_tokens(flat, disable_tqdm))
+        totals = [sum(next(found)[0] for _ in of_text) for of_text in windows]
         for text, total in zip(texts, totals, strict=True):
             self._keep("loglikelihood_rolling", (text,), total)
         return totals
@@ -110,37 +110,35 @@ class Model:
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
-        """Return the log-likelihood of each continuation and whether it is the greedy one; the longest come first."""
+        """Return the log-likelihood of each continuation and whether it is greedy; the longest run first."""
         order = sorted(range(len(requests)), key=lambda i: -len(requests[i][1]) - len(requests[i][2]))
-        answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        found: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         with _bar("Running loglikelihood requests", len(requests), disable_tqdm) as bar:
             for start in range(0, len(order), self.batch_size):
-                places = order[start : start + self.batch_size]
-                for i, answer in zip(places, self._answers([requests[i] for i in places]), strict=True):
-                    answers[i] = answer
+                batch = order[start : start + self.batch_size]
+                for i, likelihood in zip(batch, self._likelihoods([requests[i] for i in batch]), strict=True):
+                    found[i] = (
+                        likelihood.logprob,
+                        likelihood.is_greedy,
+                    )  # a plain tuple: the harness pickles it into its cache
                     if requests[i][0] is not None:
-                        self._keep("loglikelihood", requests[i][0], answer)
-                bar.update(len(places))
-        return answers
+                        self._keep("loglikelihood", requests[i][0], found[i])
+                bar.update(len(batch))
+        return found
 
-    def _answers(self, requests: Sequence[Request]) -> list[tuple[float, bool]]:
-        most = self.max_length
-        rows = [(before + wanted)[-most - 1 :] for _, before, wanted in requests]
-        tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)
-        for i, row in enumerate(rows):
-            tokens[i, : len(row)] = row
-        scores, answers = self._scorer.score(tokens), []
-        for i, (row, (_, _, wanted)) in enumerate(zip(rows, requests, strict=True)):
-            if len(wanted) > most:
-                raise Problem(f"{self._path}: a continuation has {len(wanted)} tokens; at most {most} fit")
-            at = slice(len(row) - 1 - len(wanted), len(row) - 1)
-            answers.append((float(scores.logprobs[i, at].sum(dtype=np.float64)), bool(scores.top[i, at].all())))
-        return answers
+    def _likelihoods(self, requests: Sequence[Request]) -> list[Likelihood]:
+        for _, _, continuation in requests:
+            if len(continuation) > self.max_length:
+                raise Problem(
+                    f"{self._path}: a continuation has {len(continuation)} tokens; at most {self.max_length} fit"
+                )
+        rows = [(context + continuation)[-self.max_length - 1 :] for _, context, continuation in requests]
+        return likelihoods(self._scorer.score, rows, [len(continuation) for _, _, continuation in requests])
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Return the continuations of texts, up to the first of their stop strings; greedy unless a task draws.
+        """Return the continuations of texts, up to their first stop string; greedy unless a task samples.
 
-        A context that is too long loses its beginning.
+        A context that is too long is truncated on the left.
         """
         texts: list[str] = []
         with _bar("Running generate_until requests", len(requests), disable_tqdm) as bar:
@@ -159,7 +157,7 @@ class Model:
         asked = normalize_gen_kwargs(dict(given), self.max_gen_toks)
         most, stop, draws = asked.pop("max_gen_toks"), asked.pop("until"), asked.pop("do_sample")
         if unknown := sorted(asked.keys() - SAMPLING):
-            raise Problem(f"generation keyword {unknown[0]!r}: is not known here; known: {', '.join(sorted(SAMPLING))}")
+            raise Problem(f"generation keyword {unknown[0]!r}: is not supported; use {', '.join(sorted(SAMPLING))}")
         if most >= self.max_length:
             raise Problem(f"max_gen_toks: expected fewer than the model's {self.max_length} positions, got {most}")
         sampling = Sampling(**{"top_p": 1.0, **asked}) if draws else Sampling(temperature=0.0)
@@ -169,12 +167,12 @@ class Model:
 
     @cached_property
     def _generator(self) -> TextGenerator:
-        """Loaded when a task generates: the weights lie in memory twice then."""
+        """Loaded when a task generates: the weights are in memory twice then."""
         return TextGenerator(self._path, device=self._device_name, config=self._config)
 
-    def _keep(self, kind: str, request: Any, answer: Any) -> None:
-        hook: Any = vars(self)["cache_hook"]  # the harness's base class has set it
-        hook.add_partial(kind, request, answer)
+    def _keep(self, method: str, request: Any, result: Any) -> None:
+        hook: Any = vars(self)["cache_hook"]  # set by the harness's base class
+        hook.add_partial(method, request, result)
 
 
 @cache
@@ -185,14 +183,14 @@ def _model_class() -> type:
 
 
 def __getattr__(name: str) -> Any:
-    """Make the class when the harness asks for it: its base class is there only where the harness is."""
+    """Make the class when the harness imports it: its base class needs the harness."""
     if name == CLASS:
         return _model_class()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run_harness(arguments: Sequence[str]) -> int:
-    """Hand over to lm-evaluation-harness with our model class registered; Problem where it is missing."""
+    """Run lm-evaluation-harness with our model class registered. Raises Problem if it is not installed."""
     try:
         with ends_at_once():
             import lm_eval.models  # noqa: PLC0415, F401  # before ours: the registry fills itself only while empty

@@ -1,4 +1,4 @@
-"""The IR that a measurement of gpt2_evaluate is of: its options, its scorer and its tokenizer."""
+"""The model under test of gpt2_evaluate: its command-line options, its scorer and its tokenizer."""
 
 import argparse
 from collections.abc import Mapping
@@ -6,25 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
 from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_text_prediction.engine.ir import check_files
+from gpt2_text_prediction.engine.ir import read_ir
 from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.runtime import versions
-from gpt2_tools.evaluate.scorer import Scorer, load_scorer, scoring_configuration
+from gpt2_tools.evaluate.scorer import Scorer, compile_scorer, scoring_configuration
 from omz_model_tools.common import positive_int
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A scorer and the tokenizer that fits it."""
+class ModelUnderTest:
+    """A scorer with the model's tokenizer."""
 
     scorer: Scorer
     tokenizer: GPT2Tokenizer
     device: str
 
     def facts(self) -> dict[str, object]:
-        """Return what a result must name: which model ran, on what, and how exactly."""
+        """Return what a result depends on: the model, the device, its threads and precisions, the versions."""
         return {
             "model": str(self.scorer.path),
             "device": self.device,
@@ -41,33 +43,34 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the arithmetic."""
-    hint = "arithmetic: f32 is exact, device what it prefers by itself (default: %(default)s)"
+    """Add the option of the inference precision."""
+    hint = "inference precision: f32 is exact, device leaves it to the device (default: %(default)s)"
     parser.add_argument("--precision_hint", choices=PRECISION_HINTS, default="f32", help=hint)
 
 
 def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the vocabulary lies, with the names that they have in the demo."""
+    """Add the options of the tokenizer's files, named as in the demo."""
     for name in ("vocab", "merges"):
         file = f"{name}.{'json' if name == 'vocab' else 'txt'}"
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{file} (default: that beside the model)")
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{file} (default: the one beside the model)")
 
 
-def load_subject(args: argparse.Namespace, model: Path, max_seq_len: int | None = None) -> Subject:
+def load_model(args: argparse.Namespace, path: Path, max_seq_len: int | None = None) -> ModelUnderTest:
     """Load a model with its tokenizer, by the options above.
 
     Raises Problem for files or options that cannot be used, and for a tokenizer of another model.
     """
-    check_files(model)
-    tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, args.vocab, args.merges))
+    core = ov.Core()
+    ir = read_ir(core, path)
+    tokenizer = GPT2Tokenizer(*find_tokenizer_files(path, args.vocab, args.merges))
     config = scoring_configuration(args.device, args.precision_hint, args.num_threads)
-    scorer = load_scorer(model, args.device, config, max_seq_len)
-    check_fit(scorer.path, scorer.vocab_size, tokenizer)
-    return Subject(scorer, tokenizer, args.device)
+    check_fit(path, ir.vocab_size, tokenizer)
+    scorer = compile_scorer(core, ir, args.device, config, max_seq_len)
+    return ModelUnderTest(scorer, tokenizer, args.device)
 
 
 def runtime_lines(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the lines of a table that say how exactly a model ran, and on what."""
+    """Return the lines of a table with the precisions and the runtime."""
     return {
         "precision": f"{facts['inference_precision']}, cache {facts['kv_cache_precision']}, dynamic quantization in "
         f"groups of {facts['dynamic_quantization_group_size']}",

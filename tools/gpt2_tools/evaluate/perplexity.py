@@ -1,6 +1,6 @@
-"""The perplexity of a sequence of tokens, window by window; it knows no text and prints nothing.
+"""The perplexity of a sequence of tokens, window by window.
 
-Letters: N tokens of the text, B windows at once, L tokens of the longest.
+Letters: N tokens of the text.
 """
 
 import math
@@ -11,16 +11,13 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_tools.evaluate.scorer import Scores
+from gpt2_tools.evaluate.scorer import Score, Tokens, score_last
 from gpt2_tools.evaluate.windows import Window
-
-Tokens = npt.NDArray[np.int64]
-Score = Callable[[Tokens], Scores]
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What the windows so far say, in nats a token."""
+    """Sums over the windows so far, in nats."""
 
     windows: int = 0
     count: int = 0
@@ -28,7 +25,7 @@ class Losses:
     squares: float = 0.0
 
     def plus(self, logprobs: npt.NDArray[np.float32]) -> "Losses":
-        """Return these and those of one more window."""
+        """Return the sums with one more window."""
         losses = -logprobs.astype(np.float64)
         return Losses(
             self.windows + 1,
@@ -39,33 +36,33 @@ class Losses:
 
     @property
     def mean(self) -> float:
-        """Each token counts alike; where windows score as many tokens each it is the mean of their means."""
+        """The mean loss per token; with windows of equal size it is the mean of their means."""
         return self.total / self.count
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the mean; inf where that is beyond a float."""
+        """The exponential of the mean loss; inf if that is too large for a float."""
         return exp(self.mean)
 
     @property
     def perplexity_stderr(self) -> float | None:
-        """The standard error of the mean, as if tokens were drawn one by one, times the slope of exp."""
+        """The standard error of the mean of independent tokens, times the slope of exp; None of a single token."""
         if self.count < 2:
             return None
         variance = max(0.0, self.squares / self.count - self.mean**2) * self.count / (self.count - 1)
         return self.perplexity * math.sqrt(variance / self.count)
 
     def perplexity_per(self, tokens_per_unit: float) -> float:
-        """Return the perplexity of longer units, such as words, of so many tokens on average."""
+        """Return the perplexity of longer units, such as words, of tokens_per_unit tokens on average."""
         return exp(self.mean * tokens_per_unit)
 
     def bits_per(self, tokens_per_unit: float) -> float:
-        """Return the information in a unit, such as a byte, of so many tokens on average."""
+        """Return the bits of a unit, such as a byte, of tokens_per_unit tokens on average."""
         return self.mean * tokens_per_unit / math.log(2)
 
 
 def exp(exponent: float) -> float:
-    """Return e to the power of it, inf where that is beyond a float."""
+    """Return exp, inf if that is too large for a float."""
     try:
         return math.exp(exponent)
     except OverflowError:
@@ -75,27 +72,24 @@ def exp(exponent: float) -> float:
 def window_logprobs(
     score: Score, tokens: Tokens, windows: Sequence[Window], batch: int = 1
 ) -> Iterator[npt.NDArray[np.float32]]:  # tokens [N]
-    """Yield each window's scores of the tokens that count, running `batch` windows at once."""
+    """Yield the log-probabilities of each window's scored tokens, running `batch` windows per call."""
     left = iter(windows)
     while some := list(islice(left, batch)):
-        ids = np.zeros((len(some), max(window.end - window.start for window in some)), np.int64)  # [B, L]
-        for row, window in zip(ids, some, strict=True):
-            row[: window.end - window.start] = tokens[window.start : window.end]
-        logprobs = score(ids).logprobs
-        for row_logprobs, window in zip(logprobs, some, strict=True):
-            yield row_logprobs[window.scored - window.start - 1 : window.end - window.start - 1]
+        rows = [tokens[window.start : window.end] for window in some]
+        for scores in score_last(score, rows, [window.count() for window in some]):
+            yield scores.logprobs
 
 
-def measure(
+def losses_of(
     score: Score,
     tokens: Tokens,
     windows: Sequence[Window],
     batch: int,
     counted: Callable[[Iterator[npt.NDArray[np.float32]], int], Iterator[npt.NDArray[np.float32]]],
 ) -> tuple[Losses, bool]:  # tokens [N]
-    """Return the losses of all windows, and whether Ctrl-C ended it: then they are of those before.
+    """Return the losses of all windows, or after Ctrl-C of those before it, and whether Ctrl-C came.
 
-    counted: passes each window on and tells how many there were.
+    counted: passes each window on and shows the progress.
     """
     losses = Losses()
     try:

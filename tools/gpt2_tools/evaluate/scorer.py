@@ -1,12 +1,13 @@
-"""How likely an IR takes given tokens to be: ids in, a log-probability a token out. It knows no text and no file of it.
+"""Log-probabilities of given tokens by an IR: token ids in, one log-probability per token out.
 
-Softmax and the choice of the label's score are part of the graph, so that no array of [L, V] reaches Python.
-Letters: B rows, L tokens of a row, S sequences, V vocabulary.
+Log-softmax and the selection of each label are part of the compiled graph, so that no array [L, V] reaches Python.
+Letters: B rows, L tokens of a row, S sequences, N scored tokens, V vocabulary.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,98 +21,167 @@ from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 
 MOST_LOGITS = 2**26
-"""So many are held at once, 256 MB of them: rows that have more together run one after another."""
+"""Logits per infer call, 256 MB; rows that have more together are split into several calls."""
+
+Tokens: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the tokens behind the first of each row are worth."""
+    """Scores of the tokens after the first one of each row: [B, L-1], or [N] of a single row."""
 
-    logprobs: npt.NDArray[np.float32]  # [B, L-1]: log p(token t+1 | tokens up to t)
-    top: npt.NDArray[np.bool_]  # [B, L-1]: whether no token is likelier than token t+1
+    logprobs: npt.NDArray[np.float32]  # log p(token t+1 | tokens up to t)
+    top: npt.NDArray[np.bool_]  # whether no token is more likely than token t+1
+
+
+Score = Callable[[Tokens], Scores]
+"""Token ids [B, L] -> scores [B, L-1]."""
+
+
+class Likelihood(NamedTuple):
+    """Of a continuation: the log-probability of all its tokens, and whether greedy decoding generates it."""
+
+    logprob: float
+    is_greedy: bool
+
+
+class TokenInput(NamedTuple):
+    """The token ids that a compiled model takes: [B, L], or as in the ONNX Model Zoo [B, S, L] with S = 1.
+
+    None is a dynamic dimension. The zoo's models run one row at a time, as the zoo's own test data does.
+    """
+
+    rows: int | None
+    length: int | None
+    sequences: tuple[int, ...]
+
+    @classmethod
+    def of(cls, compiled: ov.CompiledModel) -> "TokenInput":
+        """Return the input of a model."""
+        batch, *sequences, length = compiled.input(0).partial_shape
+        return cls(
+            batch.get_length() if batch.is_static else 1 if sequences else None,
+            length.get_length() if length.is_static else None,
+            (1,) * len(sequences),
+        )
+
+    def shape(self, rows: int, length: int) -> tuple[int, ...]:
+        """Return the shape in which rows of a length are given."""
+        return (self.rows or rows, *self.sequences, self.length or length)
+
+    def padded(self, tokens: Tokens) -> Tokens:  # [B, L] -> shape(B, L)
+        """Return tokens in that shape, padded on the right with zeros, which the causal mask hides."""
+        rows, length = tokens.shape
+        ids = np.zeros((self.rows or rows, self.length or length), np.int64)
+        ids[:rows, :length] = tokens
+        return ids.reshape(self.shape(rows, length))
 
 
 class Scorer:
-    """A compiled graph of ids and labels. Rows of different lengths are padded on the right by who calls."""
+    """A compiled graph of token ids and labels. score_last pads rows of different lengths."""
 
     def __init__(self, ir: IR, compiled: ov.CompiledModel, n_positions: int) -> None:
-        """Put the parts together; load_scorer makes them."""
+        """Use load_scorer or compile_scorer."""
         self.path = ir.path
         self.n_positions = n_positions
         self.vocab_size = ir.vocab_size
         self.eos_token_id = ir.eos_token_id
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        batch, *sequences, length = compiled.input(0).partial_shape
-        self._sequences = (1,) * len(sequences)
-        self._rows = batch.get_length() if batch.is_static else 1 if sequences else None
-        self._length = length.get_length() if length.is_static else None
+        self._input = TokenInput.of(compiled)
 
-    def score(self, tokens: npt.NDArray[np.int64]) -> Scores:  # [B, L], 2 <= L <= n_positions + 1
-        """Return what each token but the first of its row is worth behind those before it.
+    def score(self, tokens: Tokens) -> Scores:  # [B, L], 2 <= L <= n_positions + 1
+        """Return the scores of each token but the first of its row, given the tokens before it.
 
-        Raises ValueError for tokens that no model could score, and Problem where the model's answer is no number
-        or the device cannot run it.
+        Raises ValueError for tokens that no model can score, and Problem if the scores are not finite or the device
+        cannot run the model.
         """
         tokens = np.asarray(tokens)
         self._check(tokens)
-        at_once = self._rows or max(1, MOST_LOGITS // (tokens.shape[1] * self.vocab_size))
+        at_once = self._input.rows or max(1, MOST_LOGITS // (tokens.shape[1] * self.vocab_size))
         parts = [self._infer(tokens[start : start + at_once]) for start in range(0, len(tokens), at_once)]
         return Scores(np.concatenate([part.logprobs for part in parts]), np.concatenate([part.top for part in parts]))
 
     def settings(self) -> dict[str, str | None]:
-        """Return the precisions and the threads as the device reports them; None where it does not."""
+        """Return the threads and the precisions as the device reports them; None if it does not."""
         return settings_of(self._compiled)
 
-    def _check(self, tokens: npt.NDArray[np.int64]) -> None:
+    def _check(self, tokens: Tokens) -> None:
         if tokens.ndim != 2 or tokens.shape[0] == 0 or not np.issubdtype(tokens.dtype, np.integer):
             raise ValueError(f"expected token ids [B, L], got {tokens.dtype} {list(tokens.shape)}")
-        if not 2 <= tokens.shape[1] <= self.n_positions + 1:  # the last one has no position: nothing is behind it
+        if not 2 <= tokens.shape[1] <= self.n_positions + 1:  # the last token is only a label: it needs no position
             raise ValueError(f"expected rows of 2 .. {self.n_positions + 1} tokens, got {tokens.shape[1]}")
-        # The graph's Gather does not check: an id out of range would give an answer all the same.
+        # The graph's Gather does not check its indices: an id out of range would be scored as some other token.
         if tokens.min() < 0 or tokens.max() >= self.vocab_size:
             raise ValueError(f"expected token ids below {self.vocab_size}, got {tokens.min()} .. {tokens.max()}")
 
-    def _infer(self, tokens: npt.NDArray[np.int64]) -> Scores:  # [B, L]
-        count, length = len(tokens), tokens.shape[1] - 1
-        ids = np.zeros((self._rows or count, self._length or length), np.int64)
-        labels = np.zeros_like(ids)
-        ids[:count, :length], labels[:count, :length] = tokens[:, :-1], tokens[:, 1:]
-        given = [array.reshape(len(ids), *self._sequences, -1) for array in (ids, labels)]
+    def _infer(self, tokens: Tokens) -> Scores:  # [B, L]
+        ids, labels = (self._input.padded(part) for part in (tokens[:, :-1], tokens[:, 1:]))
         try:
-            found = self._request.infer(given)
+            outputs = self._request.infer([ids, labels])
         except RuntimeError as error:
             raise Problem(f"{self.path}: cannot be run: {last_line(error)}") from None
-        logprobs, top = (found[port].reshape(ids.shape)[:count, :length] for port in (0, 1))
+        rows, length = len(tokens), tokens.shape[1] - 1
+        logprobs, top = (outputs[i].reshape(len(ids), -1)[:rows, :length] for i in (0, 1))
         if not np.isfinite(logprobs).all():
             raise Problem(f"{self.path}: its logits are not all finite numbers; convert or quantize the model again")
         return Scores(logprobs, top)
 
 
+def score_last(score: Score, rows: Sequence[Sequence[int] | Tokens], counts: Sequence[int]) -> list[Scores]:
+    """Score rows of different lengths in one call; return the scores of the last tokens of each, as many as its count.
+
+    Rows are padded on the right, which changes no score of a causal model.
+    """
+    tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)  # [B, L]
+    for padded, row in zip(tokens, rows, strict=True):
+        padded[: len(row)] = row
+    scores = score(tokens)
+    found = []
+    for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
+        last = slice(len(row) - 1 - count, len(row) - 1)  # a row has one score fewer than tokens
+        found.append(Scores(scores.logprobs[i, last], scores.top[i, last]))
+    return found
+
+
+def likelihoods(score: Score, rows: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Likelihood]:
+    """Return the likelihood of each row's last tokens together, as many as its count, given those before."""
+    return [
+        Likelihood(float(scores.logprobs.sum(dtype=np.float64)), bool(scores.top.all()))
+        for scores in score_last(score, rows, counts)
+    ]
+
+
 def load_scorer(
     path: Path, device: str = "CPU", config: dict[str, Any] | None = None, max_seq_len: int | None = None
 ) -> Scorer:
-    """Read an IR, put the softmax behind it and compile it.
+    """Read an IR and compile its scorer, see compile_scorer. Raises Problem."""
+    core = ov.Core()
+    return compile_scorer(core, read_ir(core, path), device, config, max_seq_len)
+
+
+def compile_scorer(
+    core: ov.Core, ir: IR, device: str, config: dict[str, Any] | None = None, max_seq_len: int | None = None
+) -> Scorer:
+    """Append log-softmax to the model of an IR and compile it.
 
     config: properties of the device; None is exact, see scoring_configuration.
-    max_seq_len: the number of positions of a model that does not tell it, as some ONNX files do not.
-    Raises Problem for files, a device or a configuration that cannot be used.
+    max_seq_len: the number of positions of a model that does not state it, as some ONNX files do not.
+    Raises Problem for a device or a configuration that cannot be used.
     """
-    core = ov.Core()
-    ir = read_ir(core, path)
     n_positions = ir.n_positions or max_seq_len
     if n_positions is None:
-        raise Problem(f"{path}: does not tell its number of positions: give --context")
+        raise Problem(f"{ir.path}: does not state its number of positions: give --context")
     config = scoring_configuration(device) if config is None else config
-    return Scorer(ir, compile_model(core, with_scores(ir.model), path, device, config), n_positions)
+    return Scorer(ir, compile_model(core, with_scores(ir.model), ir.path, device, config), n_positions)
 
 
 def scoring_configuration(
     device: str, precision_hint: str | None = None, num_threads: int | None = None
 ) -> dict[str, Any]:
-    """Return the properties for scoring: exact unless a precision is asked for, then those of the demo.
+    """Return the device properties for scoring: exact by default, those of the demo for another precision.
 
-    Exact is f32 in arithmetic and in whatever cache there is.
+    Exact is f32 for inference and for the KV cache.
     """
     if precision_hint not in (None, "f32"):
         return configuration(device, precision_hint, num_threads)
@@ -120,16 +190,16 @@ def scoring_configuration(
 
 
 def with_scores(model: ov.Model) -> ov.Model:
-    """Return the model of ids and labels -> the label's log-probability f32 and whether none is likelier.
+    """Return a model of (ids, labels) -> (log-probability of each label, f32; whether no token is more likely).
 
-    model: ids [B, L] or [B, S, L] -> logits [..., V]; labels and both outputs are of the ids' shape.
-    The largest logit is taken off before exp: GPT-2's are around -100, where exp of an f32 is nought.
+    model: ids [B, L] or [B, S, L] -> logits [..., V]; labels and both outputs have the shape of ids.
     """
     ids = model.get_parameters()[0]
     labels = ops.parameter(ids.get_partial_shape(), np.int64, name="labels")
     last = _ints([-1])
     logits = ops.convert(model.get_results()[0].input_value(0), "f32")
     largest = ops.reduce_max(logits, last, keep_dims=True)
+    # The largest logit is subtracted before exp: GPT-2's logits are around -100, where exp in f32 is 0.
     label = ops.gather_elements(logits, ops.unsqueeze(labels, last), -1)
     total = ops.log(ops.reduce_sum(ops.exp(ops.subtract(logits, largest)), last, keep_dims=True))
     logprob = ops.squeeze(ops.subtract(ops.subtract(label, largest), total), last)

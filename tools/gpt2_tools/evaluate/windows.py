@@ -1,6 +1,6 @@
-"""The windows in which a long text is scored, by protocol; it knows neither tokens nor model.
+"""The windows in which a long text is scored, by protocol.
 
-A perplexity means nothing without these: they say what each token is scored behind.
+Perplexities can only be compared with the same windows: they decide the context in which each token is scored.
 """
 
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """The tokens start .. end-1 are read together; those from `scored` on count, each behind all before it."""
+    """Tokens start .. end-1 run together; those from `scored` on are scored, each given all before it in the window."""
 
     start: int
     end: int
     scored: int
 
     def count(self) -> int:
-        """Return how many tokens are scored."""
+        """Return the number of scored tokens."""
         return self.end - self.scored
 
 
 def omz_windows(tokens: int, context: int) -> list[Window]:
-    """Return Open Model Zoo's: disjoint and whole ones; what remains is dropped, and no first token is scored."""
+    """Return Open Model Zoo's: disjoint whole windows; the rest of the text is dropped, first tokens are not scored."""
     return [Window(start, start + context, start + 1) for start in range(0, tokens - context + 1, context)]
 
 
 def strided_windows(tokens: int, context: int, stride: int) -> list[Window]:
-    """Return Hugging Face's: each begins `stride` behind the one before and scores what that did not reach.
+    """Return Hugging Face's: each starts `stride` tokens after the one before and scores the tokens that it did not.
 
-    The last one ends with the text. With a stride of the context they are Open Model Zoo's, the rest kept.
+    The last one ends with the text. With stride = context they are Open Model Zoo's and an incomplete last one.
     """
     windows, reached = [], 0
     for start in range(0, tokens, stride):
@@ -36,4 +36,6 @@ def strided_windows(tokens: int, context: int, stride: int) -> list[Window]:
         reached = end
         if end == tokens:
             break
-    return [window for window in windows if window.count() > 0]  # the rest may be a token with none before it
+    return [
+        window for window in windows if window.count() > 0
+    ]  # the last window may be a single token, without context

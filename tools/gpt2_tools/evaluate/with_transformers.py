@@ -1,4 +1,4 @@
-"""Scores with ours and with transformers in turns: both times, and how far apart the answers are."""
+"""Scoring with ours and with transformers in turns: both times, and the largest difference of the scores."""
 
 import statistics
 import time
@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2_tools.common.transformers_process import Ask
-from gpt2_tools.evaluate.perplexity import Score
-from gpt2_tools.evaluate.scorer import Scores
+from gpt2_tools.evaluate.scorer import Score, Scores
 
 TimedScore = Callable[[npt.NDArray[np.int64]], tuple[float, npt.NDArray[np.float32]]]
 """Token ids [B, L] -> the seconds that scoring took, log-probabilities [B, L-1]."""
@@ -26,7 +25,7 @@ def transformers_score(ask: Ask) -> TimedScore:
 
 
 class Beside:
-    """Scores with ours and times both on the same tokens, in turns, so that both see the same machine."""
+    """Scores with ours and times both on the same tokens, in turns, so that both see the same machine load."""
 
     def __init__(self, ours: Score, theirs: TimedScore, clock: Callable[[], float] = time.perf_counter) -> None:
         self._ours, self._theirs, self._clock = ours, theirs, clock
@@ -36,7 +35,7 @@ class Beside:
         self.largest_difference = 0.0
 
     def __call__(self, tokens: npt.NDArray[np.int64]) -> Scores:
-        """Return ours. The first tokens are scored twice: the first time costs more."""
+        """Return our scores. The first tokens are scored twice: the first time is warm-up."""
         if not self._warm:
             self._ours(tokens)
             self._theirs(tokens)
@@ -50,7 +49,7 @@ class Beside:
         return scores
 
     def facts(self) -> dict[str, float]:
-        """Return how many times as fast ours was, in the median of the turns, and how far apart the answers."""
+        """Return the seconds of both, the median of the turns' ratios, and the largest difference of scores."""
         ratios = [theirs / ours for ours, theirs in zip(self.our_seconds, self.their_seconds, strict=True)]
         return {
             "seconds": sum(self.their_seconds),

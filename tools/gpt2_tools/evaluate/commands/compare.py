@@ -1,4 +1,4 @@
-"""gpt2_evaluate compare: what quantization, or another arithmetic, costs against a reference, in one table."""
+"""gpt2_evaluate compare: the cost of quantization or of another inference precision, as one table."""
 
 import argparse
 import json
@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_text_prediction.engine.ir import check_files
 from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.compare import (
-    Contender,
-    Logits,
+    LogitsModel,
+    ModelSpec,
     check_vocabularies,
-    compare,
-    figures,
-    load_logits,
+    joined_windows,
+    load_models,
     size_of,
+    summary,
     window_differences,
 )
 from gpt2_tools.evaluate.divergence import Differences
@@ -33,7 +32,7 @@ from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
 from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
-HELP = "measure what quantization or another arithmetic costs against a reference"
+HELP = "measure the cost of quantization or of another inference precision against a reference"
 HEADINGS = (
     "Model",
     "MB",
@@ -47,13 +46,13 @@ HEADINGS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what this measurement can be told."""
+    """Add the options of this command."""
     hints = ", ".join(PRECISION_HINTS[1:])
-    parser.add_argument("reference", type=_contender, metavar="REF", help="the IR that the others are held against")
-    others = f"an IR; FILE@HINT runs it with an arithmetic other than f32: {hints} (what the device prefers)"
-    parser.add_argument("candidates", type=_contender, nargs="+", metavar="IR", help=others)
+    parser.add_argument("reference", type=_model_spec, metavar="REF", help="the IR that the others are compared with")
+    others = f"an IR; FILE@HINT runs it with an inference precision other than f32: {hints} (the device's default)"
+    parser.add_argument("candidates", type=_model_spec, nargs="+", metavar="IR", help=others)
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a text in UTF-8")
-    context = "tokens of a window, of which the text is cut into whole ones (default: the models' positions)"
+    context = "tokens of a window; the text is split into whole windows (default: the models' positions)"
     parser.add_argument("--context", type=positive_int, metavar="N", help=context)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
     add_device_arguments(parser)
@@ -70,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
     tokens = encode(tokenizer, text.text)
     windows = omz_windows(len(tokens), context)[: args.limit]
     if not windows:
-        raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {context}, a window: give --context")
+        raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {context}, one window: give --context")
     start = time.perf_counter()
     parts = window_differences(reference, candidates, tokens, windows)
-    found, done, interrupted = compare(parts, partial(counted, total=len(windows), unit="window"))
+    found, done, interrupted = joined_windows(parts, partial(counted, total=len(windows), unit="window"))
     facts = {
         **_figures(reference, candidates, found),
         "tokens": len(tokens),
@@ -91,49 +90,46 @@ def run(args: argparse.Namespace) -> int:
     return INTERRUPTED if interrupted else 0
 
 
-def _contender(text: str) -> Contender:
+def _model_spec(text: str) -> ModelSpec:
     path, at, hint = text.rpartition("@")
-    return Contender(Path(path), hint) if at and hint in PRECISION_HINTS else Contender(Path(text))
+    return ModelSpec(Path(path), hint) if at and hint in PRECISION_HINTS else ModelSpec(Path(text))
 
 
-def _load(args: argparse.Namespace) -> list[Logits]:
-    """Load the reference and the candidates; a file that is missing is told before any is compiled."""
-    contenders = [args.reference, *args.candidates]
-    for contender in contenders:
-        check_files(contender.path)
-    reference, *candidates = [load_logits(contender, args.device, args.num_threads) for contender in contenders]
+def _load(args: argparse.Namespace) -> list[LogitsModel]:
+    """Load the reference and the candidates."""
+    reference, *candidates = load_models([args.reference, *args.candidates], args.device, args.num_threads)
     check_vocabularies(reference, candidates)
     return [reference, *candidates]
 
 
-def _context(asked: int | None, models: list[Logits]) -> int:
-    told = [(model.n_positions, model.contender.path) for model in models if model.n_positions is not None]
-    most, path = min(told, default=(asked, None))
-    if most is None:
-        raise Problem(f"{models[0].contender.path}: does not tell its number of positions: give --context")
-    if asked is not None and not 2 <= asked <= most:
-        raise Problem(f"--context: expected 2 .. {most}, the positions of {path}, got {asked}")
-    return asked or most
+def _context(requested: int | None, models: list[LogitsModel]) -> int:
+    known = [(model.n_positions, model.spec.path) for model in models if model.n_positions is not None]
+    longest, path = min(known, default=(requested, None))
+    if longest is None:
+        raise Problem(f"{models[0].spec.path}: does not state its number of positions: give --context")
+    if requested is not None and not 2 <= requested <= longest:
+        raise Problem(f"--context: expected 2 .. {longest}, the positions of {path}, got {requested}")
+    return requested or longest
 
 
-def _figures(reference: Logits, candidates: list[Logits], found: list[Differences]) -> dict[str, Any]:
+def _figures(reference: LogitsModel, candidates: list[LogitsModel], found: list[Differences]) -> dict[str, Any]:
     perplexity = exp(-float(found[0].reference.mean()))
     return {
         "reference": {**_facts(reference), "perplexity": perplexity},
-        "candidates": [{**_facts(model), **figures(each)} for model, each in zip(candidates, found, strict=True)],
+        "candidates": [{**_facts(model), **summary(each)} for model, each in zip(candidates, found, strict=True)],
     }
 
 
-def _facts(model: Logits) -> dict[str, Any]:
-    name, path = model.contender.name, model.contender.path
-    return {"model": name, "bytes": size_of(path), "precision_hint": model.contender.hint, **model.settings}
+def _facts(model: LogitsModel) -> dict[str, Any]:
+    spec = model.spec
+    return {"model": spec.name, "bytes": size_of(spec.path), "precision_hint": spec.hint, **model.settings}
 
 
 def _print(report: Report, facts: dict[str, Any]) -> None:
     for line in table(facts):
         report.line(line)
     text = facts["text"]
-    part = "interrupted: the figures are those of" if facts["interrupted"] else "measured on"
+    part = "interrupted: the figures are of" if facts["interrupted"] else "measured on"
     report.line()
     report.line(f"{part} {facts['windows']} disjoint windows of {facts['context']} tokens, the rest left out")
     lines = {"text": f"{text['path']}, SHA-256 {text['sha256']}"} | runtime_lines(facts | facts["reference"])
@@ -146,13 +142,13 @@ def table(facts: Mapping[str, Any]) -> list[str]:
     """Return the models' figures as lines of Markdown, the reference first."""
     reference = facts["reference"]
     rows = [[*_first_cells(reference), "reference", *[""] * 4]]
-    for one in facts["candidates"]:
-        change = f"{100 * (one['perplexity_ratio'] - 1):+.2f} %"
-        divergences = [f"{one[name]:.2g}" for name in ("kl_mean", "kl_p99", "kl_max")]
-        rows.append([*_first_cells(one), change, *divergences, f"{100 * one['same_top']:.2f} %"])
-    marks = ["---", *["---:"] * (len(HEADINGS) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (HEADINGS, marks, *rows)]
+    for candidate in facts["candidates"]:
+        change = f"{100 * (candidate['perplexity_ratio'] - 1):+.2f} %"
+        divergences = [f"{candidate[name]:.2g}" for name in ("kl_mean", "kl_p99", "kl_max")]
+        rows.append([*_first_cells(candidate), change, *divergences, f"{100 * candidate['same_top']:.2f} %"])
+    alignment = ["---", *["---:"] * (len(HEADINGS) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (HEADINGS, alignment, *rows)]
 
 
-def _first_cells(one: Mapping[str, Any]) -> list[str]:
-    return [f"`{one['model']}`", f"{one['bytes'] / 1e6:.1f}", f"{one['perplexity']:.2f}"]
+def _first_cells(model: Mapping[str, Any]) -> list[str]:
+    return [f"`{model['model']}`", f"{model['bytes'] / 1e6:.1f}", f"{model['perplexity']:.2f}"]

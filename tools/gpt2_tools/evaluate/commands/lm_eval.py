@@ -1,4 +1,4 @@
-"""gpt2_evaluate lm-eval: lm-evaluation-harness with our model class, on its own command line."""
+"""gpt2_evaluate lm-eval: the command line of lm-evaluation-harness, with our model class gpt2_openvino."""
 
 import argparse
 
@@ -6,9 +6,9 @@ HELP = "run lm-evaluation-harness, with --model gpt2_openvino --model_args pretr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Leave every argument to the harness, options too."""
+    """Pass every argument on to the harness, options too."""
     parser.prefix_chars = ""
-    parser.add_argument("arguments", nargs="*", help="what lm-eval is told; --help lists it")
+    parser.add_argument("arguments", nargs="*", help="arguments of lm-eval; --help lists them")
 
 
 def run(args: argparse.Namespace) -> int:

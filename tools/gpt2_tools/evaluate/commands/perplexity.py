@@ -1,4 +1,4 @@
-"""gpt2_evaluate perplexity: how well a model foretells a text, with the way it was measured."""
+"""gpt2_evaluate perplexity: the perplexity of a text, by Open Model Zoo's or Hugging Face's protocol."""
 
 import argparse
 import contextlib
@@ -15,14 +15,15 @@ from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.transformers_process import transformers_process
 from gpt2_tools.evaluate.model import (
-    Subject,
+    ModelUnderTest,
     add_device_arguments,
     add_precision_argument,
     add_tokenizer_arguments,
-    load_subject,
+    load_model,
     runtime_lines,
 )
-from gpt2_tools.evaluate.perplexity import Losses, Score, Tokens, measure
+from gpt2_tools.evaluate.perplexity import Losses, losses_of
+from gpt2_tools.evaluate.scorer import Score, Tokens
 from gpt2_tools.evaluate.texts import DATASETS, Text, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from gpt2_tools.evaluate.with_transformers import Beside, transformers_score
@@ -33,24 +34,24 @@ METHODS = ("omz", "strided")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what this measurement can be told."""
+    """Add the options of this command."""
     parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="the IR, an .xml, or an .onnx")
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8")
-    text.add_argument("--dataset", choices=DATASETS, help="a text that omz_data_downloader has brought")
-    folder = "where omz_data_downloader put it, its -o (default: the current folder)"
+    text.add_argument("--dataset", choices=DATASETS, help="a data set that omz_data_downloader has downloaded")
+    folder = "the -o of omz_data_downloader (default: the current folder)"
     parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
     method = (
-        "omz: Open Model Zoo's, disjoint windows, the rest dropped; strided: Hugging Face's, windows that overlap and "
-        "score their last tokens (default: %(default)s)"
+        "omz: Open Model Zoo's, disjoint windows without the incomplete last one; strided: Hugging Face's, overlapping "
+        "windows that score their last tokens only (default: %(default)s)"
     )
     parser.add_argument("--method", choices=METHODS, default="omz", help=method)
     context = "tokens of a window (default: the model's positions)"
     parser.add_argument("--context", type=positive_int, metavar="N", help=context)
-    stride = "from one window to the next, of --method strided (default: half of the context)"
+    stride = "tokens from one window to the next, with --method strided (default: half of the context)"
     parser.add_argument("--stride", type=positive_int, metavar="N", help=stride)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
-    batch = "windows at once (default: %(default)s)"
+    batch = "windows per infer call (default: %(default)s)"
     parser.add_argument("--batch", type=positive_int, default=1, metavar="N", help=batch)
     add_device_arguments(parser)
     add_precision_argument(parser)
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="time transformers at f32 on the same windows, in turns",
     )
-    checkpoint = "for transformers: what the IR was made of (default: ../gpt2)"
+    checkpoint = "the checkpoint that transformers loads (default: ../gpt2 of the IR's folder)"
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=checkpoint)
 
 
@@ -70,16 +71,18 @@ def run(args: argparse.Namespace) -> int:
     if args.stride is not None and args.method != "strided":
         raise Problem(f"--stride: belongs to --method strided; the method is {args.method}")
     text = _text(args)
-    subject = load_subject(args, args.model, max_seq_len=args.context)
-    context = context_of(args.context, subject)
+    model = load_model(args, args.model, max_seq_len=args.context)
+    context = context_of(args.context, model)
     stride = _stride(args, context)
-    tokens = encode(subject.tokenizer, text.text)
+    tokens = encode(model.tokenizer, text.text)
     windows = _windows(text, tokens, context, stride)
-    with _score(args, subject) as score:
+    with _score(args, model) as score:
         start = time.perf_counter()
-        losses, interrupted = measure(score, tokens, windows[: args.limit], args.batch, partial(counted, unit="window"))
+        losses, interrupted = losses_of(
+            score, tokens, windows[: args.limit], args.batch, partial(counted, unit="window")
+        )
         seconds = time.perf_counter() - start
-    facts = figures(losses, text, len(tokens)) | {
+    facts = summary(losses, text, len(tokens)) | {
         "interrupted": interrupted,
         "method": args.method,
         "context": context,
@@ -88,18 +91,18 @@ def run(args: argparse.Namespace) -> int:
         "windows_in_text": len(windows),
         "text": text.facts(),
         "seconds": seconds,
-        **subject.facts(),
+        **model.facts(),
         **({"transformers": score.facts()} if isinstance(score, Beside) else {}),
     }
     _print(Report(sys.stdout, sys.stderr), facts, text)
     return INTERRUPTED if interrupted else 0
 
 
-def figures(losses: Losses, text: Text, tokens: int) -> dict[str, object]:
-    """Return the figures, under their names in JSON; a number that JSON cannot hold is None.
+def summary(losses: Losses, text: Text, tokens: int) -> dict[str, object]:
+    """Return the figures under their names in JSON; a number that JSON cannot hold is None.
 
-    Words and bytes are those of the whole text, by its tokens a word and a byte: the tokens that no window scores
-    count as the others do.
+    Per word and per byte are by the tokens per word and per byte of the whole text, as if the tokens that no window
+    scores had the mean loss.
     """
     per_word = losses.perplexity_per(tokens / text.words) if text.words else math.inf
     numbers = {
@@ -112,16 +115,16 @@ def figures(losses: Losses, text: Text, tokens: int) -> dict[str, object]:
     return {**finite, "tokens": tokens, "windows": losses.windows, "tokens_scored": losses.count}
 
 
-def context_of(asked: int | None, subject: Subject, place: str = "--context") -> int:
-    """Return the tokens of a window; raise Problem, with the place that asks, where the model has not so many."""
-    n_positions = subject.scorer.n_positions
-    if asked is not None and not 2 <= asked <= n_positions:
-        raise Problem(f"{place}: expected 2 .. {n_positions}, the positions of {subject.scorer.path}, got {asked}")
-    return asked or n_positions
+def context_of(requested: int | None, model: ModelUnderTest, option: str = "--context") -> int:
+    """Return the tokens of a window; raise Problem, naming the option, if they do not fit the model's positions."""
+    n_positions = model.scorer.n_positions
+    if requested is not None and not 2 <= requested <= n_positions:
+        raise Problem(f"{option}: expected 2 .. {n_positions}, the positions of {model.scorer.path}, got {requested}")
+    return requested or n_positions
 
 
 def _text(args: argparse.Namespace) -> Text:
-    """Return what is encoded; Hugging Face's protocol joins the lines of its data set."""
+    """Return the text to encode; Hugging Face's protocol joins the lines of a data set."""
     if args.dataset is None:
         return read_text(args.text)
     text = read_dataset(DATASETS[args.dataset], args.data_dir)
@@ -129,7 +132,7 @@ def _text(args: argparse.Namespace) -> Text:
 
 
 def _stride(args: argparse.Namespace, context: int) -> int | None:
-    """Return the stride, None for a method that has none; raise Problem where windows would leave tokens out."""
+    """Return the stride, None for a method without one; raise Problem if windows would leave tokens out."""
     if args.method != "strided":
         return None
     if args.stride is not None and args.stride > context:
@@ -143,26 +146,26 @@ def _windows(text: Text, tokens: Tokens, context: int, stride: int | None) -> li
         expected = f"{context}, a window of --method omz; give a smaller --context, or --method strided"
     else:
         windows = strided_windows(len(tokens), context, stride)
-        expected = "2, one to score behind another"
+        expected = "2, of which the second is scored"
     if not windows:
         raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {expected}")
     return windows
 
 
 @contextlib.contextmanager
-def _score(args: argparse.Namespace, subject: Subject) -> Iterator[Score]:
+def _score(args: argparse.Namespace, model: ModelUnderTest) -> Iterator[Score]:
     if not args.with_transformers:
-        yield subject.scorer.score
+        yield model.scorer.score
         return
     folder = args.checkpoint or args.model.parent.parent / "gpt2"
-    with transformers_process(folder, subject.scorer.settings()["threads"] or "1") as ask:
-        yield Beside(subject.scorer.score, transformers_score(ask))
+    with transformers_process(folder, model.scorer.settings()["threads"] or "1") as ask:
+        yield Beside(model.scorer.score, transformers_score(ask))
 
 
 def _print(report: Report, facts: Mapping[str, Any], text: Text) -> None:
     """Print a table, then all of it as one line of JSON."""
     if facts["interrupted"]:
-        report.line(f"interrupted: the figures are those of {facts['windows']} windows")
+        report.line(f"interrupted: the figures are of {facts['windows']} windows")
     for name, value in _table(facts, text).items():
         report.line(f"{name:<16} {value}")
     report.line(json.dumps(facts))
@@ -176,9 +179,9 @@ def _table(facts: Mapping[str, Any], text: Text) -> dict[str, str]:
         "tokens": f"{facts['tokens']}, of which {scored} were scored in {facts['windows']} windows",
         "method": f"{facts['method']}, context {facts['context']}{stride}",
         **runtime_lines(facts),
-        "perplexity": f"{shown(facts['perplexity'])} ± {shown(facts['perplexity_stderr'])}",
-        "word perplexity": shown(facts["word_perplexity"]),
-        "bits per byte": shown(facts["bits_per_byte"]),
+        "perplexity": f"{formatted(facts['perplexity'])} ± {formatted(facts['perplexity_stderr'])}",
+        "word perplexity": formatted(facts["word_perplexity"]),
+        "bits per byte": formatted(facts["bits_per_byte"]),
     }
     if "transformers" not in facts:
         return table | {"time": f"{facts['seconds']:.1f} s, {scored / facts['seconds']:.0f} tokens/s"}
@@ -190,6 +193,6 @@ def _table(facts: Mapping[str, Any], text: Text) -> dict[str, str]:
     }
 
 
-def shown(number: float | None) -> str:
+def formatted(number: float | None) -> str:
     """Return a figure as the table shows it."""
-    return "beyond all bounds" if number is None else f"{number:.4f}"
+    return "inf" if number is None else f"{number:.4f}"

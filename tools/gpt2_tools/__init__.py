@@ -1,1 +1,1 @@
-"""Tools around GPT-2 that run the demo's own engine; the models' way here is omz_model_tools' matter."""
+"""Tools that run the demo's engine: gpt2_benchmark, gpt2_evaluate and gpt2_export. No other package imports them."""

@@ -1,4 +1,4 @@
-"""A text as inputs for omz_quantizer to calibrate with; found by the entry point of the recipe it serves."""
+"""Calibration data for omz_quantizer from a text; found by the entry point gpt2 of omz_model_tools.calibrations."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 __all__ = ["Problem", "inputs"]
 
 WINDOW = 256
-MOST_WINDOWS = 64
+MAX_WINDOWS = 64
 
 
 def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, L]
-    """Return windows of the text's tokens that do not overlap, at most MOST_WINDOWS, spread over all of it.
+    """Return disjoint windows of the text's tokens, at most MAX_WINDOWS, spread over the whole text.
 
     Raises Problem for a text that cannot be read or is too short, and for an IR without its vocabulary.
     """
@@ -32,6 +32,6 @@ def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, 
     length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
     if len(tokens) < length:
         raise Problem(f"{text}: expected at least {length} tokens to calibrate with, got {len(tokens)}")
-    count = min(MOST_WINDOWS, len(tokens) // length)
+    count = min(MAX_WINDOWS, len(tokens) // length)
     starts = np.linspace(0, len(tokens) - length, count).astype(int)
     return [np.array([tokens[start : start + length]], np.int64) for start in starts]

@@ -1,4 +1,4 @@
-"""The console commands, which import what they run only where Ctrl-C cannot get lost in it."""
+"""The entry points of the console commands. Each imports its tool where Ctrl-C ends it without a traceback."""
 
 from omz_model_tools.common import ends_at_once
 

@@ -31,13 +31,13 @@ def test_it_is_gone_when_it_is_closed():
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("raise SystemExit(3)", "ended with exit code 3: no word"),
+        ("raise SystemExit(3)", "ended with exit code 3: no message"),
         ("import nothing_of_that_name", "ended with exit code 1: ModuleNotFoundError: No module named 'nothing_of_"),
-        ("print('Loading weights: 100%')", "answered with what is no JSON object: 'Loading weights: 100%'"),
-        ("print('[1, 2]')", "answered with what is no JSON object: '[1, 2]'"),
-        ("print()", "answered with what is no JSON object: ''"),
-        ("import sys; sys.stdout.buffer.write(bytes([255, 10]))", "answered with what is no JSON object: "),
-        ("print('x' * 1000)", "answered with what is no JSON object: '" + 80 * "x" + "'"),
+        ("print('Loading weights: 100%')", "expected a line with a JSON object, got 'Loading weights: 100%'"),
+        ("print('[1, 2]')", "expected a line with a JSON object, got '[1, 2]'"),
+        ("print()", "expected a line with a JSON object, got ''"),
+        ("import sys; sys.stdout.buffer.write(bytes([255, 10]))", "expected a line with a JSON object, got "),
+        ("print('x' * 1000)", "expected a line with a JSON object, got '" + 80 * "x" + "'"),
     ],
 )
 def test_one_that_does_not_load_is_one_line(source, line):
@@ -56,7 +56,7 @@ def test_one_that_hangs_is_ended():
     ("then", "line"),
     [
         ("sys.stdin.readline()\nraise MemoryError('no room')\n", "ended with exit code 1: MemoryError: no room"),
-        ("sys.stdin.readline()\nprint('nonsense')\n", "answered with what is no JSON object: 'nonsense'"),
+        ("sys.stdin.readline()\nprint('nonsense')\n", "expected a line with a JSON object, got 'nonsense'"),
         ("sys.stdin.close()\nsys.exit('done for')\n", "ended with exit code 1: done for"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_program_that_is_not_there(tmp_path):
     ("source", "line"),
     [
         ("raise ValueError('that is no checkpoint')", "exit code 1: ValueError: that is no checkpoint"),
-        ("raise SystemExit(2)", "exit code 2: no word"),
+        ("raise SystemExit(2)", "exit code 2: no message"),
         ("import time; time.sleep(1000)", "did not end within 0.5 s"),
     ],
 )

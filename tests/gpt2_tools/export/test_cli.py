@@ -116,7 +116,7 @@ def test_a_model_of_another_interface_is_refused_by_its_makers_name_too(tmp_path
 
 def test_an_export_is_no_model_to_export(tmp_path, capsys):
     path = save(with_kv_cache(Toy().model(tmp_path / "toy")), tmp_path / "openvino_model.xml")
-    wanted = f"{path}: is an export already; give the IR that it was made of\n"
+    wanted = f"{path}: is an export already; give the IR it was exported from\n"
     assert refusal(capsys, "-m", path, "-o", tmp_path / "out") == wanted
 
 
@@ -166,7 +166,7 @@ def test_added_tokens_in_an_unknown_form(tmp_path, capsys):
     model = Toy().model(tmp_path)
     model.set_rt_info('[{"name": "x"}]', ["omz_gpt2", "added_tokens"])
     path = save(model, tmp_path / "toy.xml")
-    wanted = f"{path}: its rt_info lists added tokens in an unknown way; convert it again\n"
+    wanted = f"{path}: its rt_info lists added tokens in an unknown format; convert it again\n"
     assert refusal(capsys, "-m", path, "-o", tmp_path / "out") == wanted
 
 

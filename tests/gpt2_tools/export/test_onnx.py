@@ -160,7 +160,7 @@ def test_openvino_reads_it_too(tmp_path):
 
 def test_weights_beyond_protobufs_limit_lie_in_a_file_of_their_own(tmp_path):
     toy = Toy()
-    folder = write_export(toy, tmp_path / "zoo", most_bytes=1000)
+    folder = write_export(toy, tmp_path / "zoo", max_bytes=1000)
     size = 4 * sum(values.size for values in toy.state.values())
     assert (folder / "model.onnx.data").stat().st_size == size
     assert (folder / "model.onnx").stat().st_size < size

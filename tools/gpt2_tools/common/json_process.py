@@ -1,7 +1,4 @@
-"""A process that answers lines of JSON with lines of JSON. It may fail, hang or talk nonsense: each is one line.
-
-What is asked is not known here.
-"""
+"""A process that answers each line of JSON with one. If it fails, hangs or prints anything else, that is PeerFailed."""
 
 import json
 import subprocess
@@ -17,15 +14,15 @@ Answer = dict[str, Any]
 
 
 class PeerFailed(Exception):
-    """Why a peer is not measured, in one line."""
+    """Why the other process gives no answer, in one line."""
 
 
 class CannotRun(PeerFailed):
-    """It is not made for what was asked, and can be asked for something else."""
+    """It does not support this request, but may answer others."""
 
 
 class JsonProcess:
-    """A running peer; close it, or use it with `with`."""
+    """A running process; close it, or use it with `with`."""
 
     def __init__(
         self, command: Sequence[str], patience: float | None = None, variables: Mapping[str, str] | None = None
@@ -36,21 +33,21 @@ class JsonProcess:
         Raises PeerFailed.
         """
         self._patience = patience
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
         self._lines: SimpleQueue[str] = SimpleQueue()
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 text=True,
                 errors="replace",
                 env=variables,
                 start_new_session=True,  # Ctrl-C in a terminal is for us: we end it
             )
         except OSError as error:
-            self._said.close()
+            self._stderr.close()
             raise PeerFailed(f"{command[0]}: cannot be run: {error.strerror}") from None
         Thread(target=self._read, daemon=True).start()
         try:
@@ -61,25 +58,25 @@ class JsonProcess:
 
     @property
     def pid(self) -> int:
-        """Its number, for what the system knows of it."""
+        """The process id."""
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any]) -> Answer:
-        """Return the answer to a request. Raises CannotRun, and PeerFailed, after which it is not to be asked again."""
+        """Return the answer to a request. Raises CannotRun, or PeerFailed, after which no request may follow."""
         assert self._process.stdin is not None
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
-        except OSError:  # it has ended; its last words tell why
-            raise PeerFailed(self._last_words()) from None
+        except OSError:  # it has exited; its stderr says why
+            raise PeerFailed(self._exit_reason()) from None
         return self._answer()
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._said):
+        for stream in (self._process.stdin, self._stderr):
             if stream is not None and not stream.closed:
-                with suppress(OSError):  # what a process that is gone has not read
+                with suppress(OSError):  # unread input of a process that has exited
                     stream.close()
 
     def __enter__(self) -> "JsonProcess":
@@ -102,26 +99,26 @@ class JsonProcess:
         except Empty:
             raise PeerFailed(f"gave no answer within {self._patience:g} s") from None
         if not line:
-            raise PeerFailed(self._last_words())
+            raise PeerFailed(self._exit_reason())
         try:
             answer = json.loads(line)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise PeerFailed(f"answered with what is no JSON object: {line.strip()[:80]!r}")
+            raise PeerFailed(f"expected a line with a JSON object, got {line.strip()[:80]!r}")
         if "cannot" in answer:
             raise CannotRun(str(answer["cannot"]))
         return answer
 
-    def _last_words(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._process.wait()
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return f"ended with exit code {code}: {lines[-1].strip() if lines else 'no word'}"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f"ended with exit code {code}: {lines[-1].strip() if lines else 'no message'}"
 
 
 def run_to_end(command: Sequence[str], patience: float, variables: Mapping[str, str] | None = None) -> None:
-    """Run a command that is to exit with 0. Raises PeerFailed."""
+    """Run a command to its end. Raises PeerFailed unless it exits with 0 within patience seconds."""
     try:
         done = subprocess.run(command, capture_output=True, timeout=patience, check=False, env=variables)
     except subprocess.TimeoutExpired:
@@ -129,5 +126,7 @@ def run_to_end(command: Sequence[str], patience: float, variables: Mapping[str, 
     except OSError as error:
         raise PeerFailed(f"{command[0]}: cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise PeerFailed(f"{Path(command[0]).name}: exit code {done.returncode}: {said[-1] if said else 'no word'}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise PeerFailed(
+            f"{Path(command[0]).name}: exit code {done.returncode}: {lines[-1] if lines else 'no message'}"
+        )

@@ -1,4 +1,4 @@
-"""How far a measurement is and how long it will still take, on stderr; it knows nothing of what is measured."""
+"""The progress of a measurement and the time it still takes, on stderr."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from typing import TextIO, TypeVar
 T = TypeVar("T")
 
 STEPS = 10
-"""So many lines, at most, tell of it where nobody watches a terminal."""
+"""Progress lines at most, if stderr is not a terminal."""
 
 
 def counted(
@@ -18,9 +18,9 @@ def counted(
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[T]:
-    """Yield the items and tell how many of the total there were: a bar on a terminal, else a line for each tenth.
+    """Yield the items and show their number out of the total: a bar on a terminal, else a line per tenth.
 
-    stream: stderr unless it is given.
+    stream: stderr by default.
     """
     out = sys.stderr if stream is None else stream
     if out.isatty():

@@ -16,7 +16,7 @@ PROPERTIES = {
 
 
 def versions() -> dict[str, str]:
-    """Return those that are installed, and Python's."""
+    """Return the versions of the installed packages and of Python."""
     names = ("omz-gpt2", "openvino", "tokenizers", "numpy", "transformers", "torch")
     return {name: importlib.metadata.version(name) for name in names if installed(name)} | {
         "python": platform.python_version()
@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def installed(name: str) -> bool:
-    """Tell whether a package of that name is installed."""
+    """Return whether a package is installed."""
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -33,7 +33,7 @@ def installed(name: str) -> bool:
 
 
 def settings_of(compiled: "ov.CompiledModel") -> dict[str, str | None]:
-    """Return the threads and the precisions as the device reports them; None where it does not."""
+    """Return the threads and the precisions as the device reports them; None if it does not."""
     from gpt2_text_prediction.engine.engine import device_property  # noqa: PLC0415 (OpenVINO)
 
     return {ours: device_property(compiled, theirs) for ours, theirs in PROPERTIES.items()}

@@ -1,4 +1,4 @@
-"""gpt2_export: an IR of ours as a folder for others to run: openvino-genai and OpenVINO Model Server, or ONNX."""
+"""gpt2_export: an IR as a folder for other programs: OpenVINO GenAI and OpenVINO Model Server, or ONNX runtimes."""
 
 import argparse
 import sys
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from gpt2_tools.export.recipe_ir import RecipeIR
 
 MARKS = {"genai": ("openvino_model.xml", b"omz_gpt2"), "onnx": ("model.onnx", b"omz-gpt2")}
-"""The file by which an earlier export of each format is known, and what only ours holds."""
+"""By format: the file by which an earlier export is recognized, and a mark that only our exports have in it."""
 MARKED = 2**24
-"""So many bytes of that file are searched: all of an .xml, and the head of an ONNX file."""
+"""Bytes of that file that are searched for the mark: a whole .xml, the head of an ONNX file."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,20 +29,20 @@ def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="gpt2_export",
-        description="Write an IR of omz_converter or omz_quantizer in the form that other programs run.",
+        description="Export an IR of omz_converter or omz_quantizer for other programs.",
     )
     parser.add_argument("-m", "--model", type=Path, metavar="FILE", required=True, help="the IR, an .xml")
-    folder = "folder to write: new, empty, or an earlier export, which is replaced"
+    folder = "output folder: new, empty, or an earlier export, which is replaced"
     parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", required=True, help=folder)
     formats = (
-        "genai: for openvino-genai and OpenVINO Model Server; onnx: the interface of the ONNX Model Zoo's gpt2-10 "
+        "genai: for OpenVINO GenAI and OpenVINO Model Server; onnx: with the interface of the ONNX Model Zoo's gpt2-10 "
         "(default: %(default)s)"
     )
     parser.add_argument("--format", choices=MARKS, default="genai", help=formats)
     onnx = parser.add_argument_group("--format onnx")
-    head = "write the scores of the vocabulary, as gpt2-lm-head-10 does, not the last hidden states"
+    head = "output the logits, as gpt2-lm-head-10 does, instead of the last hidden states"
     onnx.add_argument("--lm_head", action="store_true", help=head)
-    past = "take the keys and values of earlier tokens as inputs too"
+    past = "add the keys and values of past tokens as inputs"
     onnx.add_argument("--with_past", action="store_true", help=past)
     return parser
 
@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     check_target(place.target, *MARKS[args.format])
     with disk_problems(place.target):
         _publish(args, place)
-    Report(sys.stdout, sys.stderr).line(f"{args.output_dir}: {args.model} for {_reader(args)}")
+    Report(sys.stdout, sys.stderr).line(f"{args.output_dir}: {args.model} for {_runtime(args)}")
     return 0
 
 
@@ -88,7 +88,7 @@ def _say_waiting() -> None:
 def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]":
     from gpt2_tools.export.onnx import load_onnx, write_folder  # noqa: PLC0415
 
-    onnx = load_onnx()  # where Ctrl-C has nothing to clean up
+    onnx = load_onnx()  # imported before there is anything to clean up after Ctrl-C
     return lambda ir, folder: write_folder(onnx, ir, folder, lm_head=args.lm_head, with_past=args.with_past)
 
 
@@ -96,12 +96,12 @@ def _genai_writer(place: FolderPlace) -> "Callable[[RecipeIR, Path], None]":
     from gpt2_tools.export.genai import GRAPH, load_parts, write_folder  # noqa: PLC0415
 
     parts = load_parts()
-    tuned = place.target / GRAPH  # by the user: it stays
+    tuned = place.target / GRAPH  # the user may have edited it: it is kept
     return lambda ir, folder: write_folder(parts, ir, folder, graph=not tuned.exists())
 
 
 def check_target(folder: Path, file: str, mark: bytes) -> None:
-    """Raise Problem where a folder could not be replaced, or holds something that is no export of ours."""
+    """Raise Problem if a folder cannot be replaced, or has content other than an earlier export."""
     with disk_problems(folder):
         FolderPlace(folder).check()
         if not folder.name or (folder.exists() and any(folder.iterdir()) and not _holds(folder / file, mark)):
@@ -118,5 +118,5 @@ def _holds(path: Path, mark: bytes) -> bool:
         return mark in stream.read(MARKED)
 
 
-def _reader(args: argparse.Namespace) -> str:
+def _runtime(args: argparse.Namespace) -> str:
     return "openvino-genai and OpenVINO Model Server" if args.format == "genai" else "ONNX runtimes"

@@ -1,5 +1,6 @@
-"""The folder that openvino_genai.LLMPipeline loads and OpenVINO Model Server serves: a model with its cache inside,
-tokenizer and detokenizer as IRs, and the Hugging Face files that say the rest.
+"""The folder that openvino_genai.LLMPipeline loads and OpenVINO Model Server serves.
+
+A stateful model with its KV cache, tokenizer and detokenizer as IRs, and the configuration files of Hugging Face.
 """
 
 import json
@@ -21,10 +22,10 @@ from omz_model_tools.common import ends_at_once, one_line
 from omz_model_tools.convert import save_ir
 
 SAMPLE = "Hello, world's 123 words:\n\n  it'll be caf\u00e9, \u65e5\u672c and \U0001f600  "
-"""A text on which the tokenizer is tried before it is published: every branch of GPT-2's pattern."""
+"""A text that the exported tokenizer is tested on: it takes every branch of GPT-2's pattern."""
 
 GRAPH = "graph.pbtxt"
-"""The file by which OpenVINO Model Server knows a folder for a text generator; users tune it."""
+"""The file by which OpenVINO Model Server recognizes a text generator; users edit it."""
 GRAPH_TEXT = """\
 # How OpenVINO Model Server runs this folder. Further options, such as cache_size (GB), go beside models_path.
 input_stream: "HTTP_REQUEST_PAYLOAD:input"
@@ -51,14 +52,14 @@ node {
 
 @dataclass(frozen=True)
 class Parts:
-    """The modules of openvino-tokenizers that a tokenizer is put together from."""
+    """The modules of openvino-tokenizers from which a tokenizer is built."""
 
     pipeline: Any
     types: Any
 
 
 def load_parts() -> Parts:
-    """Return them; Problem where openvino-tokenizers is missing."""
+    """Import them. Raises Problem if openvino-tokenizers is not installed."""
     try:
         with ends_at_once():
             from openvino_tokenizers import tokenizer_pipeline, utils  # noqa: PLC0415
@@ -68,9 +69,9 @@ def load_parts() -> Parts:
 
 
 def write_folder(parts: Parts, ir: RecipeIR, folder: Path, *, graph: bool) -> None:
-    """Write the export into an empty folder; without `graph` all but the model server's graph.pbtxt.
+    """Write the export into an empty folder; graph: also the graph.pbtxt of OpenVINO Model Server.
 
-    Raises Problem where openvino-tokenizers makes another tokenizer than the demo's.
+    Raises Problem if openvino-tokenizers builds a tokenizer that differs from the demo's.
     """
     tokenizer, detokenizer = build_tokenizer(parts, ir)
     check_tokenizer(ir, tokenizer, detokenizer)
@@ -83,20 +84,20 @@ def write_folder(parts: Parts, ir: RecipeIR, folder: Path, *, graph: bool) -> No
     try:
         model = with_kv_cache(ir.model)
     except NoCachePossible as reason:
-        raise Problem(f"{ir.path}: cannot be given a cache: {_told(ir, reason)}") from None
+        raise Problem(f"{ir.path}: cannot be given a cache: {_no_cache(ir, reason)}") from None
     _save(model, folder / "openvino_model.xml")
     if graph:
         (folder / GRAPH).write_text(GRAPH_TEXT, encoding="utf-8")
 
 
-def _told(ir: RecipeIR, reason: NoCachePossible) -> str:
+def _no_cache(ir: RecipeIR, reason: NoCachePossible) -> str:
     if ir.config.n_positions == 1:
         return "it has one position, so no token follows another"
     return f"{reason}; convert it again"
 
 
 def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
-    """Return the content of each JSON file by its name, as transformers writes them for a GPT-2."""
+    """Return the content of each JSON file by name, as transformers writes them for a GPT-2."""
     config, eos = ir.config, end_of_text(ir)[0]
     ids = {"bos_token_id": eos, "eos_token_id": eos}
     symbol = end_of_text(ir)[1]
@@ -133,15 +134,15 @@ def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
 
 
 def end_of_text(ir: RecipeIR) -> tuple[int, str]:
-    """Return the id and the symbol of the token that ends a text."""
+    """Return the id and the symbol of the end-of-text token."""
     eos = ir.config.eos_token_id
     if eos is None:
-        raise Problem(f"{ir.vocab}: has no <|endoftext|>, and the IR names no token that ends a text")
+        raise Problem(f"{ir.vocab}: has no <|endoftext|>, and the IR no end-of-text token")
     return eos, next(symbol for symbol, i in _vocabulary(ir).items() if i == eos)
 
 
 def added_tokens(ir: RecipeIR) -> list[AddedToken]:
-    """Return what is found in a text before anything else: what was added, and the end of a text; longest first."""
+    """Return the tokens that are split off a text before BPE: added tokens and end-of-text, longest first."""
     eos, symbol = end_of_text(ir)
     found = {symbol: AddedToken(symbol, eos, special=True), **{token.content: token for token in ir.added}}
     return sorted(found.values(), key=lambda token: token.content, reverse=True)
@@ -156,8 +157,7 @@ def _as_published(token: AddedToken) -> dict[str, Any]:
 def build_tokenizer(parts: Parts, ir: RecipeIR) -> tuple[ov.Model, ov.Model]:
     """Return text -> input_ids, attention_mask, and ids -> text.
 
-    Added tokens and the one that ends a text are recognised in a text, as transformers and openvino-genai do, unlike
-    the demo.
+    Added tokens and end-of-text are parsed in a text, as transformers and OpenVINO GenAI do, unlike the demo.
     """
     eos, symbol = end_of_text(ir)
     added = added_tokens(ir)
@@ -183,7 +183,7 @@ def build_tokenizer(parts: Parts, ir: RecipeIR) -> tuple[ov.Model, ov.Model]:
         )
         tokenizer = parts.types.change_outputs_type(pipeline.get_tokenizer_ov_subgraph(), ov.Type.i64)
         detokenizer = parts.types.change_inputs_type(pipeline.get_detokenizer_ov_subgraph(), ov.Type.i64)
-    except (AttributeError, TypeError, RuntimeError) as error:  # its parts are no stable interface
+    except (AttributeError, TypeError, RuntimeError) as error:  # not a stable interface of openvino-tokenizers
         raise _misfit(one_line(error)) from error
     for model in (tokenizer, detokenizer):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -192,7 +192,7 @@ def build_tokenizer(parts: Parts, ir: RecipeIR) -> tuple[ov.Model, ov.Model]:
 
 
 def check_tokenizer(ir: RecipeIR, tokenizer: ov.Model, detokenizer: ov.Model) -> None:
-    """Raise Problem unless a sample text with every added token gives the demo's tokens, and these the text again."""
+    """Raise Problem unless a sample with every added token gives the demo's tokens, and those the sample again."""
     core = ov.Core()
     added = added_tokens(ir)
     sample = SAMPLE + "".join(f" a{token.content}" for token in added)
@@ -201,14 +201,14 @@ def check_tokenizer(ir: RecipeIR, tokenizer: ov.Model, detokenizer: ov.Model) ->
     if got != expected:
         raise _misfit(f"expected the tokens {expected}, got {got}")
     special = {token.id for token in added if token.special}
-    wanted = ir.tokenizer.decode([token for token in expected if token not in special])
+    decoded = ir.tokenizer.decode([token for token in expected if token not in special])
     text = core.compile_model(detokenizer, "CPU")(ov.Tensor([expected]))["string_output"][0]
-    if text != wanted:
-        raise _misfit(f"expected the text {wanted!r}, got {str(text)!r}")
+    if text != decoded:
+        raise _misfit(f"expected the text {decoded!r}, got {str(text)!r}")
 
 
 def expected_tokens(ir: RecipeIR, added: Sequence[AddedToken], text: str) -> list[int]:
-    """Return the tokens of a text by the demo's tokenizer, which reads what lies between added tokens."""
+    """Return the tokens of a text: the added ones, and between them those of the demo's tokenizer."""
     space = r"\s*"
     patterns = [f"{space * t.lstrip}({re.escape(t.content)}){space * t.rstrip}" for t in added]
     tokens, end = [], 0

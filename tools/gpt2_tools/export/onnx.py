@@ -1,6 +1,6 @@
-"""A folder as the ONNX Model Zoo's export script of GPT-2 wrote it: model.onnx and test_data_set_0.
+"""The folder layout of the ONNX Model Zoo's GPT-2: model.onnx and test_data_set_0.
 
-The test data is computed by OpenVINO from the IR, not by the ONNX file that it is there to check.
+The test data is computed by OpenVINO from the IR, so that it is an independent check of the ONNX file.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.export.onnx_graph import OPSET, Graph, build, weight_names
+from gpt2_tools.export.onnx_graph import OPSET, Graph, build_graph, weight_names
 from gpt2_tools.export.recipe_ir import RecipeIR, weight_bytes, weights
 from omz_model_tools.common import ends_at_once
 
@@ -21,18 +21,18 @@ Tensors = list[npt.NDArray[Any]]
 SAMPLE = "Here is some text to encode Hello World"
 """The text of the zoo's test data."""
 IR_VERSION = 6  # the zoo's
-MOST_BYTES = 2**31 - 2**24
-"""Protobuf ends at 2 GB; weights of more lie in a file of their own, beside the model."""
+MAX_BYTES = 2**31 - 2**24
+"""Protobuf's limit is 2 GB; larger weights go to a file beside the model."""
 
 
 def write_folder(
-    onnx: Any, ir: RecipeIR, folder: Path, *, lm_head: bool, with_past: bool, most_bytes: int = MOST_BYTES
+    onnx: Any, ir: RecipeIR, folder: Path, *, lm_head: bool, with_past: bool, max_bytes: int = MAX_BYTES
 ) -> None:
-    """Write the export into an empty folder, by the package of load_onnx; Problem for a quantized IR."""
+    """Write the export into an empty folder; onnx: the package, from load_onnx. Raises Problem for a quantized IR."""
     if ir.quantized:
-        raise Problem(f"{ir.path}: is quantized, and ONNX is written in f32; give the IR that it was made of")
-    graph = build(ir.config, lm_head=lm_head, with_past=with_past)
-    _write_model(onnx, graph, ir, folder / "model.onnx", most_bytes)
+        raise Problem(f"{ir.path}: is quantized, and ONNX is written in f32; give the IR it was quantized from")
+    graph = build_graph(ir.config, lm_head=lm_head, with_past=with_past)
+    _write_model(onnx, graph, ir, folder / "model.onnx", max_bytes)
     onnx.checker.check_model(folder / "model.onnx")
     inputs, outputs = sample_data(ir, lm_head=lm_head, with_past=with_past)
     data = folder / "test_data_set_0"
@@ -44,7 +44,7 @@ def write_folder(
 
 
 def sample_data(ir: RecipeIR, *, lm_head: bool, with_past: bool) -> tuple[Tensors, Tensors]:
-    """Return inputs and outputs of the zoo's interface; with_past the first half of the sample is the past."""
+    """Return inputs and outputs of the zoo's interface; with_past: the first half of the sample is the past."""
     tokens = ir.tokenizer.encode(SAMPLE)[: ir.config.n_positions]
     logits, hidden, *pairs = _run(ir.model, tokens)
     presents = [np.stack(pairs[i : i + 2]) for i in range(0, len(pairs), 2)]  # [2, 1, H, L, D]
@@ -64,12 +64,12 @@ def _run(model: ov.Model, tokens: list[int]) -> Tensors:
             inner += [op.input_value(1), op.input_value(2)]
     probed = ov.Model([ops.result(value) for value in inner], model.get_parameters(), "probed")
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    answers = ov.Core().compile_model(probed, "CPU", exact)([np.array([tokens], np.int64)])
-    return [answers[i].copy() for i in range(len(inner))]
+    outputs = ov.Core().compile_model(probed, "CPU", exact)([np.array([tokens], np.int64)])
+    return [outputs[i].copy() for i in range(len(inner))]
 
 
 def load_onnx() -> Any:
-    """Return the package onnx; Problem where it is missing."""
+    """Import the package onnx. Raises Problem if it is not installed."""
     try:
         with ends_at_once():
             import onnx  # noqa: PLC0415
@@ -78,7 +78,7 @@ def load_onnx() -> Any:
     return onnx
 
 
-def _write_model(onnx: Any, graph: Graph, ir: RecipeIR, path: Path, most_bytes: int) -> None:
+def _write_model(onnx: Any, graph: Graph, ir: RecipeIR, path: Path, max_bytes: int) -> None:
     helper, types = onnx.helper, onnx.TensorProto
     nodes = [helper.make_node(n.kind, n.inputs, n.outputs, name=n.name, **n.attributes) for n in graph.nodes]
     inputs = [
@@ -87,26 +87,26 @@ def _write_model(onnx: Any, graph: Graph, ir: RecipeIR, path: Path, most_bytes: 
     ]
     outputs = [helper.make_tensor_value_info(name, types.FLOAT, shape) for name, shape in graph.outputs.items()]
     constants = [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()]
-    stored = _weight_tensors(onnx, graph, ir, path, most_bytes)
+    stored = _weight_tensors(onnx, graph, ir, path, max_bytes)
     proto = helper.make_graph(nodes, "gpt2", inputs, outputs, constants + stored)
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(proto, opset_imports=[opset], ir_version=IR_VERSION, producer_name="omz-gpt2")
     path.write_bytes(model.SerializeToString())
 
 
-def _weight_tensors(onnx: Any, graph: Graph, ir: RecipeIR, path: Path, most_bytes: int) -> list[Any]:
-    wanted = set(weight_names(graph))
-    if weight_bytes(ir) <= most_bytes:
-        return [onnx.numpy_helper.from_array(values, name) for name, values in weights(ir) if name in wanted]
+def _weight_tensors(onnx: Any, graph: Graph, ir: RecipeIR, path: Path, max_bytes: int) -> list[Any]:
+    names = set(weight_names(graph))
+    if weight_bytes(ir) <= max_bytes:
+        return [onnx.numpy_helper.from_array(values, name) for name, values in weights(ir) if name in names]
     tensors = []
     with (path.parent / f"{path.name}.data").open("wb") as data:
         for name, values in weights(ir):
-            if name in wanted:
+            if name in names:
                 tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=values.shape)
                 tensor.data_location = onnx.TensorProto.EXTERNAL
-                place = {"location": f"{path.name}.data", "offset": data.tell(), "length": values.nbytes}
+                location = {"location": f"{path.name}.data", "offset": data.tell(), "length": values.nbytes}
                 tensor.external_data.extend(
-                    onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in place.items()
+                    onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in location.items()
                 )
                 data.write(values.tobytes())
                 tensors.append(tensor)

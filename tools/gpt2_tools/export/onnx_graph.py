@@ -1,4 +1,6 @@
-"""GPT-2 as an ONNX graph with the interface of the ONNX Model Zoo, op by op; it knows no file and needs no onnx.
+"""GPT-2 as an ONNX graph with the interface of the ONNX Model Zoo, op by op, without the package onnx.
+
+Independent of the recipe's graph on purpose: each checks the other in the tests.
 
 Letters: B batch, S sequences of each, M = B * S rows, L tokens of a row, P tokens before them, C n_embd, H heads,
 D = C / H, V vocabulary.
@@ -70,8 +72,8 @@ class Graph:
         self.outputs[name] = shape
 
 
-def build(config: GPT2Config, *, lm_head: bool, with_past: bool) -> Graph:
-    """Return the graph; its weights stand in it by their published names only.
+def build_graph(config: GPT2Config, *, lm_head: bool, with_past: bool) -> Graph:
+    """Return the graph, in which weights are only names, the published ones.
 
     input1 int64 [B, S, L] -> output1 [B, S, L, V] or, without lm_head, the last hidden states [B, S, L, C], and for
     each block the keys and values so far, [2, M, H, P + L, D]. with_past: input2, ... are those of the tokens before,
@@ -112,7 +114,7 @@ def _slice(graph: Graph, value: Name, start: Name, stop: Name) -> Name:
 
 
 def _visible(graph: Graph, config: GPT2Config, past: Name, total: Name) -> Name:  # -> bool [L, P + L]
-    """Say which tokens each new token sees: those up to itself."""
+    """Return the causal mask: each new token sees those up to itself."""
     triangle = np.tril(np.ones((config.n_positions, config.n_positions), bool))
     graph.constants["mask"] = triangle
     starts = graph.op("Concat", past, graph.ints(0), axis=0)
@@ -174,6 +176,6 @@ def _gelu(graph: Graph, x: Name, config: GPT2Config) -> Name:  # [...] -> [...]
 
 
 def weight_names(graph: Graph) -> Iterator[Name]:
-    """Yield what the nodes read and nobody makes: the weights, by their published names."""
+    """Yield the published names of the weights: the nodes' inputs that no node computes."""
     made = {*graph.inputs, *graph.constants, *(name for node in graph.nodes for name in node.outputs)}
     yield from dict.fromkeys(name for node in graph.nodes for name in node.inputs if name not in made)

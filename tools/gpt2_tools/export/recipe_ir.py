@@ -1,6 +1,6 @@
 """An IR of the gpt2 recipe, read back: the model, its configuration, its weights and its tokenizer's files.
 
-It writes nothing, and refuses IRs of others by name.
+IRs of other converters are refused, with the converter's name.
 """
 
 import json
@@ -27,7 +27,7 @@ RECIPE = "gpt2"
 
 @dataclass(frozen=True)
 class RecipeIR:
-    """What lies at a path and what it is; `config` holds the end of text also where only the vocabulary tells it."""
+    """An IR with its vocabulary; config has the end-of-text token even if only the vocabulary defines it."""
 
     path: Path
     model: ov.Model
@@ -36,13 +36,13 @@ class RecipeIR:
     vocab: Path
     merges: Path
     tokenizer: GPT2Tokenizer
-    added: tuple[AddedToken, ...]  # besides the end of a text, of what is no plain text
+    added: tuple[AddedToken, ...]  # and other special tokens, besides end-of-text
 
 
 def read_recipe_ir(path: Path) -> RecipeIR:
     """Read an IR of the gpt2 recipe with the vocabulary beside it.
 
-    Raises Problem, or the demo's, for what cannot be read or is of another maker.
+    Raises Problem, ours or the demo's, for files that cannot be read and IRs of another converter.
     """
     core = ov.Core()
     _refuse_foreign(core, path)
@@ -62,26 +62,26 @@ def _misfit(path: Path, rows: int, vocab: Path, tokens: int) -> str:
     if tokens < rows:
         return f"{path}: has {rows} tokens, but {vocab} {tokens}; convert it again"
     return (
-        f"{path}: its embedding has {rows} rows, too few for the {tokens} tokens of {vocab}; lay the vocab.json and "
+        f"{path}: its embedding has {rows} rows, too few for the {tokens} tokens of {vocab}; put the vocab.json and "
         "merges.txt that it was trained with beside it, or resize the checkpoint's embedding and convert that"
     )
 
 
 def _added_tokens(path: Path, model: ov.Model, vocab: Path) -> tuple[AddedToken, ...]:
-    """Return what the recipe wrote down, and <|endoftext|>, as far as the vocabulary beside the IR has it."""
+    """Return the recipe's added tokens and <|endoftext|>, those that the vocabulary beside the IR has."""
     ids = json.loads(vocab.read_bytes())
-    told = [AddedToken(END_OF_TEXT, ids[END_OF_TEXT], special=True)] if END_OF_TEXT in ids else []
+    known = [AddedToken(END_OF_TEXT, ids[END_OF_TEXT], special=True)] if END_OF_TEXT in ids else []
     if model.has_rt_info([FACTS, "added_tokens"]):
         try:
-            told = [*from_fact(model.get_rt_info([FACTS, "added_tokens"]).astype(str)), *told]
+            known = [*from_fact(model.get_rt_info([FACTS, "added_tokens"]).astype(str)), *known]
         except (ValueError, TypeError):
-            raise Problem(f"{path}: its rt_info lists added tokens in an unknown way; convert it again") from None
-    found = {token.content: token for token in reversed(told)}
+            raise Problem(f"{path}: its rt_info lists added tokens in an unknown format; convert it again") from None
+    found = {token.content: token for token in reversed(known)}
     return tuple(token for token in found.values() if ids.get(token.content) == token.id)
 
 
 def _refuse_foreign(core: ov.Core, path: Path) -> None:
-    """Raise Problem for the readable model of another maker, whatever its interface; what else is wrong shows later."""
+    """Raise Problem for the model of another converter, whatever its interface; read_ir reports anything else."""
     check_files(path)
     try:
         model = core.read_model(path)
@@ -94,16 +94,16 @@ def _refuse_foreign(core: ov.Core, path: Path) -> None:
             "convert the checkpoint with omz_converter --route direct"
         )
     if model.get_variables():
-        raise Problem(f"{path}: is an export already; give the IR that it was made of")
+        raise Problem(f"{path}: is an export already; give the IR it was exported from")
 
 
 def weight_bytes(ir: RecipeIR) -> int:
-    """Return how many bytes the weights take in f32."""
+    """Return the bytes of the weights in f32."""
     return 4 * sum(math.prod(shape) for shape in _weight_shapes(ir.config).values())
 
 
 def weights(ir: RecipeIR) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """Yield each weight under its published name, in f32; of an IR that is not quantized."""
+    """Yield the published name and the f32 values of each weight of an IR that is not quantized."""
     stored = {op.get_friendly_name().removesuffix("_compressed"): op for op in _ops(ir.model, "Constant")}
     for name in _weight_shapes(ir.config):
         yield name, stored[name].data.astype(np.float32, copy=False)
@@ -115,7 +115,7 @@ def _weight_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
 
 
 def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: int | None) -> GPT2Config:
-    """Read off the graph what the recipe put into it."""
+    """Return the configuration from which the recipe built the graph."""
     attentions = _ops(model, "ScaledDotProductAttention")
     heads = attentions[0].get_input_partial_shape(0)
     normalisation, activation = _ops(model, "MVN")[0], _ops(model, "Gelu")[0]
@@ -128,7 +128,9 @@ def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: in
         n_layer=len(attentions),
         n_head=heads[1].get_length(),
         n_inner=activation.get_output_partial_shape(0)[2].get_length(),
-        layer_norm_epsilon=float(str(np.float32(normalisation.get_attributes()["eps"]))),  # 1e-05, as it was given
+        layer_norm_epsilon=float(
+            str(np.float32(normalisation.get_attributes()["eps"]))
+        ),  # 1e-05, not the f32's 9.99e-06
         activation_function=next(name for name, approximation in ACTIVATIONS.items() if approximation == mode),
         tie_word_embeddings=not any(name.startswith("lm_head.weight") for name in names),
         eos_token_id=eos_token_id,

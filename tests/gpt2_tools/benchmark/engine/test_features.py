@@ -52,7 +52,7 @@ TEXTS = {
 def test_what_is_written_is_the_script(engine, name, lookup):
     prompt, chosen = TEXTS[name]
     watched = Watched(engine)
-    Script([*prompt, *chosen], len(prompt)).write(watched, lookup)
+    Script([*prompt, *chosen], len(prompt)).speed(watched, lookup)
     computed = len(prompt) + len(chosen) - 1  # the last token is drawn, and nothing computed of it
     assert watched.written(computed) == [*prompt, *chosen][:computed]
 
@@ -60,7 +60,7 @@ def test_what_is_written_is_the_script(engine, name, lookup):
 def test_plainly_each_step_has_one_token(engine):
     prompt, chosen = TEXTS["all again"]
     watched = Watched(engine)
-    speed = Script([*prompt, *chosen], len(prompt)).write(watched, False, ticking())
+    speed = Script([*prompt, *chosen], len(prompt)).speed(watched, False, ticking())
     assert [len(new) for _, new, _ in watched.rows] == [6] + [1] * 11
     assert speed == 11.0  # tokens behind the first, in the one second between two readings
 
@@ -68,8 +68,8 @@ def test_plainly_each_step_has_one_token(engine):
 def test_right_drafts_spare_steps(engine):
     prompt, chosen = TEXTS["all again"]
     watched = Watched(engine)
-    Script([*prompt, *chosen], len(prompt)).write(watched, True)
-    # behind 1 a draft needs two tokens that were there before: 6 1 was not, 1 2 was
+    Script([*prompt, *chosen], len(prompt)).speed(watched, True)
+    # after 1, a draft needs two tokens that were there before: 6 1 was not, 1 2 was
     assert [(kept, new) for kept, new, _ in watched.rows[1:]] == [
         (6, [1]),
         (7, [2, 3, 4]),

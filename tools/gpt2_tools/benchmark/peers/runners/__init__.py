@@ -1,1 +1,1 @@
-"""What is run in the environments of the benchmark's peers, and the versions that are put into them."""
+"""The scripts that run in the environments of other engines, with the standard library and that engine alone."""

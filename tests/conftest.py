@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures, which may need the package
+def pytest_runtest_setup(item):
+    """Pass over what needs a package that is not there."""
+    for marker in item.iter_markers("extras"):
+        for package in marker.args:
+            if find_spec(package) is None:
+                pytest.skip(f"needs {package}: .ci/run has it")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,6 +15,8 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("torch")  # its second conversion goes through ONNX
 pytest.importorskip("onnx")
 
+pytestmark = pytest.mark.extras("nbclient")
+
 NOTEBOOK = ROOT / "demos/gpt2_text_prediction_demo/python/gpt2_text_prediction.ipynb"
 
 

@@ -17,6 +17,8 @@ onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onn
 
 from support.zoo_toy import write_test_data, write_zoo_model  # noqa: E402
 
+pytestmark = pytest.mark.extras("torch", "onnx")
+
 TOY = Toy(n_layer=12, n_head=2, n_embd=12, n_positions=1024)
 OUTPUTS = [f"output{i}" for i in range(1, 14)]
 PAST = ["[2,?,2,?,6]"] * 12

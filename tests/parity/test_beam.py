@@ -15,6 +15,8 @@ from support.toy import EXACT, Toy
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.extras("torch", "transformers")
+
 TOYS = [
     Toy(n_positions=40),
     Toy(n_layer=1, n_head=3, n_positions=40, vocab_size=257, seed=1),

@@ -17,6 +17,8 @@ from support import DATA
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.extras("torch", "transformers")
+
 LARGEST_DIFFERENCE = 1e-4
 TOKENIZER = DATA / "gpt2-tokenizer"
 

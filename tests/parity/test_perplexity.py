@@ -18,6 +18,8 @@ from support.toy import Toy
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.extras("torch", "transformers")
+
 HELDOUT = DATA / "gpt-2-mini/heldout.txt"
 TEXT = "the rats ate the hay; so did another one.\nIn the end nothing is said of it, or so. \n\n" * 3
 

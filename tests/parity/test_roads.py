@@ -33,6 +33,8 @@ MODELS = Path(str(files("omz_models"))) / "public"
 NEW_TO_OLD = """
 import sys
 import numpy, openvino
+
+pytestmark = pytest.mark.extras("torch", "transformers", "onnx")
 xml, ids, answer = sys.argv[1:]
 config = {"INFERENCE_PRECISION_HINT": "f32"}
 numpy.save(answer, openvino.Core().compile_model(xml, "CPU", config)(numpy.load(ids))[0])

@@ -16,6 +16,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from transformers.generation import logits_process as theirs  # noqa: E402
 
+pytestmark = pytest.mark.extras("torch", "transformers")
+
 INF = float("inf")
 EOS = 3
 BANS_AND_PENALTIES = [

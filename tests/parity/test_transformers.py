@@ -19,6 +19,8 @@ from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.extras("torch", "transformers")
+
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 LARGEST_DIFFERENCE = 1e-4
 

@@ -26,6 +26,7 @@ def test_norm_by_hand():
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.extras("torch", "transformers")
 @pytest.mark.parametrize(
     "toy",
     [
@@ -36,8 +37,9 @@ def test_norm_by_hand():
     ids=["plain", "untied", "one head"],
 )
 def test_transformers_computes_the_same(toy, tmp_path):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
     folder = toy.write(tmp_path)
     assert json.loads((folder / "config.json").read_text())["model_type"] == "gpt2"
     model = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float64).eval()

@@ -17,6 +17,8 @@ from gpt2_recipe.readers.torch_file import read_torch
 from support import HANGS_AFTER
 from support.toy import Toy, assert_close, compiled
 
+pytestmark = pytest.mark.extras("torch")
+
 TOY = Toy(prefix="transformer.", masks=True)
 
 
@@ -32,7 +34,9 @@ class Code:
 
 @pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch")
+    import torch  # noqa: PLC0415
+
+    return torch
 
 
 def state_of(torch, toy: Toy = TOY) -> dict:

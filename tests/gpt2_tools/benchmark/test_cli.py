@@ -139,7 +139,7 @@ def test_a_model_without_its_vocabulary_beside_it(run, mini_ir, tmp_path):
     assert "tokenization" not in row["figures"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@pytest.mark.extras("matplotlib")
 def test_a_picture_of_the_growth(run, mini_ir, tmp_path):
     done = run("gpt2_benchmark", "-m", mini_ir, "-p", "8", "-n", "2", "-N", "0", "--plot", tmp_path / "growth.png")
     assert done.returncode == 0, done.stderr.decode()
@@ -153,7 +153,7 @@ def test_a_picture_of_the_growth(run, mini_ir, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["growth.png"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@pytest.mark.extras("matplotlib")
 def test_a_picture_that_cannot_be_written_costs_no_figure(run, mini_ir, tmp_path):
     (tmp_path / ".growth.svg.new").mkdir()
     done = run("gpt2_benchmark", "-m", mini_ir, "-p", "1", "-n", "1", "-N", "0", "--plot", tmp_path / "growth.svg")
@@ -238,7 +238,7 @@ def test_without_torch_one_line_names_the_install(run, mini_ir):
     assert done.stderr.decode().splitlines()[-1].endswith("pip install 'omz-gpt2[evaluate]'")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.extras("transformers")
 def test_beside_transformers(run, mini_ir):
     done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "--with-transformers", "--engine_only")
     figures = {name: figure["median"] for name, figure in json.loads(done.stdout.splitlines()[-1])["figures"].items()}

@@ -10,6 +10,8 @@ from omz_model_tools.common.problem import Problem as DiskProblem
 
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.extras("matplotlib")
+
 CURVES = [
     Curve("at {x}", "tokens before it", "ms per token", {x: Figure("ms", (1.0 * x, 2.0 * x)) for x in range(1, 10)}),
     Curve("on {x}", "threads", "tokens/s", {1: Figure("tokens/s", (10.0,)), 2: Figure("tokens/s", (19.0,))}),

@@ -9,6 +9,8 @@ from support.toy import Toy
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.extras("torch", "transformers")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -17,7 +17,7 @@ from support.toy import Toy
 
 HELDOUT = DATA / "gpt-2-mini/heldout.txt"
 TOY = Toy(n_positions=16)
-needs_harness = pytest.mark.skipif(find_spec("lm_eval") is None, reason="needs pip install 'omz-gpt2[lm-eval]'")
+needs_harness = pytest.mark.extras("lm_eval")
 
 
 class Kept(dict):
@@ -194,10 +194,8 @@ def samples(tasks: Path, folder: Path, *arguments: object) -> dict[str, list]:
     return found
 
 
-@needs_harness
+@pytest.mark.extras("lm_eval", "torch", "transformers", "accelerate", "peft")
 def test_it_answers_as_hf_does_on_the_same_weights(mini, tasks, tmp_path):
-    for name in ("torch", "transformers", "accelerate", "peft"):
-        pytest.importorskip(name, reason="needs pip install 'lm-eval[hf]'")
     ours = ["--model", "gpt2_openvino", "--model_args", f"pretrained={mini}/FP32/gpt-2-mini.xml"]
     theirs = ["--model", "hf", "--model_args", f"pretrained={mini}/gpt2,dtype=float32", "--device", "cpu"]
     found = samples(tasks, tmp_path / "ours", *ours)

@@ -183,10 +183,9 @@ def test_the_last_token_of_a_row_needs_no_position(toy_scorer):
     assert scores.logprobs[0, -1] == pytest.approx(log_softmax(TOY.logits(row)[-1])[7], abs=1e-4)
 
 
+@pytest.mark.extras("torch", "onnx")
 def test_a_file_of_the_onnx_model_zoo(tmp_path):
     """gpt2-lm-head-10's interface, by a toy; its keys and values are left out."""
-    for name in ("torch", "onnx"):
-        pytest.importorskip(name, reason="needs torch and onnx: pip install 'omz-gpt2[onnx]'")
     from support.zoo_toy import write_zoo_model  # noqa: PLC0415
 
     tokens = likely_rows(TOY, 2, 9)

@@ -93,8 +93,10 @@ def test_irs_of_others_are_refused_by_name(tmp_path, capsys, rt_info, maker):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.extras("onnx")
 def test_an_onnx_file_is_refused_as_such(tmp_path, capsys):
-    onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
+    import onnx  # noqa: PLC0415
+
     helper = onnx.helper
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
@@ -182,8 +184,8 @@ def test_a_full_disk_is_foreseen(tmp_path, capsys, monkeypatch, form, package):
     assert [entry.name for entry in tmp_path.iterdir()] == ["toy"]
 
 
+@pytest.mark.extras("onnx")
 def test_a_second_one_waits_and_begins_with_what_the_first_left(tmp_path):
-    pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
     path, out = Toy().ir(tmp_path / "toy"), tmp_path / "out"
     command = [COMMANDS / "gpt2_export", "-m", path, "-o", out, "--format", "onnx"]
     with exclusive(tmp_path / ".out.lock", lambda: None):
@@ -200,8 +202,8 @@ def test_a_second_one_waits_and_begins_with_what_the_first_left(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "toy"]
 
 
+@pytest.mark.extras("onnx")
 def test_what_appears_in_the_folder_meanwhile_stays(tmp_path):
-    pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
     path, out = Toy().ir(tmp_path / "toy"), tmp_path / "out"
     command = [COMMANDS / "gpt2_export", "-m", path, "-o", out, "--format", "onnx"]
     with exclusive(tmp_path / ".out.lock", lambda: None):

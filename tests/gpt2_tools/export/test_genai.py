@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from importlib.util import find_spec
 
 import numpy as np
 import openvino as ov
@@ -23,9 +22,7 @@ from support import HANGS_AFTER
 from support.command import run_process
 from support.toy import EXACT, Toy
 
-pytestmark = pytest.mark.skipif(
-    find_spec("openvino_genai") is None, reason="needs openvino-genai: pip install 'omz-gpt2[genai]'"
-)
+pytestmark = pytest.mark.extras("openvino_genai")
 
 END = "<|endoftext|>"
 PIECES = [
@@ -160,7 +157,7 @@ def test_a_toy_says_what_the_oracle_says(tmp_path, dtype):
     assert python(GENERATE, folder, "[5, 6, 7]", 20) == [[expected, expected]]
 
 
-@pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")
+@pytest.mark.extras("nncf")
 @pytest.mark.parametrize("precision", ["FP16-INT8", "FP16-INT4"])
 def test_quantized_irs_are_exported_too(mini, tmp_path, precision):
     out = tmp_path / "q"

@@ -17,6 +17,8 @@ from support.toy import Toy
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, which judges the file")
 
+pytestmark = pytest.mark.extras("onnx", "onnxruntime")
+
 TOYS = {
     "plain": Toy(n_positions=48),
     "three heads, untied, F16": Toy(n_layer=3, n_head=3, n_embd=15, tied=False, dtype="F16", n_positions=48, seed=1),

@@ -11,6 +11,8 @@ from openvino import opset13 as ops
 from omz_model_tools.cli.model_checker import model_checker
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
+
+pytestmark = pytest.mark.extras("onnx")
 X = np.array([[1.0, -2.0, 4.0]], np.float32)
 
 

@@ -3,7 +3,6 @@
 import io
 import shutil
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from support import numpy_gpt2
 from support.model_tree import descriptor, load_models, write_model
 from support.toy import EXACT, Toy
 
-needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")
+needs_nncf = pytest.mark.extras("nncf")
 WIDE = Toy(n_embd=32, n_positions=64, seed=1)
 IN_GROUPS = FourBits(group_size=16)
 PLAIN = {**EXACT, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}

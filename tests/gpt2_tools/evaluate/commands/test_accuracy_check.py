@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from importlib.util import find_spec
 
 import openvino as ov
 import pytest
@@ -14,7 +13,7 @@ from support import ROOT
 HEADING = "**What quantization costs**"
 TOLERANCES = ((0, 0.1), (5e-4, 0), (0, 0.05), (0.1, 1e-7), (0.2, 1e-6), (0.5, 1e-6), (0, 0.3))
 """Relative and absolute, of each column: another CPU rounds otherwise."""
-pytestmark = pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf: pip install 'omz-gpt2[quantize]'")
+pytestmark = pytest.mark.extras("nncf")
 
 
 def section() -> str:

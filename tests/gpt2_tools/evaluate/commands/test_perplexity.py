@@ -221,7 +221,7 @@ def test_without_torch_one_line_names_the_install(evaluate, toy_ir, text):
     assert done.stderr.decode().splitlines()[-1].endswith("missing: pip install 'omz-gpt2[evaluate]'")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.extras("transformers")
 def test_beside_transformers(evaluate, toy_ir, text, tmp_path):
     checkpoint = TOY.write(tmp_path / "gpt2")
     arguments = ["-m", toy_ir, "--text", text, "--with-transformers"]

@@ -19,12 +19,9 @@ def test_a_shape_that_is_none_is_refused_before_an_export(tmp_path, capsys):
     assert names(tmp_path / "public/toy") == ["model.yml", "toy.onnx", "vocab.json"]
 
 
+@pytest.mark.extras("onnx")
 class TestConvertModel:
     """openvino.convert_model on real files, written by onnx."""
-
-    @pytest.fixture(autouse=True)
-    def _library(self):
-        pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
 
     def tree(self, root: Path, **changed: Any) -> Path:
         changed.setdefault("input_info", [{"name": "x", "layout": "N?"}])

@@ -118,9 +118,9 @@ def test_what_argparse_refuses(flag, value, complaint, capsys):
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"argument {flag}: {complaint}")
 
 
+@pytest.mark.extras("torch")
 @pytest.mark.parametrize("name", ["torch", "onnx"])
 def test_a_library_that_is_not_installed(monkeypatch, capsys, tmp_path, name):
-    pytest.importorskip("torch", reason="needs torch: pip install 'omz-gpt2[onnx]'")
     monkeypatch.setitem(sys.modules, name, None)
     names = ("--model-name", "--import-module", "--input-names", "--output-names")
     target = f"--output-file={tmp_path / 'x.onnx'}"
@@ -130,13 +130,15 @@ def test_a_library_that_is_not_installed(monkeypatch, capsys, tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.extras("torch", "onnx")
 class TestWithLibraries:
     """What needs PyTorch and onnx."""
 
     @pytest.fixture(autouse=True)
     def _libraries(self):
-        self.onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
-        pytest.importorskip("torch", reason="needs torch: pip install 'omz-gpt2[onnx]'")
+        import onnx  # noqa: PLC0415
+
+        self.onnx = onnx
 
     def test_an_export(self, folder):
         import openvino  # noqa: PLC0415

@@ -140,12 +140,9 @@ class TestWhereModelOptimizerIs:
         )
 
 
+@pytest.mark.extras("onnx")
 class TestTheRealOne:
     """Model Optimizer of openvino-dev, on a real ONNX file."""
-
-    @pytest.fixture(autouse=True)
-    def _library(self):
-        pytest.importorskip("onnx", reason="needs onnx: pip install 'omz-gpt2[onnx]'")
 
     @pytest.fixture
     def python(self) -> Path:

@@ -1,50 +1,22 @@
-"""publish: whenever the process dies, the place holds the whole old folder or the whole new one."""
+"""Tests of omz_model_tools.common.publish: whenever a process dies, one whole folder stays, the old or the new."""
 
 import itertools
+import os
+import shutil
 import signal
-import subprocess
 import sys
-import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.common.publish import FolderPlace, publish_file
+from omz_model_tools.common.publish import PublishedFolder, locked_folders, publish_file
 
 OLD = {"m.xml": "old xml", "m.bin": "old bin", "vocab.json": "old vocab"}
 NEW = {"m.xml": "new xml", "m.bin": "new bin", "vocab.json": "new vocab", "merges.txt": "new merges"}
 MINE = {"notes.txt": "the user's", "cache/blob": "the user's too"}
-
-# Steps are counted over renames and removals; a removal can also die after its first file.
-DYING = textwrap.dedent(
-    """
-    import os, shutil, signal, sys
-    from pathlib import Path
-    from omz_model_tools.common.publish import FolderPlace
-
-    action, target, last, within = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "within"
-    steps = 0
-
-    def die_if_due():
-        global steps
-        if steps == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        steps += 1
-
-    def rename(source, target):
-        die_if_due()
-        os.replace(source, target)
-
-    def remove(folder):
-        if within and steps == last:
-            min(path for path in folder.iterdir() if path.is_file()).unlink()
-        die_if_due()
-        shutil.rmtree(folder)
-
-    getattr(FolderPlace(target, rename, remove), action)()
-    """
-)
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -57,23 +29,15 @@ def content(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def prepare(folder: Path, had: bool) -> FolderPlace:
-    place = FolderPlace(folder / "FP16")
+def prepare(folder: Path, had: bool) -> PublishedFolder:
+    place = PublishedFolder(folder / "FP16")
     if had:
         write(place.target, OLD | MINE)
     write(place.new, NEW)
     return place
 
 
-def dies(action: str, target: Path, step: int, within: bool) -> bool:
-    """Run it in a process that kills itself before that step; False if there are not so many steps."""
-    argv = [sys.executable, "-c", DYING, action, str(target), str(step), "within" if within else "before"]
-    code = subprocess.run(argv, check=False).returncode
-    assert code in (0, -signal.SIGKILL)
-    return code != 0
-
-
-def whole(place: FolderPlace, had: bool, may_be_absent: bool = False) -> None:
+def whole(place: PublishedFolder, had: bool, may_be_absent: bool = False) -> None:
     """The invariant, with nothing left beside the place."""
     found = content(place.target)
     if had:
@@ -91,54 +55,8 @@ def test_a_new_folder_takes_its_place_and_foreign_files_stay(tmp_path: Path, had
     whole(place, had)
 
 
-@pytest.mark.parametrize("had", [True, False])
-@pytest.mark.parametrize("within", [True, False])
-def test_killed_at_any_step_then_recovered(tmp_path: Path, had: bool, within: bool) -> None:
-    for step in itertools.count():
-        folder = tmp_path / str(step)
-        place = prepare(folder, had)
-        died = dies("publish", place.target, step, within)
-        place.recover()
-        whole(place, had, may_be_absent=died)
-        if not died:
-            break
-    assert step == (5 if had else 1)  # two renames, two foreign entries, one removal; or one rename
-
-
-def test_killed_again_while_recovering(tmp_path: Path) -> None:
-    deaths = 0
-    for first in range(5):
-        for second in range(5):
-            place = prepare(tmp_path / f"{first}-{second}", had=True)
-            assert dies("publish", place.target, first, within=True)
-            deaths += dies("recover", place.target, second, within=True)
-            place.recover()
-            whole(place, had=True)
-    assert deaths >= 8
-
-
-@pytest.mark.parametrize("step", range(5))
-def test_an_interrupt_at_any_step_leaves_nothing_behind(tmp_path: Path, step: int) -> None:
-    """Ctrl-C is an exception: publish itself must end in a whole state, without a next start."""
-    counter = itertools.count()
-
-    def rename(source: Path, target: Path) -> None:
-        source.replace(target)
-        if next(counter) == step:
-            raise KeyboardInterrupt
-
-    prepared = prepare(tmp_path, had=True)
-    place = FolderPlace(prepared.target, rename)
-    if step < 4:
-        with pytest.raises(KeyboardInterrupt):
-            place.publish()
-    else:
-        place.publish()
-    whole(place, had=True)
-
-
 def test_an_old_folder_is_restored_where_the_new_one_never_came(tmp_path: Path) -> None:
-    place = FolderPlace(tmp_path / "FP16")
+    place = PublishedFolder(tmp_path / "FP16")
     write(place.old, OLD)
     place.recover()
     assert content(place.target) == OLD
@@ -146,7 +64,7 @@ def test_an_old_folder_is_restored_where_the_new_one_never_came(tmp_path: Path) 
 
 
 def test_without_leftovers_recovering_changes_nothing(tmp_path: Path) -> None:
-    place = FolderPlace(tmp_path / "FP16")
+    place = PublishedFolder(tmp_path / "FP16")
     place.recover()
     assert list(tmp_path.iterdir()) == []
     write(place.target, OLD | MINE)
@@ -155,7 +73,7 @@ def test_without_leftovers_recovering_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
-    place = FolderPlace(tmp_path / "FP16")
+    place = PublishedFolder(tmp_path / "FP16")
     place.check()
     place.target.write_text("mine")
     with pytest.raises(Problem) as caught:
@@ -172,3 +90,136 @@ def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "part").write_text("new")
     publish_file(tmp_path / "part", tmp_path / "x")
     assert content(tmp_path) == {"x": "new"}
+
+
+# The whole transaction. It is stopped before each of its system calls in turn, by kill -9 or by an exception.
+
+LOCK = ".lock"
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="stops a forked process")
+CHILD_ENDS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # it uses no thread of its parent
+CALLS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "fcntl.flock"}
+
+
+def replace_folder(target: Path) -> None:
+    folder = PublishedFolder(target)
+    with locked_folders(target.parent / LOCK, [folder], lambda: None), folder.replacing(1) as new:
+        write(new, NEW)
+
+
+def recover_folder(target: Path) -> None:
+    with locked_folders(target.parent / LOCK, [PublishedFolder(target)], lambda: None):
+        pass
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def stopped(action: Callable[[Path], None], target: Path, step: int, stop: Callable[[], None]) -> bool:
+    """Run the action in a process that stops before that system call; False if it has fewer."""
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count()
+
+        def hook(event: str, _: Any) -> None:
+            if event in CALLS and next(calls) == step:
+                stop()
+
+        code = 1
+        try:
+            sys.addaudithook(hook)
+            action(target)
+            code = 0
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 130, -signal.SIGKILL)
+    return code != 0
+
+
+def prepare_target(folder: Path, had: bool) -> Path:
+    target = folder / "FP16"
+    folder.mkdir()
+    if had:
+        write(target, OLD | MINE)
+    return target
+
+
+@FORKS
+@CHILD_ENDS
+@pytest.mark.parametrize("had", [True, False])
+@pytest.mark.parametrize("after", [recover_folder, replace_folder])
+def test_a_transaction_killed_at_any_step(tmp_path: Path, had: bool, after: Callable[[Path], None]) -> None:
+    for step in itertools.count():
+        target = prepare_target(tmp_path / str(step), had)
+        died = stopped(replace_folder, target, step, die)
+        if target.exists():  # what a reader finds until the next start
+            assert {**content(target), **MINE} in (OLD | MINE, NEW | MINE)
+        else:
+            assert not had or content(PublishedFolder(target).old) == OLD | MINE
+        after(target)
+        whole(PublishedFolder(target), had, may_be_absent=died and after is recover_folder)
+        if not died:
+            break
+    assert step > 18  # system calls
+
+
+@FORKS
+@CHILD_ENDS
+@pytest.mark.parametrize("had", [True, False])
+def test_a_transaction_interrupted_at_any_step_leaves_no_work_for_the_next_start(tmp_path: Path, had: bool) -> None:
+    for step in itertools.count():
+        target = prepare_target(tmp_path / str(step), had)
+        died = stopped(replace_folder, target, step, interrupt)
+        (target.parent / LOCK).unlink(missing_ok=True)  # nobody holds it
+        whole(PublishedFolder(target), had, may_be_absent=died)
+        if not died:
+            break
+    assert step > 18  # system calls
+
+
+@FORKS
+@CHILD_ENDS
+def test_a_recovery_killed_at_any_step(tmp_path: Path) -> None:
+    """From each state in which a killed transaction leaves the disk."""
+    states: list[dict[str, str]] = []
+    for first in itertools.count():
+        folder = tmp_path / str(first)
+        if not stopped(replace_folder, prepare_target(folder, had=True), first, die):
+            break
+        if content(folder) not in states:
+            states.append(content(folder))
+            for second in itertools.count():
+                target = tmp_path / f"{first}-{second}" / "FP16"
+                shutil.copytree(folder, target.parent)
+                died = stopped(recover_folder, target, second, die)
+                recover_folder(target)
+                whole(PublishedFolder(target), had=True)
+                if not died:
+                    break
+    assert len(states) > 12
+
+
+def test_a_transaction_without_room_writes_nothing(tmp_path: Path) -> None:
+    target = prepare_target(tmp_path / "x", had=True)
+    folder = PublishedFolder(target, free_in=lambda where: 999_999)
+    lock = target.parent / LOCK
+    with pytest.raises(Problem) as caught, locked_folders(lock, [folder], lambda: None), folder.replacing(2_000_000):
+        pytest.fail("it began")
+    assert str(caught.value) == f"{tmp_path}/x: expected 2 MB of free space for FP16, got 1 MB; make room"
+    assert content(target) == OLD | MINE
+    assert [path.name for path in target.parent.iterdir()] == ["FP16"]
+
+
+def test_a_transaction_refuses_what_is_no_folder_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "FP16").write_text("mine")
+    with pytest.raises(Problem, match="expected a folder or nothing, got a file"):
+        replace_folder(tmp_path / "FP16")
+    assert content(tmp_path) == {"FP16": "mine"}

@@ -17,7 +17,8 @@ import pytest
 
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.converter import LOCK, Converter
+from omz_model_tools.convert.converter import Converter
+from omz_model_tools.convert.ir import LOCK
 from omz_model_tools.convert.route import Direct
 from omz_model_tools.descriptor.model import Model
 from support import HANGS_AFTER, toy_recipe
@@ -153,17 +154,17 @@ def test_one_model_is_built_for_all_precisions(tmp_path: Path) -> None:
     assert built == [tmp_path / "public" / "toy" / "sub"]
 
 
-def test_another_converter_was_killed_while_this_one_built(tmp_path: Path) -> None:
+def test_another_converter_was_killed_before_this_one_had_the_lock(tmp_path: Path) -> None:
     download(tmp_path)
     folder = tmp_path / "public" / "toy"
 
-    def build(where: Path, checksums: Any) -> Any:
+    def route_of(model: Model) -> Direct:
         for name in (".FP16.new", ".FP16.old"):
             (folder / name).mkdir()
             (folder / name / "half").write_text("of it")
-        return toy_recipe.convert(where, checksums)
+        return Direct(lambda name: toy_recipe)
 
-    assert convert(tmp_path, toy_model(tmp_path), with_convert(build)).success
+    assert convert(tmp_path, toy_model(tmp_path), route_of=route_of).success
     assert sorted(path.name for path in folder.iterdir()) == ["FP16", "FP32", "sub"]
     np.testing.assert_array_equal(answer(folder, "FP32"), WEIGHTS)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_tools.common.problem import Problem, guarded
-from omz_model_tools.common import FolderPlace, Report, disk_problems, exclusive
-from omz_model_tools.convert import SMALL_FILES, ir_bytes, require_room
+from omz_model_tools.common import PublishedFolder, Report, disk_problems, locked_folders
+from omz_model_tools.convert import SMALL_FILES, ir_bytes
 
 if TYPE_CHECKING:
     from gpt2_tools.export.recipe_ir import RecipeIR
@@ -50,29 +50,23 @@ def build_argparser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     if args.format != "onnx" and (args.lm_head or args.with_past):
         raise Problem("--lm_head and --with_past: belong to --format onnx, which was not given")
-    place = FolderPlace(args.output_dir.absolute())
-    check_target(place.target, *MARKS[args.format])
-    with disk_problems(place.target):
-        _publish(args, place)
+    folder = PublishedFolder(args.output_dir.absolute())
+    check_target(folder.target, *MARKS[args.format])
+    with disk_problems(folder.target):
+        _publish(args, folder)
     Report(sys.stdout, sys.stderr).line(f"{args.output_dir}: {args.model} for {_runtime(args)}")
     return 0
 
 
-def _publish(args: argparse.Namespace, place: FolderPlace) -> None:
+def _publish(args: argparse.Namespace, folder: PublishedFolder) -> None:
     from gpt2_tools.export.recipe_ir import read_recipe_ir  # noqa: PLC0415 (OpenVINO)
 
     ir = read_recipe_ir(args.model)
-    write = _onnx_writer(args) if args.format == "onnx" else _genai_writer(place)
-    with exclusive(place.target.with_name(f".{place.target.name}.lock"), _say_waiting):
-        place.recover()
-        check_target(place.target, *MARKS[args.format])  # again, for what another process left there
-        require_room(place.target.parent, _bytes(args, ir) + SMALL_FILES, place.target.name, "make room")
-        try:
-            place.new.mkdir()
-            write(ir, place.new)
-            place.publish()
-        finally:
-            place.recover()
+    write = _onnx_writer(args) if args.format == "onnx" else _genai_writer(folder.target)
+    with locked_folders(folder.target.with_name(f".{folder.target.name}.lock"), [folder], _say_waiting):
+        check_target(folder.target, *MARKS[args.format])  # again, for what another process left there
+        with folder.replacing(_bytes(args, ir) + SMALL_FILES) as new:
+            write(ir, new)
 
 
 def _bytes(args: argparse.Namespace, ir: "RecipeIR") -> int:
@@ -92,18 +86,18 @@ def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]"
     return lambda ir, folder: write_folder(onnx, ir, folder, lm_head=args.lm_head, with_past=args.with_past)
 
 
-def _genai_writer(place: FolderPlace) -> "Callable[[RecipeIR, Path], None]":
+def _genai_writer(folder: Path) -> "Callable[[RecipeIR, Path], None]":
     from gpt2_tools.export.genai import GRAPH, load_parts, write_folder  # noqa: PLC0415
 
     parts = load_parts()
-    tuned = place.target / GRAPH  # the user may have edited it: it is kept
+    tuned = folder / GRAPH  # the user may have edited it: it is kept
     return lambda ir, folder: write_folder(parts, ir, folder, graph=not tuned.exists())
 
 
 def check_target(folder: Path, file: str, mark: bytes) -> None:
     """Raise Problem if a folder cannot be replaced, or has content other than an earlier export."""
     with disk_problems(folder):
-        FolderPlace(folder).check()
+        PublishedFolder(folder).check()
         if not folder.name or (folder.exists() and any(folder.iterdir()) and not _holds(folder / file, mark)):
             raise Problem(
                 f"{folder}: expected a new or an empty folder, or an earlier export with its {file}; "

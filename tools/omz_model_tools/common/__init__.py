@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
     from omz_model_tools.common.problem import Problem, disk_problems, one_line
-    from omz_model_tools.common.publish import FolderPlace, publish_file
+    from omz_model_tools.common.publish import PublishedFolder, locked_folders, publish_file
     from omz_model_tools.common.report import Report
 
 __all__ = [
     "INTERRUPTED",
-    "FolderPlace",
     "Problem",
+    "PublishedFolder",
     "Report",
     "disk_problems",
     "ends_at_once",
     "exclusive",
     "guarded",
+    "locked_folders",
     "one_line",
     "positive_int",
     "publish_file",
@@ -32,13 +33,14 @@ __all__ = [
 
 _HOMES = {
     "INTERRUPTED": "interrupt",
-    "FolderPlace": "publish",
+    "PublishedFolder": "publish",
     "Problem": "problem",
     "Report": "report",
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",
     "guarded": "guard",
+    "locked_folders": "publish",
     "one_line": "problem",
     "positive_int": "arguments",
     "publish_file": "publish",

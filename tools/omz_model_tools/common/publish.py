@@ -1,16 +1,34 @@
-"""A finished file or folder takes its place by rename, whole or not at all; it knows nothing of its content.
+"""Publish by rename: a finished file or folder appears in its place whole, or not at all.
 
-A folder takes three steps: FP16 -> .FP16.old, .FP16.new -> FP16, delete .FP16.old. `recover` finishes or
-undoes them after a crash, and must run before the next folder is prepared. One process at a time.
+A folder such as FP16 is replaced in a transaction: `locked_folders`, then `PublishedFolder.replacing` for each. A
+process may die at any step, and none leaves a folder that is half old and half new:
+
+    step                                     what a death leaves           the next start (`recover`)
+    1. lock the folders                      nothing: the lock dies too
+    2. recover, refuse what is no folder     see below: each step repeats
+    3. write all files into .FP16.new        FP16, half a .FP16.new        deletes .FP16.new
+    4. rename FP16 to .FP16.old              .FP16.old, .FP16.new          renames .FP16.old back, deletes .FP16.new
+    5. rename .FP16.new to FP16              FP16, .FP16.old               continues with 6
+    6. move a user's own files over          FP16, .FP16.old               continues with 6
+    7. delete .FP16.old                      FP16, half a .FP16.old        deletes the rest of it
+
+All files are on the disk (fsync) before step 4, so that the order also holds after a power cut. An exception, such as
+Ctrl-C or a full disk, recovers at once.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def publish_file(new: Path, target: Path) -> None:
@@ -20,12 +38,11 @@ def publish_file(new: Path, target: Path) -> None:
 
 
 @dataclass(frozen=True)
-class FolderPlace:
-    """A folder's place, with the names it has while it is prepared and while it is replaced."""
+class PublishedFolder:
+    """A folder that is replaced as a whole, with the names it has while it is written and while it is replaced."""
 
     target: Path
-    rename: Callable[[Path, Path], None] = os.replace
-    remove: Callable[[Path], None] = shutil.rmtree
+    free_in: Callable[[Path], int] = free_bytes
 
     @property
     def new(self) -> Path:
@@ -41,13 +58,27 @@ class FolderPlace:
             kind = "a symbolic link" if self.target.is_symlink() else "a file"
             raise Problem(f"{self.target}: expected a folder or nothing, got {kind}; move it away")
 
+    @contextlib.contextmanager
+    def replacing(self, needed: int) -> Iterator[Path]:
+        """Yield an empty folder to write into, which becomes `target`; after an exception `target` is as before.
+
+        Only inside `locked_folders`. Problem if fewer than `needed` bytes are free.
+        """
+        require_room(self.target.parent, needed, self.target.name, "make room", self.free_in)
+        try:
+            self.new.mkdir()
+            yield self.new
+            self.publish()
+        finally:
+            self.recover()
+
     def publish(self) -> None:
         """`new` becomes `target`; an entry of the old folder that the new one lacks moves over."""
         sync_tree(self.new)
         try:
             if self.target.exists():
-                self.rename(self.target, self.old)
-            self.rename(self.new, self.target)
+                self.target.rename(self.old)
+            self.new.rename(self.target)
             sync_folder(self.target.parent)
             self.recover()
         except BaseException:
@@ -55,21 +86,46 @@ class FolderPlace:
             raise
 
     def recover(self) -> None:
-        """From wherever an earlier run was stopped: one whole `target`, neither `new` nor `old`."""
+        """Finish or undo what was begun, wherever it stopped: one whole `target`, neither `new` nor `old`."""
         if self.old.exists() and not self.target.exists():
-            self.rename(self.old, self.target)
+            self.old.rename(self.target)
         if self.old.exists():
             self._keep_foreign_entries()
-            self.remove(self.old)
+            shutil.rmtree(self.old)
         if self.new.exists():
-            self.remove(self.new)
+            shutil.rmtree(self.new)
 
     def _keep_foreign_entries(self) -> None:
-        """What a user laid beside our files is not ours to delete."""
+        """Move what a user put beside our files: it is not ours to delete."""
         ours = {entry.name for entry in self.target.iterdir()}
         for entry in sorted(self.old.iterdir()):
             if entry.name not in ours:
-                self.rename(entry, self.target / entry.name)
+                entry.rename(self.target / entry.name)
+
+
+@contextlib.contextmanager
+def locked_folders(lock: Path, folders: Sequence[PublishedFolder], waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file, the folders recovered and fit to be replaced; `waiting` as for `exclusive`."""
+    with exclusive(lock, waiting):
+        for folder in folders:
+            folder.recover()
+            folder.check()
+        yield
+
+
+def require_room(
+    folder: Path, needed: int, what: str, advice: str, free_in: Callable[[Path], int] = free_bytes
+) -> None:
+    """Raise Problem unless `needed` bytes are free on the disk of `folder`."""
+    free = free_in(folder)
+    if needed > free:
+        raise Problem(
+            f"{folder}: expected {_megabytes(needed)} of free space for {what}, got {_megabytes(free)}; {advice}"
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{-(-count // 1_000_000)} MB"
 
 
 def sync_tree(folder: Path) -> None:

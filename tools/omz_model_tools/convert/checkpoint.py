@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
-from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.common.publish import PublishedFolder, locked_folders
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.converter import LOCK
-from omz_model_tools.convert.ir import build, check_room, publish_ir
+from omz_model_tools.convert.ir import LOCK, build, check_room, publish_ir
 from omz_model_tools.convert.recipes import Recipe
 from omz_model_tools.convert.write_progress import Watch, unwatched
 
@@ -55,45 +53,42 @@ class CheckpointConverter:
             raise Problem(
                 f"--precisions: expected {wanted} for a checkpoint, got {', '.join(others)}; see omz_quantizer"
             )
-        places = [FolderPlace(self.output_dir / precision) for precision in sorted(set(self.precisions))]
+        folders = [PublishedFolder(self.output_dir / precision) for precision in sorted(set(self.precisions))]
         if self.dry_run:
-            for place in places:
-                self._announce(checkpoint, place, "(DRY RUN) ")
+            for folder in folders:
+                self._announce(checkpoint, folder.target, "(DRY RUN) ")
                 self.report.line()
         else:
             with disk_problems(self.output_dir):
-                self._convert(checkpoint, recipe, places)
+                self._convert(checkpoint, recipe, folders)
 
-    def _convert(self, checkpoint: Checkpoint, recipe: Recipe, places: Sequence[FolderPlace]) -> None:
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        with exclusive(self.output_dir / LOCK, self._say_waiting):
-            for place in places:
-                place.recover()
-                place.check()
-                _refuse_another_model(place, checkpoint.name)
+    def _convert(self, checkpoint: Checkpoint, recipe: Recipe, folders: Sequence[PublishedFolder]) -> None:
+        with locked_folders(self.output_dir / LOCK, folders, self._say_waiting):
+            for folder in folders:
+                _refuse_another_model(folder.target, checkpoint.name)
             conversion = build(recipe, checkpoint.folder, {})
-            check_room(conversion.model, places)
-            for place in places:
-                self._announce(checkpoint, place)
-                publish_ir(conversion, place, checkpoint.name, self.watch)
+            check_room(conversion.model, folders)
+            for folder in folders:
+                self._announce(checkpoint, folder.target)
+                publish_ir(conversion, folder, checkpoint.name, self.watch)
                 self.report.line()
         for note in conversion.notes:
             self.report.warning(note)
 
-    def _announce(self, checkpoint: Checkpoint, place: FolderPlace, mark: str = "") -> None:
-        self.report.section(f"{mark}Converting {checkpoint.name} to IR ({place.target.name})")
-        xml = place.target / f"{checkpoint.name}.xml"
+    def _announce(self, checkpoint: Checkpoint, folder: Path, mark: str = "") -> None:
+        self.report.section(f"{mark}Converting {checkpoint.name} to IR ({folder.name})")
+        xml = folder / f"{checkpoint.name}.xml"
         self.report.line(f"Conversion recipe: {checkpoint.recipe} ({checkpoint.folder}) -> {xml}")
 
     def _say_waiting(self) -> None:
         self.report.line("Waiting for another omz_converter at work in this folder...")
 
 
-def _refuse_another_model(place: FolderPlace, name: str) -> None:
+def _refuse_another_model(folder: Path, name: str) -> None:
     """Two models cannot share a folder, since the tokenizer's files have the same names."""
-    others = sorted(path.stem for path in place.target.glob("*.xml") if path.stem != name)
+    others = sorted(path.stem for path in folder.glob("*.xml") if path.stem != name)
     if others:
         raise Problem(
-            f"{place.target}: expected no IR but {name}.xml, got {others[0]}.xml; "
+            f"{folder}: expected no IR but {name}.xml, got {others[0]}.xml; "
             f"give another -o, or --model_name {shlex.quote(others[0])} to replace it"
         )

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.publish import locked_folders
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.ir import check_room, publish_ir
+from omz_model_tools.convert.ir import LOCK, check_room, publish_ir
 from omz_model_tools.convert.recipes import Conversion
 from omz_model_tools.convert.route import Job, Route
 from omz_model_tools.convert.write_progress import Watch, unwatched
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import Model
-
-LOCK = ".omz_converter.lock"
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,15 @@ class Converter:
         self.report.line(how)
 
     def _convert_all(self, job: Job, wanted: list[str]) -> None:
+        lock = job.converted / LOCK
         with disk_problems(job.converted):
-            if job.converted.is_dir():
-                with exclusive(job.converted / LOCK, self._say_waiting):
-                    self._recover(job)
+            if job.converted.is_dir():  # every precision, though it is not wanted or cannot be converted now
+                with exclusive(lock, self._say_waiting):
+                    for precision in job.model.precisions:
+                        job.published(precision).recover()
             self._check_downloaded(job)
             route = self.route_of(job.model)
-            job.converted.mkdir(parents=True, exist_ok=True)
-            for precision in wanted:
-                job.place(precision).check()
-            with exclusive(job.converted / LOCK, self._say_waiting):
+            with locked_folders(lock, [job.published(precision) for precision in wanted], self._say_waiting):
                 self._make_all(job, route, wanted)
 
     def _make_all(self, job: Job, route: Route, wanted: list[str]) -> None:
@@ -83,9 +81,9 @@ class Converter:
                 if conversion is not told:
                     self._complete(job.model, conversion)
                 told = conversion
-                places = [job.place(one) for one in wanted[count:]]
-                check_room(conversion.model, places)  # for all that are to come
-                publish_ir(conversion, places[0], job.model.name, self.watch)
+                folders = [job.published(precision) for precision in wanted[count:]]
+                check_room(conversion.model, folders)  # for all that are still to be written
+                publish_ir(conversion, folders[0], job.model.name, self.watch)
                 self.report.line()
 
     def _complete(self, model: Model, conversion: Conversion) -> None:
@@ -93,11 +91,6 @@ class Converter:
             conversion.model.set_rt_info(list(info) if isinstance(info, tuple) else info, ["model_info", key])
         for note in conversion.notes:
             self.report.warning(note)
-
-    def _recover(self, job: Job) -> None:
-        """Finish what a killed converter left, in every precision."""
-        for precision in job.model.precisions:
-            job.place(precision).recover()
 
     def _check_downloaded(self, job: Job) -> None:
         advice = shlex.join(["omz_downloader", "--name", job.model.name, "-o", str(self.download_dir)])

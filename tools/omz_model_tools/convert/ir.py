@@ -10,10 +10,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 from omz_model_tools.common.problem import Problem, disk_problems, one_line
-from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.common.publish import PublishedFolder, free_bytes, require_room
 from omz_model_tools.convert.recipes import Conversion, Recipe
 from omz_model_tools.convert.write_progress import Watch
 
+LOCK = ".omz_converter.lock"
+"""Held, beside the folders of IRs, by whoever replaces one of them."""
 SMALL_FILES = 8 << 20  # bytes: the .xml and the companions of one precision
 
 MAKERS = {
@@ -41,11 +43,7 @@ def write_facts(model: Any, facts: Mapping[str, Mapping[str, str | int]]) -> Non
             model.set_rt_info(value, [section, key])
 
 
-def free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
-def check_room(model: Any, places: Sequence[FolderPlace], free_in: Callable[[Path], int] = free_bytes) -> None:
+def check_room(model: Any, places: Sequence[PublishedFolder], free_in: Callable[[Path], int] = free_bytes) -> None:
     """Refuse what will not fit on the disk, all precisions together, before the first is written.
 
     The IR that is there stays until the new one is whole.
@@ -59,33 +57,19 @@ def check_room(model: Any, places: Sequence[FolderPlace], free_in: Callable[[Pat
     require_room(places[0].target.parent, peak, names, "make room, or ask for fewer --precisions", free_in)
 
 
-def require_room(
-    folder: Path, needed: int, what: str, advice: str, free_in: Callable[[Path], int] = free_bytes
-) -> None:
-    """Raise Problem unless so many bytes are free where the folder lies."""
-    free = free_in(folder)
-    if needed > free:
-        raise Problem(
-            f"{folder}: expected {_megabytes(needed)} of free space for {what}, got {_megabytes(free)}; {advice}"
-        )
-
-
-def publish_ir(conversion: Conversion, place: FolderPlace, name: str, watch: Watch) -> None:
-    """The folder at `place` appears, with NAME.xml, or the one that is there stays."""
-    place.recover()
-    try:
-        place.new.mkdir()
-        xml, compressed = place.new / f"{name}.xml", _is_compressed(place)
-        with watch(xml.with_suffix(".bin"), ir_bytes(conversion.model, compressed)):
+def publish_ir(conversion: Conversion, folder: PublishedFolder, name: str, watch: Watch) -> None:
+    """Replace the folder by one with NAME.xml, NAME.bin and the companions; only inside `locked_folders`."""
+    compressed = _is_compressed(folder)
+    weights = ir_bytes(conversion.model, compressed)
+    with folder.replacing(weights + SMALL_FILES) as new:
+        xml = new / f"{name}.xml"
+        with watch(xml.with_suffix(".bin"), weights):
             save_ir(conversion.model, xml, compressed)
         for companion in conversion.companions:
             if isinstance(companion, Path):
-                shutil.copyfile(companion, place.new / companion.name)
+                shutil.copyfile(companion, new / companion.name)
             else:
-                (place.new / companion.name).write_bytes(companion.content)
-        place.publish()
-    finally:
-        place.recover()
+                (new / companion.name).write_bytes(companion.content)
 
 
 def ir_bytes(model: Any, compress_to_fp16: bool) -> int:
@@ -140,16 +124,12 @@ def maker(model: Any) -> str:
     return next((name for key, name in MAKERS.items() if key in known), "an unknown converter")
 
 
-def _is_compressed(place: FolderPlace) -> bool:
+def _is_compressed(place: PublishedFolder) -> bool:
     return place.target.name.startswith("FP16")
 
 
 def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
-
-
-def _megabytes(count: int) -> str:
-    return f"{-(-count // 1_000_000)} MB"
 
 
 def _fact(model: Any, path: list[str]) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.common.publish import PublishedFolder
 from omz_model_tools.convert.ir import build
 from omz_model_tools.convert.recipes import Companion, Conversion, Recipe
 from omz_model_tools.descriptor.model import Model
@@ -34,11 +34,11 @@ class Job:
         """What a recipe is given: the deepest folder below which all the model's files lie."""
         return self.downloaded / os.path.commonpath([str(file.name.parent) for file in self.model.files])
 
-    def place(self, precision: str) -> FolderPlace:
-        return FolderPlace(self.converted / precision)
+    def published(self, precision: str) -> PublishedFolder:
+        return PublishedFolder(self.converted / precision)
 
     def xml(self, precision: str) -> Path:
-        return self.place(precision).target / f"{self.model.name}.xml"
+        return self.published(precision).target / f"{self.model.name}.xml"
 
     def checksums(self) -> dict[str, str]:
         """What the descriptor says of the files a recipe is given, as far as their sizes bear it out.

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems, one_line
-from omz_model_tools.common.publish import FolderPlace
+from omz_model_tools.common.publish import PublishedFolder, locked_folders
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.converter import LOCK
-from omz_model_tools.convert.ir import SMALL_FILES, facts_of, ir_bytes, maker, require_room, save_ir
+from omz_model_tools.convert.ir import LOCK, SMALL_FILES, facts_of, ir_bytes, maker, save_ir
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import Compress, check_group_size
 from omz_model_tools.quantize.settings import INT8, FourBits
@@ -70,29 +68,19 @@ class Quantizer:
         source = self._source(model, precision)
         self.report.section(f"{mark}Quantizing {model.name} from {source.parent.name} to {precision}")
         self.report.line(f"Weights: {self._method(precision)}")
-        self.report.line(f"{source} -> {self._place(model, precision).target / source.name}")
+        self.report.line(f"{source} -> {self._folder(model, precision).target / source.name}")
 
     def _quantize(self, model: Model, recipe: str, precision: str) -> None:
-        place = self._place(model, precision)
-        place.check()
-        source = self._source(model, precision)
-        folder = place.target.parent
+        source, folder = self._source(model, precision), self._folder(model, precision)
         if not source.is_file():
             raise Problem(f"{source}: expected an IR, got none; run: omz_converter --name {model.name}")
-        calibration = self._calibration(recipe, precision)  # where Ctrl-C has nothing to clean up
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder / LOCK, self._say_waiting):
-            place.recover()
-            try:
-                compressed = self._compressed(source, recipe, precision, calibration)
-                require_room(folder, ir_bytes(compressed, False) + SMALL_FILES, precision, "make room")
-                place.new.mkdir()
-                save_ir(compressed, place.new / source.name, compress_to_fp16=False)
-                _copy_companions(source, place.new)
-                before, after = _size(source.parent, source.stem), _size(place.new, source.stem)
-                place.publish()
-            finally:
-                place.recover()
+        calibration = self._calibration(recipe, precision)  # imported where Ctrl-C has nothing to clean up
+        with locked_folders(folder.target.with_name(LOCK), [folder], self._say_waiting):
+            compressed = self._compressed(source, recipe, precision, calibration)
+            with folder.replacing(ir_bytes(compressed, False) + SMALL_FILES) as new:
+                save_ir(compressed, new / source.name, compress_to_fp16=False)
+                _copy_companions(source, new)
+            before, after = _size(source.parent, source.stem), _size(folder.target, source.stem)
         self.report.line(f"Size: {before / 1e6:.1f} MB -> {after / 1e6:.1f} MB")
 
     def _compressed(self, source: Path, recipe: str, precision: str, calibration: Calibration | None) -> Any:
@@ -132,8 +120,8 @@ class Quantizer:
     def _source(self, model: Model, precision: str) -> Path:
         return self.model_dir / model.subdirectory / precision.partition("-")[0] / f"{model.name}.xml"
 
-    def _place(self, model: Model, precision: str) -> FolderPlace:
-        return FolderPlace(self.output_dir / model.subdirectory / precision)
+    def _folder(self, model: Model, precision: str) -> PublishedFolder:
+        return PublishedFolder(self.output_dir / model.subdirectory / precision)
 
     def _say_waiting(self) -> None:
         self.report.line("Waiting for another process at work on this model...")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.problem import Problem, disk_problems, one_line, openvino_reason, utf8_text
 
 WHERE = Path("/there/x")
 
@@ -38,3 +38,23 @@ def test_one_line() -> None:
 def test_a_problem_prints_as_its_line() -> None:
     problem = Problem("what", "detail", "detail")
     assert (str(problem), problem.details) == ("what", ("detail", "detail"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Exception from src/a.cpp:84:\nCheck 'x' failed at src/b.cpp:1:\nno such\n  device\n\n", "no such device"),
+        ("iostream error", "iostream error"),
+        ("Exception from src/a.cpp:84:\n", "RuntimeError"),
+        ("x" * 301, "x" * 300 + "..."),
+    ],
+)
+def test_why_openvino_raised(text: str, reason: str) -> None:
+    assert openvino_reason(RuntimeError(text)) == reason
+
+
+def test_what_is_no_utf8_is_named_with_its_place() -> None:
+    assert utf8_text("é".encode(), "x") == "é"
+    with pytest.raises(Problem) as caught:
+        utf8_text(b"caf\xe9", Path("a/x"))
+    assert str(caught.value) == "a/x: expected UTF-8 text, got byte 0xe9 at 3"

@@ -263,7 +263,7 @@ def test_the_first_word_of_each_line(tmp_path: Path) -> None:
     ("content", "line"),
     [
         (None, "No such file or directory"),
-        (b"gpt\xff", "expected UTF-8 text, got byte 0xff"),
+        (b"gpt\xff", "expected UTF-8 text, got byte 0xff at 3"),
         (b"ok\n'gpt\n", 'line 2: expected a pattern, got "\'gpt" (No closing quotation)'),
     ],
 )

@@ -165,10 +165,14 @@ def test_what_is_quantized_already(tmp_path: Path) -> None:
     assert refusal(quantize(tmp_path, "FP16-INT8")) == wanted
 
 
-def test_an_ir_that_cannot_be_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("<net/>", "OpenVINO cannot read it: "), ("<net", "expected a whole IR, got one that ends early")],
+)
+def test_an_ir_that_cannot_be_read(tmp_path: Path, text: str, reason: str) -> None:
     source = converted(tmp_path)
-    source.write_text("<net")
-    assert refusal(quantize(tmp_path, "FP16-INT8")).startswith(f"{source}: OpenVINO cannot read it: ")
+    source.write_text(text)
+    assert refusal(quantize(tmp_path, "FP16-INT8")).startswith(f"{source}: {reason}")
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """The one exception whose text is meant for the user; who raises it, and who prints it, is not known here."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST_REASON = 300  # characters
 
 
 class Problem(Exception):
@@ -19,6 +22,21 @@ class Problem(Exception):
 def one_line(text: object) -> str:
     """The text of somebody else's error without its line breaks."""
     return " ".join(str(text).split())
+
+
+def openvino_reason(error: Exception) -> str:
+    """Why OpenVINO raised, in one line, without the places in its sources that its messages begin with."""
+    lines = [line for line in str(error).splitlines() if not re.match("Exception from|Check '", line)]
+    text = one_line(" ".join(lines)) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
+
+
+def utf8_text(raw: bytes, where: object) -> str:
+    """The text that the bytes are; Problem, naming `where` and the first wrong byte, if they are none."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Problem(f"{where}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at {error.start}") from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.problem import Problem, disk_problems, one_line, openvino_reason
 from omz_model_tools.common.publish import PublishedFolder, free_bytes, require_room
 from omz_model_tools.convert.recipes import Conversion, Recipe
 from omz_model_tools.convert.write_progress import Watch
@@ -90,7 +90,7 @@ def save_ir(model: Any, xml: Path, compress_to_fp16: bool) -> None:
         openvino.save_model(model, xml, compress_to_fp16=compress_to_fp16)
     except RuntimeError as error:  # "iostream error", which says neither which file nor why
         free = shutil.disk_usage(xml.parent).free >> 20
-        raise Problem(f"{xml}: could not be written ({one_line(error)}); free space there: {free} MB") from error
+        raise Problem(f"{xml}: could not be written ({openvino_reason(error)}); free space there: {free} MB") from error
     check_ir(xml)
 
 
@@ -108,6 +108,17 @@ def check_ir(xml: Path) -> None:
         got = weights.stat().st_size
     if got < wanted:
         raise Problem(f"{weights}: expected {wanted} bytes of weights, got {got}; is the disk full?")
+
+
+def read_ir(xml: Path) -> Any:  # -> openvino.Model
+    """Read a whole IR, or raise Problem."""
+    import openvino  # noqa: PLC0415
+
+    check_ir(xml)
+    try:
+        return openvino.Core().read_model(xml)
+    except RuntimeError as error:
+        raise Problem(f"{xml}: OpenVINO cannot read it: {openvino_reason(error)}; convert the model again") from error
 
 
 def facts_of(model: Any, recipe: str) -> str | None:

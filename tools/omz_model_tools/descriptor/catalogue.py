@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
-from omz_model_tools.common.problem import Problem, disk_problems
+from omz_model_tools.common.problem import Problem, disk_problems, utf8_text
 from omz_model_tools.descriptor.dataset import Dataset, read_dataset
 from omz_model_tools.descriptor.model import Downloadable, Model
 from omz_model_tools.descriptor.model_yml import read_model
@@ -155,10 +155,7 @@ def patterns_of(list_file: Path) -> list[str]:
     patterns = []
     with disk_problems(list_file):
         raw = list_file.read_bytes()
-    try:
-        lines = raw.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise Problem(f"{list_file}: expected UTF-8 text, got byte 0x{raw[error.start]:02x}") from None
+    lines = utf8_text(raw, list_file).removeprefix("\ufeff").splitlines()  # Windows' editors write a byte order mark
     for count, line in enumerate(lines, start=1):
         try:
             words = shlex.split(line, comments=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.common.problem import Problem, one_line, utf8_text
 
 MOST_BYTES = 1 << 18  # the longest of Open Model Zoo's 264 descriptors has 20,912
 
@@ -51,10 +51,7 @@ def parse(raw: bytes, where: str) -> Any:
     """The one document in `raw`: Mapping, list, str, int, float, bool, None, or an odd value of YAML's."""
     if len(raw) > MOST_BYTES:
         raise Problem(f"{where}: expected at most {MOST_BYTES} bytes, got more")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Problem(f"{where}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at {error.start}") from error
+    text = utf8_text(raw, where)
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.problem import Problem, disk_problems, one_line, openvino_reason
 
 if TYPE_CHECKING:
     import numpy
@@ -89,7 +89,7 @@ def _run(model: Path, compiled: Any, folder: Path, inputs: list["Array"]) -> lis
     try:
         results = compiled(inputs)
     except RuntimeError as error:
-        raise Problem(f"{model}: cannot run {folder}: {_last_line(error)}") from error
+        raise Problem(f"{model}: cannot run {folder}: {openvino_reason(error)}") from error
     return [results[port] for port in compiled.outputs]
 
 
@@ -140,13 +140,8 @@ def _compiled(model: Path) -> Any:
     try:
         return openvino.Core().compile_model(model, "CPU", EXACT)
     except RuntimeError as error:
-        raise Problem(f"{model}: OpenVINO cannot read or compile it: {_last_line(error)}") from error
+        raise Problem(f"{model}: OpenVINO cannot read or compile it: {openvino_reason(error)}") from error
 
 
 def _name(port: Any) -> str:
     return min(port.get_names(), default="an output without a name")
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

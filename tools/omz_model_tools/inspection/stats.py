@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.common.problem import Problem, one_line
-from omz_model_tools.convert.ir import check_ir
+from omz_model_tools.common.problem import Problem, openvino_reason
+from omz_model_tools.convert.ir import read_ir
 
 Shape = Sequence[int]
 
@@ -35,7 +35,7 @@ def stats_of(xml: Path, shapes: Sequence[Shape] | None = None) -> Stats:
 
     Raises Problem for an IR that cannot be read, and for shapes that its inputs cannot have.
     """
-    model = _read(xml)
+    model = read_ir(xml)
     own = [given.get_partial_shape() for given in model.inputs]
     parameters = sum(map(_size, parameters_of(model.get_ops())))
     if shapes is None:
@@ -44,7 +44,7 @@ def stats_of(xml: Path, shapes: Sequence[Shape] | None = None) -> Stats:
     try:
         model.reshape(dict(enumerate(shapes)))
     except RuntimeError as error:
-        raise Problem(f"{xml}: cannot have the shapes {list(shapes)}: {one_line(error)}") from error
+        raise Problem(f"{xml}: cannot have the shapes {list(shapes)}: {openvino_reason(error)}") from error
     counted = [op for op in model.get_ops() if op.get_type_name() in FLOPS]
     return Stats(
         input_shapes={given.any_name: list(shape) for given, shape in zip(model.inputs, shapes, strict=True)},
@@ -52,16 +52,6 @@ def stats_of(xml: Path, shapes: Sequence[Shape] | None = None) -> Stats:
         counted=dict(sorted(Counter(op.get_type_name() for op in counted).items())),
         parameters=parameters,
     )
-
-
-def _read(xml: Path) -> Any:
-    import openvino  # noqa: PLC0415 (a third of a second that nobody waits for who only lists models)
-
-    check_ir(xml)
-    try:
-        return openvino.Core().read_model(xml)
-    except RuntimeError as error:
-        raise Problem(f"{xml}: OpenVINO cannot read it: {one_line(error)}; convert the model again") from error
 
 
 def _largest(shape: Any) -> Shape:

@@ -14,7 +14,7 @@ from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.common.publish import PublishedFolder, locked_folders
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.ir import LOCK, SMALL_FILES, facts_of, ir_bytes, maker, save_ir
+from omz_model_tools.convert.ir import LOCK, SMALL_FILES, facts_of, ir_bytes, maker, read_ir, save_ir
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import Compress, check_group_size
 from omz_model_tools.quantize.settings import INT8, FourBits
@@ -84,7 +84,7 @@ class Quantizer:
         self.report.line(f"Size: {before / 1e6:.1f} MB -> {after / 1e6:.1f} MB")
 
     def _compressed(self, source: Path, recipe: str, precision: str, calibration: Calibration | None) -> Any:
-        model = _read(source)
+        model = read_ir(source)
         section = facts_of(model, recipe)
         if section is None:
             raise Problem(
@@ -135,15 +135,6 @@ def load_calibration(recipe: str) -> Calibration:
                 calibration: Calibration = entry.load()
             return calibration
     raise Problem(f"--calibration_text: nothing that is installed reads a text for the recipe {recipe}")
-
-
-def _read(source: Path) -> Any:
-    import openvino  # noqa: PLC0415
-
-    try:
-        return openvino.Core().read_model(source)
-    except RuntimeError as error:
-        raise Problem(f"{source}: OpenVINO cannot read it: {one_line(error)}; convert the model again") from error
 
 
 def _copy_companions(source: Path, folder: Path) -> None:

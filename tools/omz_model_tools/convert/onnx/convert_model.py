@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.common.problem import Problem, one_line, openvino_reason
 from omz_model_tools.convert.onnx.route import MakeModel, Order
 from omz_model_tools.convert.onnx.shapes import Bounds, parse_shapes
 
@@ -126,11 +126,4 @@ def _failure(path: Path, error: Exception) -> str:
         return f"{path}: its weights in {path.with_name(external[1])} are missing or damaged; fetch that file again"
     if "Cannot recognize" in str(error):
         return f"{path}: expected an ONNX file, got something else; fetch it again"
-    return f"{path}: openvino.convert_model: {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
-    """What an OpenVINO exception says, without the place in its source."""
-    lines = [line for line in str(error).splitlines() if line.strip() and "Check '" not in line]
-    text = one_line(" ".join(lines) or type(error).__name__)
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    return f"{path}: openvino.convert_model: {openvino_reason(error)}"

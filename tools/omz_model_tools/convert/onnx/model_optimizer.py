@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.problem import Problem, openvino_reason
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.child_process import run
 from omz_model_tools.convert.onnx.route import MakeModel, Order
@@ -75,7 +75,7 @@ class ModelOptimizer:
         try:
             return openvino.Core().read_model(xml)
         except RuntimeError as error:
-            raise Problem(f"{xml}: written by Model Optimizer, cannot be read: {error}".splitlines()[0]) from error
+            raise Problem(f"{xml}: written by Model Optimizer, cannot be read: {openvino_reason(error)}") from error
 
 
 def find_model_optimizer(

@@ -106,6 +106,7 @@ class PublishedFolder:
 @contextlib.contextmanager
 def locked_folders(lock: Path, folders: Sequence[PublishedFolder], waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock file, the folders recovered and fit to be replaced; `waiting` as for `exclusive`."""
+    lock.parent.mkdir(parents=True, exist_ok=True)  # the error of a file there names it, not the lock
     with exclusive(lock, waiting):
         for folder in folders:
             folder.recover()

@@ -11,8 +11,8 @@ from typing import Any
 from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor.model import Source
 from omz_model_tools.download.downloader import Downloader
-from omz_model_tools.download.fetch import Provider
-from omz_model_tools.download.progress import Nothing
+from omz_model_tools.download.fetch import Fetcher
+from omz_model_tools.download.progress import NoDisplay
 from omz_model_tools.download.sources import Delivery, Sources, Unavailable
 from support import HANGS_AFTER
 from support.model_tree import descriptor, file_entry, load_models, write_model
@@ -53,10 +53,10 @@ def download(
         "num_attempts": num_attempts,
         "random": lambda: 1.0,
         "free_space": lambda folder: 1 << 40,
-        "sleep": lambda stop, seconds: delays.append(seconds),
+        "sleep": lambda token, seconds: delays.append(seconds),
     }
-    provider = Provider(**{**usual, **settings})
-    work = Downloader(tmp_path / "out", provider.provide, kind(out, err), Nothing(), jobs)
+    fetcher = Fetcher(**{**usual, **settings})
+    work = Downloader(tmp_path / "out", fetcher.fetch, kind(out, err), NoDisplay(), jobs)
     failed = work.download(load_models([tmp_path / "models"]))
     assert failed in ([], ["toy"])
     return Run(not failed, out.getvalue(), err.getvalue(), delays)

@@ -103,7 +103,7 @@ def test_precisions(tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     hub.requests.clear()
     assert downloader(["--name", "ir", "-o", str(tmp_path), "--precisions", "FP16-INT8"], roots) == 0
-    assert capsys.readouterr() == ("========== Skipping ir (it comes in FP16, FP32 only)\n\n", "")
+    assert capsys.readouterr() == ("========== Skipping ir (available in FP16, FP32 only)\n\n", "")
     assert hub.requests == []
 
 
@@ -118,7 +118,7 @@ REFUSED = {
     "--dry_run --progress_format json": '"--dry_run" and "--progress_format json" exclude each other',
     "--dry_run --quiet": '"--dry_run" and "--quiet" exclude each other',
     "--quiet --progress_format json": '"--quiet" and "--progress_format json" exclude each other',
-    "--mirror m": "argument --mirror: must be an http or https URL (got 'm')",
+    "--mirror m": "argument --mirror: expected an http or https URL, got 'm'",
     "-j 0": "argument -j/--jobs: expected a whole number from 1, got '0'",
     "--progress_format xml": "argument --progress_format: invalid choice: 'xml' (choose from ",
 }

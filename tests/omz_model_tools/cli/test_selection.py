@@ -114,7 +114,7 @@ def test_a_list_without_patterns_chooses_nothing_and_says_so(run, name: str, tmp
     (tmp_path / "empty.lst").write_text("# none yet\n")
     done = run(name, "--list", "empty.lst", cwd=tmp_path)
     code, out, err = transcript(done)
-    assert (code, err) == (0, "empty.lst: no patterns in it, so nothing is chosen\n")
+    assert (code, err) == (0, "empty.lst: has no patterns, so nothing is selected\n")
     assert out in ("", "[]\n")
 
 

@@ -19,7 +19,7 @@ from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.converter import Converter
 from omz_model_tools.convert.ir import LOCK
-from omz_model_tools.convert.route import Direct
+from omz_model_tools.convert.route import DirectRoute
 from omz_model_tools.descriptor.model import Model
 from support import HANGS_AFTER, toy_recipe
 from support.model_tree import descriptor, file_entry, load_models, write_model
@@ -57,7 +57,7 @@ def download(root: Path, weights: np.ndarray = WEIGHTS, vocab: bytes = VOCAB) ->
 def convert(root: Path, model: Model, recipe: Any = toy_recipe, **options: Any) -> Run:
     out, err = io.StringIO(), io.StringIO()
     options = {"precisions": ["FP16", "FP32"], "output_dir": root, "route_of": lambda model: direct, **options}
-    direct = Direct(lambda name: recipe)
+    direct = DirectRoute(lambda name: recipe)
     work = Converter(root, report=Report(out, err), **options)
     return Run(work.convert(model), out.getvalue(), err.getvalue())
 
@@ -158,11 +158,11 @@ def test_another_converter_was_killed_before_this_one_had_the_lock(tmp_path: Pat
     download(tmp_path)
     folder = tmp_path / "public" / "toy"
 
-    def route_of(model: Model) -> Direct:
+    def route_of(model: Model) -> DirectRoute:
         for name in (".FP16.new", ".FP16.old"):
             (folder / name).mkdir()
             (folder / name / "half").write_text("of it")
-        return Direct(lambda name: toy_recipe)
+        return DirectRoute(lambda name: toy_recipe)
 
     assert convert(tmp_path, toy_model(tmp_path), route_of=route_of).success
     assert sorted(path.name for path in folder.iterdir()) == ["FP16", "FP32", "sub"]

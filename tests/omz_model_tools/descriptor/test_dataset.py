@@ -12,7 +12,7 @@ from omz_model_tools.common.problem import Problem
 from omz_model_tools.descriptor.catalogue import DATASETS, find, packaged_root
 from omz_model_tools.descriptor.dataset import Dataset, read_dataset
 from omz_model_tools.descriptor.model import Downloadable, UnpackArchive
-from omz_model_tools.descriptor.schema import Place
+from omz_model_tools.descriptor.schema import Location
 from support.model_tree import dataset, file_entry
 
 PACKAGED = packaged_root() / "datasets" / "wikitext-2" / "dataset.yml"
@@ -22,7 +22,7 @@ def read(raw: bytes | dict[str, Any], name: str = "words") -> Dataset:
     if isinstance(raw, dict):
         raw = yaml.safe_dump(raw, sort_keys=False).encode()
     path = Path("/zoo/datasets/words/dataset.yml")
-    return read_dataset(raw, path, PurePosixPath("datasets", name), Place(("d.yml",)))
+    return read_dataset(raw, path, PurePosixPath("datasets", name), Location(("d.yml",)))
 
 
 def test_the_packaged_data_sets() -> None:

@@ -22,7 +22,7 @@ from omz_model_tools.descriptor.model import (
     UnpackArchive,
 )
 from omz_model_tools.descriptor.model_yml import read_model
-from omz_model_tools.descriptor.schema import Place
+from omz_model_tools.descriptor.schema import Location
 from support import DATA
 from support.model_tree import descriptor, file_entry
 
@@ -33,7 +33,7 @@ PACKAGED = packaged_root() / "public" / "gpt-2" / "model.yml"
 def read(raw: bytes | dict[str, Any], name: str = "toy") -> Model:
     if isinstance(raw, dict):
         raw = yaml.safe_dump(raw, sort_keys=False).encode()
-    return read_model(raw, Path("/zoo/public/toy/model.yml"), PurePosixPath("public", name), Place(("m.yml",)))
+    return read_model(raw, Path("/zoo/public/toy/model.yml"), PurePosixPath("public", name), Location(("m.yml",)))
 
 
 def complaint(raw: bytes | dict[str, Any], name: str = "toy") -> str:

@@ -12,7 +12,7 @@ from omz_model_tools.common.problem import Problem
 from omz_model_tools.descriptor import schema
 from omz_model_tools.descriptor.strict_yaml import Mapping
 
-HERE = schema.Place(("m.yml",))
+HERE = schema.Location(("m.yml",))
 
 
 def complaint(reader: Any, *args: Any) -> str:
@@ -81,12 +81,12 @@ def test_items_have_their_place() -> None:
     )
 )
 def test_whatever_came_is_shown_in_one_short_line(value: object) -> None:
-    assert len(schema.shown(value)) <= 80
-    assert schema.shown(value).isprintable()
+    assert len(schema.short_repr(value)) <= 80
+    assert schema.short_repr(value).isprintable()
 
 
 def test_what_is_hard_to_show() -> None:
-    assert schema.shown(None) == "nothing"
-    assert schema.shown([16**5000]) == "[a huge integer]"
-    assert schema.shown(Mapping(a=Mapping(b="x" * 1000))).startswith("{'a': {'b': 'xxx")
-    assert schema.shown(datetime.date(2021, 1, 2)) == "datetime.date(2021, 1, 2)"
+    assert schema.short_repr(None) == "nothing"
+    assert schema.short_repr([16**5000]) == "[a huge integer]"
+    assert schema.short_repr(Mapping(a=Mapping(b="x" * 1000))).startswith("{'a': {'b': 'xxx")
+    assert schema.short_repr(datetime.date(2021, 1, 2)) == "datetime.date(2021, 1, 2)"

@@ -38,7 +38,7 @@ def test_true_bytes(tmp_path: Path, algorithm: str, size: int | None) -> None:
 def test_a_wrong_size(tmp_path: Path, content: bytes, line: str) -> None:
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(verify.Untrue) as caught:
+    with pytest.raises(verify.VerificationError) as caught:
         verify.check(path, described(CONTENT, len(CONTENT)))
     assert caught.value.lines(path) == [line.format(path=path)]
 
@@ -58,47 +58,47 @@ def test_a_wrong_hash_in_open_model_zoos_words(tmp_path: Path) -> None:
 @given(st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(0, 60)), st.booleans())
 def test_a_stream_is_true_exactly_when_it_equals(content: bytes, other: bytes, cuts: list[int], sized: bool) -> None:
     for stream in (content, other):
-        tally = verify.Tally(described(content, len(content) if sized else None))
+        hashed = verify.IncrementalHash(described(content, len(content) if sized else None))
         borders = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
         try:
             for start, end in itertools.pairwise(borders):
-                tally.add(stream[start:end])
-            tally.check()
+                hashed.add(stream[start:end])
+            hashed.check()
             true = True
-        except verify.Untrue:
+        except verify.VerificationError:
             true = False
         assert true == (stream == content)
 
 
 def test_a_fault_is_told_and_not_raised(tmp_path: Path) -> None:
     path, file = tmp_path / "x", described(CONTENT, len(CONTENT))
-    assert isinstance(verify.fault(path, file), verify.Missing)
-    assert verify.fault(path / "y", file).lines(path) == [f"{path}: expected a downloaded file, got none"]
+    assert isinstance(verify.find_error(path, file), verify.MissingFile)
+    assert verify.find_error(path / "y", file).lines(path) == [f"{path}: expected a downloaded file, got none"]
     path.write_bytes(CONTENT)
-    assert verify.fault(path, file) is None
-    assert verify.is_true(path, file)
-    assert isinstance(verify.fault(path / "below a file", file), verify.Missing)
+    assert verify.find_error(path, file) is None
+    assert verify.matches(path, file)
+    assert isinstance(verify.find_error(path / "below a file", file), verify.MissingFile)
     path.write_bytes(CONTENT[::-1])
-    assert isinstance(verify.fault(path, file), verify.HashMismatch)
-    assert not verify.is_true(path, file)
+    assert isinstance(verify.find_error(path, file), verify.HashMismatch)
+    assert not verify.matches(path, file)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="expected a file or nothing, got a folder; move it away"):
-        verify.is_true(tmp_path, described(CONTENT, None))
+        verify.matches(tmp_path, described(CONTENT, None))
 
 
 def test_a_tally_knows_when_it_is_true() -> None:
-    tally = verify.Tally(described(CONTENT, None))
-    assert (tally.size, tally.is_true()) == (0, False)
-    tally.add(CONTENT[:5])
-    assert (tally.size, tally.is_true()) == (5, False)
-    tally.add(CONTENT[5:])
-    assert (tally.size, tally.is_true()) == (23, True)
+    hashed = verify.IncrementalHash(described(CONTENT, None))
+    assert (hashed.size, hashed.matches()) == (0, False)
+    hashed.add(CONTENT[:5])
+    assert (hashed.size, hashed.matches()) == (5, False)
+    hashed.add(CONTENT[5:])
+    assert (hashed.size, hashed.matches()) == (23, True)
 
 
 def test_a_stream_that_is_too_long_is_stopped_before_its_end() -> None:
-    tally = verify.Tally(described(CONTENT, len(CONTENT)))
-    tally.add(CONTENT)
+    hashed = verify.IncrementalHash(described(CONTENT, len(CONTENT)))
+    hashed.add(CONTENT)
     with pytest.raises(verify.TooLong):
-        tally.add(b"!")
+        hashed.add(b"!")

@@ -21,7 +21,7 @@ from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Events, Report
 from omz_model_tools.descriptor.model import ModelFile
 from omz_model_tools.download.downloader import LOCK, Downloader
-from omz_model_tools.download.progress import Nothing
+from omz_model_tools.download.progress import NoDisplay
 from omz_model_tools.download.tasks import Task
 from support import HANGS_AFTER
 from support.downloads import HEADING, PART, TRUE, download, names, toy
@@ -61,9 +61,9 @@ class Models:
         self.out, self.err = io.StringIO(), io.StringIO()
         self.kind: type[Report] = Report
 
-    def run(self, provide: Callable[[ModelFile, Path, Task], bool], jobs: int) -> list[str]:
+    def run(self, fetch: Callable[[ModelFile, Path, Task], bool], jobs: int) -> list[str]:
         report = self.kind(self.out, self.err)
-        return Downloader(Path("out"), provide, report, Nothing(), jobs).download(self.models)
+        return Downloader(Path("out"), fetch, report, NoDisplay(), jobs).download(self.models)
 
 
 def test_so_many_at_once_over_all_models_and_no_more(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_so_many_at_once_over_all_models_and_no_more(tmp_path: Path) -> None:
     together = threading.Barrier(3)
     running, most = [], []
 
-    def provide(file: ModelFile, place: Path, task: Task) -> bool:
+    def fetch(file: ModelFile, place: Path, task: Task) -> bool:
         running.append(file)
         most.append(len(running))
         if str(file.name) in ("a0", "a1", "b0"):
@@ -79,7 +79,7 @@ def test_so_many_at_once_over_all_models_and_no_more(tmp_path: Path) -> None:
         running.remove(file)
         return True
 
-    assert models.run(provide, jobs=3) == []
+    assert models.run(fetch, jobs=3) == []
     assert max(most) == 3
 
 
@@ -94,10 +94,10 @@ def test_the_transcript_is_the_same_however_many_are_under_way(
     root = tmp_path_factory.mktemp("models")
     plan = {f"{name}{at}": files[at] for name, files in zip("abc", plans, strict=False) for at in range(len(files))}
 
-    def provide(file: ModelFile, place: Path, task: Task) -> bool:
+    def fetch(file: ModelFile, place: Path, task: Task) -> bool:
         outcome, words = plan[str(file.name)]
         for word in words:
-            task.talk.error(word) if word == "x" else task.talk.line(word)
+            task.messages.error(word) if word == "x" else task.messages.line(word)
         if outcome == "problem":
             raise Problem(f"{place}: no")
         return outcome == "arrives"
@@ -105,18 +105,18 @@ def test_the_transcript_is_the_same_however_many_are_under_way(
     said = []
     for count in (1, jobs):
         models = Models(root, *((name, len(files)) for name, files in zip("abc", plans, strict=False)))
-        said.append((models.run(provide, count), models.out.getvalue(), models.err.getvalue()))
+        said.append((models.run(fetch, count), models.out.getvalue(), models.err.getvalue()))
     assert said[0] == said[1]
     good = [all(outcome == "arrives" for outcome, _ in files) for files in plans]
     assert said[0][0] == [name for name, whole in zip("abc", good, strict=False) if not whole]
 
 
 def test_a_bug_in_a_thread_is_a_bug(tmp_path: Path) -> None:
-    def provide(file: ModelFile, place: Path, task: Task) -> bool:
+    def fetch(file: ModelFile, place: Path, task: Task) -> bool:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Models(tmp_path, ("a", 2)).run(provide, jobs=2)
+        Models(tmp_path, ("a", 2)).run(fetch, jobs=2)
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
@@ -158,14 +158,14 @@ def test_progress_is_told_on_the_way(tmp_path: Path) -> None:
 
     models.out = Listening()
 
-    def provide(file: ModelFile, place: Path, task: Task) -> bool:
-        task.gauge.begin(5)
-        task.gauge.reach(10)
+    def fetch(file: ModelFile, place: Path, task: Task) -> bool:
+        task.progress.begin(5)
+        task.progress.reach(10)
         assert told.wait(HANGS_AFTER)
-        task.gauge.reach(30)
+        task.progress.reach(30)
         return True
 
-    assert models.run(provide, jobs=1) == []
+    assert models.run(fetch, jobs=1) == []
     sizes = [
         event["size"] for event in map(json.loads, models.out.getvalue().splitlines()) if "progress" in event["$type"]
     ]
@@ -272,12 +272,12 @@ def running(tmp_path: Path, *names: str, arrives: bool = True) -> tuple[threadin
     models = {model.name: model for model in load_models([tmp_path])}
     out = io.StringIO()
 
-    def provide(file: ModelFile, place: Path, task: Task) -> bool:
+    def fetch(file: ModelFile, place: Path, task: Task) -> bool:
         if arrives:
             place.write_bytes(b"!")
         return arrives
 
-    work = Downloader(tmp_path / "out", provide, Report(out, io.StringIO()), Nothing(), jobs=9)
+    work = Downloader(tmp_path / "out", fetch, Report(out, io.StringIO()), NoDisplay(), jobs=9)
     thread = threading.Thread(target=work.download, args=([models[name] for name in names],), daemon=True)
     thread.start()
     return thread, out

@@ -8,7 +8,7 @@ from typing import Any
 from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor.model import Checksum
 from omz_model_tools.download.cache import Cache
-from omz_model_tools.download.dry_run import Plan
+from omz_model_tools.download.dry_run import DryRun
 from support.model_tree import descriptor, file_entry, load_models, write_model
 
 HEADING = "################|| (DRY RUN) Downloading toy ||################\n\n"
@@ -20,7 +20,7 @@ CHECKSUM = Checksum("sha256", hashlib.sha256(TRUE).hexdigest())
 def tell(tmp_path: Path, *entries: dict[str, Any], **settings: Any) -> tuple[list[str], str, str]:
     write_model(tmp_path / "models", "toy", descriptor(*entries))
     out, err = io.StringIO(), io.StringIO()
-    failed = Plan(tmp_path / "out", Report(out, err), **settings).tell(load_models([tmp_path / "models"]))
+    failed = DryRun(tmp_path / "out", Report(out, err), **settings).run(load_models([tmp_path / "models"]))
     return failed, out.getvalue(), err.getvalue()
 
 

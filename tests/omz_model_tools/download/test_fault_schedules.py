@@ -21,9 +21,9 @@ from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.downloader import Downloader
-from omz_model_tools.download.fetch import Provider
-from omz_model_tools.download.progress import Nothing
-from omz_model_tools.download.sources import Pace, Sources
+from omz_model_tools.download.fetch import Fetcher
+from omz_model_tools.download.progress import NoDisplay
+from omz_model_tools.download.sources import LowSpeedLimit, Sources
 from support import HANGS_AFTER
 from support.hub import Answer, Hub, Noise, busy
 from support.model_tree import descriptor, file_entry, load_models, write_model
@@ -154,7 +154,7 @@ class Run:
     cached: bool
     offline: bool
     jobs: int
-    patience: float = 0.1  # seconds with a server that is slow or says nothing
+    policy: float = 0.1  # seconds with a server that is slow or says nothing
 
 
 @st.composite
@@ -170,8 +170,8 @@ def schedules(draw: st.DrawFn) -> list[Run]:
 
 def _files(name: str, size: int) -> st.SearchStrategy[File]:
     state = st.none() | st.sampled_from(sorted(OF_A_PLACE))
-    fault = st.sampled_from([*FAULTS, *["behaves", "closes early", "resets"] * 8])
-    source = st.lists(fault, min_size=1, max_size=3).map(tuple)
+    error = st.sampled_from([*FAULTS, *["behaves", "closes early", "resets"] * 8])
+    source = st.lists(error, min_size=1, max_size=3).map(tuple)
     return st.builds(
         File,
         name=st.just(name),
@@ -191,7 +191,7 @@ def _files(name: str, size: int) -> st.SearchStrategy[File]:
 def behaving(run: Run) -> Run:
     """The last run: what lies about is what the others left, and one source of each file behaves."""
     good = {"place": None, "part": None, "entry": None, "leftover": False, "sources": (("behaves",),), "cdn": True}
-    return replace(run, files=tuple(replace(file, **good) for file in run.files), offline=False, patience=HANGS_AFTER)
+    return replace(run, files=tuple(replace(file, **good) for file in run.files), offline=False, policy=HANGS_AFTER)
 
 
 class Stage:
@@ -224,7 +224,7 @@ class Stage:
         """Each source of the file, at an address of its own; returns the URLs."""
         serve = self.hub.publish if file.cdn else self.hub.serve
         return [
-            serve(self.address(file, at), *(FAULTS[fault](file.body, file.other, file.at) for fault in faults))
+            serve(self.address(file, at), *(FAULTS[error](file.body, file.other, file.at) for error in faults))
             for at, faults in enumerate(file.sources)
         ]
 
@@ -302,18 +302,18 @@ def _put(path: Path, content: bytes) -> None:
 
 def download(models: list[Model], out: Path, cache: Path | None, run: Run) -> int:
     """What omz_downloader does; 0 or 1, its exit code."""
-    sources = Sources("omz_downloader/soak", (run.patience, run.patience), lambda: Pace(window=run.patience))
-    provider = Provider(
+    sources = Sources("omz_downloader/soak", (run.policy, run.policy), lambda: LowSpeedLimit(window=run.policy))
+    fetcher = Fetcher(
         sources.open,
         ATTEMPTS,
         random=lambda: 0.0,
         free_space=lambda folder: 1 << 40,
-        sleep=lambda stop, seconds: stop.check(),
+        sleep=lambda token, seconds: token.check(),
         cache=None if cache is None else Cache(cache),
         offline=run.offline,
     )
     report = Report(io.StringIO(), io.StringIO())
-    return 1 if Downloader(out, provider.provide, report, Nothing(), run.jobs).download(models) else 0
+    return 1 if Downloader(out, fetcher.fetch, report, NoDisplay(), run.jobs).download(models) else 0
 
 
 def play(schedule: list[Run], folder: Path, hub: Hub, number: int) -> None:

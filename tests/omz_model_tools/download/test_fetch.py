@@ -1,4 +1,4 @@
-"""provide: the file at its place is the old one, the new true one, or absent; and every word of what is said."""
+"""fetch: the file at its place is the old one, the new true one, or absent; and every word of what is said."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omz_model_tools.common.lock import if_free
 from omz_model_tools.descriptor.model import Checksum, FileSource, HttpSource
 from omz_model_tools.download.cache import Cache
-from omz_model_tools.download.fetch import Defeat, defeated
+from omz_model_tools.download.fetch import SourceFailure, failure_report
 from omz_model_tools.download.retry import PROGRESS
 from omz_model_tools.download.sources import Unavailable
 from support.downloads import DIGEST, HEADING, PART, TRUE, Run, Script, Scripted, download, names, toy
@@ -197,7 +197,7 @@ def test_a_hash_mismatch_in_open_model_zoos_words(tmp_path: Path, hub: Hub, plac
         f"##########      Actual:   {hashlib.sha256(b'?' * len(TRUE)).hexdigest()}\n"
         f"##########      Source:   {url}\n"
         f"########## Error: {place}: could not be downloaded\n"
-        f"##########      {url}: hash mismatch (1 try)\n" + by_hand(place, url)
+        f"##########      {url}: hash mismatch (1 attempt)\n" + by_hand(place, url)
     )
     assert not run.success
     assert place.read_bytes() == b"old"
@@ -225,17 +225,17 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_misbehaves(tmp_path: Path, hub: Hub, place: Path, fault: str) -> None:
-    answer, reason, attempts, kept = FAULTS[fault]
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_server_that_misbehaves(tmp_path: Path, hub: Hub, place: Path, error: str) -> None:
+    answer, reason, attempts, kept = FAULTS[error]
     url = hub.serve("x", answer)
     run = download(tmp_path, toy(url), num_attempts=4)
     assert not run.success
-    tries, last = run.err.split(f"########## Error: {place}: could not be downloaded\n")
+    failures, last = run.err.split(f"########## Error: {place}: could not be downloaded\n")
     if reason != "hash mismatch":
-        assert tries == f"########## Error: {url} -> {place}: {reason}\n" * attempts
+        assert failures == f"########## Error: {url} -> {place}: {reason}\n" * attempts
     line = f"##########      {PART_KEPT.format(kept)} in {place.with_name(PART)}; the same command goes on from there\n"
-    count = "1 try" if attempts == 1 else f"{attempts} tries"
+    count = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     assert last == f"##########      {url}: {reason} ({count})\n{line if kept else ''}{by_hand(place, url)}"
     waits = "".join(f"Will retry in {delay} seconds...\n" for delay in (1, 2, 4)[: attempts - 1])
     assert run.out == f"{HEADING}========== Downloading {place}\n{waits}\n"
@@ -244,7 +244,7 @@ def test_a_server_that_misbehaves(tmp_path: Path, hub: Hub, place: Path, fault: 
     assert names(place.parent) == ([PART] if kept else [])
 
 
-def test_a_passing_trouble_passes(tmp_path: Path, hub: Hub, place: Path) -> None:
+def test_a_temporary_failure_passes(tmp_path: Path, hub: Hub, place: Path) -> None:
     answers = [Answer(status=503), Answer(TRUE, cut=100), Answer(b"?" * len(TRUE)), Answer(TRUE)]
     assert download(tmp_path, toy(hub.serve("x", *answers)), num_attempts=4).success
     assert hub.ranges("x") == [None, None, "bytes=100-", None]
@@ -273,10 +273,10 @@ def test_a_server_that_asks_for_patience(
     assert run.err.splitlines()[0] == f"########## Error: {url} -> {place}: {words}"
 
 
-def test_tries_that_bring_something_are_not_counted(tmp_path: Path) -> None:
+def test_attempts_that_make_progress_are_not_counted(tmp_path: Path) -> None:
     """Each brings one mebibyte more, then the connection breaks; the last brings the rest."""
     true = bytes(4 * PROGRESS)
-    broken = Unavailable("the connection broke", passing=True)
+    broken = Unavailable("the connection broke", temporary=True)
     scripts = [Script((true[: PROGRESS * count],), broken) for count in (1, 2, 3)]
     sources = Scripted({"https://a/b": [*scripts, Script((true,))]})
     run = download(tmp_path, file_entry("x", true, "https://a/b"), open=sources.open)
@@ -287,7 +287,7 @@ def test_tries_that_bring_something_are_not_counted(tmp_path: Path) -> None:
 
 def test_a_source_that_always_brings_the_same_is_given_up(tmp_path: Path) -> None:
     true = bytes(4 * PROGRESS)
-    script = Script((true[: 2 * PROGRESS],), Unavailable("the connection broke", passing=True), resumes=False)
+    script = Script((true[: 2 * PROGRESS],), Unavailable("the connection broke", temporary=True), resumes=False)
     sources = Scripted({"https://a/b": [script]})
     assert not download(tmp_path, file_entry("x", true, "https://a/b"), open=sources.open, num_attempts=3).success
     assert len(sources.asked) == 4
@@ -329,7 +329,7 @@ def test_offline_says_where_the_file_was_not(tmp_path: Path, hub: Hub, place: Pa
         f"########## Error: {beside} -> {place}: No such file or directory\n"
         f"########## Error: {place}: could not be downloaded\n"
         f"##########      {cache.entry(Checksum('sha256', DIGEST))}: not in the cache\n"
-        f"##########      {beside}: No such file or directory (1 try)\n"
+        f"##########      {beside}: No such file or directory (1 attempt)\n"
         f"##########      {url}: not asked (--offline)\n" + by_hand(place, url)
     )
     assert hub.requests == []
@@ -505,7 +505,7 @@ SCRIPTS = st.lists(
     st.builds(
         Script,
         CHUNKS.map(tuple),
-        st.none() | st.booleans().map(lambda passing: Unavailable("the connection broke", passing)),
+        st.none() | st.booleans().map(lambda temporary: Unavailable("the connection broke", temporary)),
         st.booleans(),
     ),
     min_size=1,
@@ -543,16 +543,16 @@ def test_whatever_sources_do_the_file_is_old_or_true(
 
 
 def test_the_words() -> None:
-    defeats = [
-        Defeat(FileSource(Path("/m/x")), "No such file or directory", 1),
-        Defeat(HttpSource("https://a/x?b=c&d"), "HTTP status 503", 5),
-        Defeat(HttpSource("https://b/x"), "not asked (--offline)", 0),
+    failures = [
+        SourceFailure(FileSource(Path("/m/x")), "No such file or directory", 1),
+        SourceFailure(HttpSource("https://a/x?b=c&d"), "HTTP status 503", 5),
+        SourceFailure(HttpSource("https://b/x"), "not asked (--offline)", 0),
     ]
-    assert defeated(Path("/my models/it's"), Path("/cache/ab/cd"), defeats, "kept: 1 of 2 bytes") == [
+    assert failure_report(Path("/my models/it's"), Path("/cache/ab/cd"), failures, "kept: 1 of 2 bytes") == [
         "/my models/it's: could not be downloaded",
         "/cache/ab/cd: not in the cache",
-        "/m/x: No such file or directory (1 try)",
-        "https://a/x?b=c&d: HTTP status 503 (5 tries)",
+        "/m/x: No such file or directory (1 attempt)",
+        "https://a/x?b=c&d: HTTP status 503 (5 attempts)",
         "https://b/x: not asked (--offline)",
         "kept: 1 of 2 bytes",
         "by hand: curl --location --create-dirs --output '/my models/it'\"'\"'s' 'https://a/x?b=c&d'",
@@ -560,7 +560,7 @@ def test_the_words() -> None:
 
 
 def test_without_a_url_there_is_nothing_to_do_by_hand() -> None:
-    assert defeated(Path("x"), None, [Defeat(FileSource(Path("y")), "no", 1)], None) == [
+    assert failure_report(Path("x"), None, [SourceFailure(FileSource(Path("y")), "no", 1)], None) == [
         "x: could not be downloaded",
-        "y: no (1 try)",
+        "y: no (1 attempt)",
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.descriptor.model import Checksum, HttpSource, ModelFile
 from omz_model_tools.descriptor.verify import HashMismatch, TooLong, TooShort
-from omz_model_tools.download.partial import Partial, Place, clear_strangers
+from omz_model_tools.download.partial import Partial, PartPaths, remove_stale_parts
 
 CONTENT = b"The poem was written by"
 
@@ -24,7 +24,7 @@ def described(content: bytes = CONTENT, sized: bool = True) -> ModelFile:
 
 @contextlib.contextmanager
 def opened(folder: Path, sized: bool = True) -> Iterator[Partial]:
-    place = Place.of(folder / "x", described())
+    place = PartPaths.of(folder / "x", described())
     with contextlib.closing(Partial(place, described(sized=sized))) as part:
         yield part
 
@@ -34,7 +34,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_name_is_of_the_checksum(tmp_path: Path) -> None:
-    place = Place.of(tmp_path / "x", described())
+    place = PartPaths.of(tmp_path / "x", described())
     digest = hashlib.sha256(CONTENT).hexdigest()
     assert (place.part.name, place.lock.name) == (f".{digest[:32]}.part", f".{digest[:32]}.lock")
     assert place.part.parent == place.lock.parent == tmp_path
@@ -94,7 +94,7 @@ class TestWhatBeginsAgain:
     @pytest.mark.parametrize("sized", [True, False])
     @pytest.mark.parametrize("garbled", [b"?" * 5, b"?" * 22, b"?" * 40])
     def test_the_true_file_replaces_what_is_garbled(self, tmp_path: Path, garbled: bytes, sized: bool) -> None:
-        place = Place.of(tmp_path / "x", described())
+        place = PartPaths.of(tmp_path / "x", described())
         place.part.write_bytes(garbled)
         with opened(tmp_path, sized) as part:
             with part.receiving(0) as growing:
@@ -107,7 +107,7 @@ class TestWhatBeginsAgain:
     def test_a_killed_process_leaves_two_and_the_longer_is_gone_on_with(
         self, tmp_path: Path, part: int, anew: int
     ) -> None:
-        place = Place.of(tmp_path / "x", described())
+        place = PartPaths.of(tmp_path / "x", described())
         place.part.write_bytes(CONTENT[:part])
         place.anew.write_bytes(CONTENT[:anew])
         assert place.size() == 9
@@ -128,14 +128,14 @@ class TestWhatBeginsAgain:
 
 @pytest.mark.parametrize("sized", [True, False])
 def test_a_whole_part_is_seen_to_be_whole(tmp_path: Path, sized: bool) -> None:
-    Place.of(tmp_path / "x", described()).part.write_bytes(CONTENT)
+    PartPaths.of(tmp_path / "x", described()).part.write_bytes(CONTENT)
     with opened(tmp_path, sized) as part:
         assert part.is_whole()
 
 
 @pytest.mark.parametrize("found", [CONTENT + b"!", CONTENT[:-1] + b"!"])
 def test_a_part_that_cannot_be_true_is_dropped(tmp_path: Path, found: bytes) -> None:
-    Place.of(tmp_path / "x", described()).part.write_bytes(found)
+    PartPaths.of(tmp_path / "x", described()).part.write_bytes(found)
     with opened(tmp_path) as part:
         assert part.size == 0
     assert names(tmp_path) == []
@@ -167,7 +167,7 @@ def test_disk_and_hash_agree(tmp_path_factory: pytest.TempPathFactory, steps: li
 
 
 def test_strangers_are_ours_known_to_nobody_and_held_by_nobody(tmp_path: Path) -> None:
-    known, stranger, held = (Place(tmp_path, digit * 32) for digit in "012")
+    known, stranger, held = (PartPaths(tmp_path, digit * 32) for digit in "012")
     foreign = [".x.part", f".{'0' * 31}.part", f".{'0' * 33}.lock", f".{'G' * 32}.part", f"{'0' * 32}.part"]
     for path in (
         known.part,
@@ -180,10 +180,10 @@ def test_strangers_are_ours_known_to_nobody_and_held_by_nobody(tmp_path: Path) -
     ):
         path.write_bytes(b"?")
     with exclusive(held.lock, lambda: None):
-        clear_strangers(tmp_path, [known])
+        remove_stale_parts(tmp_path, [known])
         expected = [known.part.name, known.lock.name, held.part.name, held.lock.name, *foreign]
         assert names(tmp_path) == sorted(expected)
 
 
 def test_a_folder_that_is_not_there_has_no_strangers(tmp_path: Path) -> None:
-    clear_strangers(tmp_path / "nowhere", [])
+    remove_stale_parts(tmp_path / "nowhere", [])

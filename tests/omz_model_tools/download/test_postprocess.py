@@ -317,7 +317,7 @@ def test_a_file_lost_or_cut(tmp_path: Path, name: str) -> None:
     assert not is_done(model, tmp_path)
     path.unlink()
     assert not is_done(model, tmp_path)
-    faults = {found: str(fault) for found, fault in check_done(model, tmp_path) if fault}
+    faults = {found: str(error) for found, error in check_done(model, tmp_path) if error}
     assert faults == {path: "expected a downloaded file, got none"}
 
 
@@ -330,7 +330,7 @@ def test_check_done_reads_every_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"None", b"Nine"))
     (tmp_path / "left/alone").write_bytes(b"as it IS")
     assert not is_done(model, tmp_path)
-    faults = {found: str(fault) for found, fault in check_done(model, tmp_path) if fault}
+    faults = {found: str(error) for found, error in check_done(model, tmp_path) if error}
     assert faults == {path: "hash mismatch", tmp_path / "left/alone": "hash mismatch"}
 
 

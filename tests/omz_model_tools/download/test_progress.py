@@ -2,7 +2,7 @@
 
 import io
 
-from omz_model_tools.download.progress import Bars, Gauge, Nothing, display_on
+from omz_model_tools.download.progress import Bars, NoDisplay, TransferProgress, display_on
 
 
 class Terminal(io.StringIO):
@@ -10,14 +10,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def gauge(title: str, size: int | None, start: int = 0) -> Gauge:
-    made = Gauge(title, size)
+def transfer(title: str, size: int | None, start: int = 0) -> TransferProgress:
+    made = TransferProgress(title, size)
     made.begin(start)
     return made
 
 
 def test_a_gauge_tells_what_came_from_what_was_there() -> None:
-    made = gauge("x", 100, 40)
+    made = transfer("x", 100, 40)
     assert (made.start, made.done, made.running, made.moved) == (40, 40, True, False)
     made.reach(60)
     assert (made.start, made.done, made.moved) == (40, 60, True)
@@ -29,7 +29,7 @@ def test_a_gauge_tells_what_came_from_what_was_there() -> None:
 
 def test_a_gauge_of_what_was_there_has_nothing_to_transfer() -> None:
     for size, done in ((100, 100), (None, 0)):
-        made = Gauge("x", size)
+        made = TransferProgress("x", size)
         made.skip()
         assert (made.start, made.done, made.running, made.moved) == (done, done, False, False)
 
@@ -37,7 +37,7 @@ def test_a_gauge_of_what_was_there_has_nothing_to_transfer() -> None:
 def test_a_terminal_sees_bars_that_leave_no_trace() -> None:
     terminal = Terminal()
     display = display_on(terminal)
-    first, second = gauge("x.bin", 4_000_000), Gauge("y.bin", 1_000_000)
+    first, second = transfer("x.bin", 4_000_000), TransferProgress("y.bin", 1_000_000)
     display.show([first, second])
     first.reach(2_000_000)
     display.show([first, second])
@@ -53,9 +53,11 @@ def test_the_total_counts_what_is_to_come() -> None:
     """Of 10 MB 4 are there, of another file all; one more has 5 to go: 11 in all."""
     terminal = Terminal()
     display = Bars(terminal)
-    there = Gauge("there", 7_000_000)
+    there = TransferProgress("there", 7_000_000)
     there.skip()
-    display.show([gauge("x", 10_000_000, 4_000_000), there, Gauge("y", 5_000_000), gauge("unknown", None)])
+    display.show(
+        [transfer("x", 10_000_000, 4_000_000), there, TransferProgress("y", 5_000_000), transfer("unknown", None)]
+    )
     with display.hidden():
         terminal.truncate(0)
     assert "/11.0M" in terminal.getvalue()
@@ -66,7 +68,7 @@ def test_the_total_counts_what_is_to_come() -> None:
 def test_bars_make_room_for_text() -> None:
     terminal = Terminal()
     display = Bars(terminal)
-    display.show([gauge("x.bin", 4_000_000)])
+    display.show([transfer("x.bin", 4_000_000)])
     with display.hidden():
         terminal.write("a line\n")
     before, after = terminal.getvalue().split("a line\n")
@@ -78,7 +80,7 @@ def test_bars_make_room_for_text() -> None:
 def test_a_size_may_be_unknown() -> None:
     terminal = Terminal()
     display = Bars(terminal)
-    display.show([gauge("x.bin", None)])
+    display.show([transfer("x.bin", None)])
     assert "x.bin" in terminal.getvalue()
     display.close()
 
@@ -86,7 +88,7 @@ def test_a_size_may_be_unknown() -> None:
 def test_nothing_to_transfer_shows_nothing() -> None:
     terminal = Terminal()
     display = Bars(terminal)
-    display.show([Gauge("x.bin", 10)])
+    display.show([TransferProgress("x.bin", 10)])
     display.close()
     assert terminal.getvalue() == ""
 
@@ -94,8 +96,8 @@ def test_nothing_to_transfer_shows_nothing() -> None:
 def test_a_file_sees_nothing() -> None:
     stream = io.StringIO()
     display = display_on(stream)
-    assert isinstance(display, Nothing)
+    assert isinstance(display, NoDisplay)
     with display.hidden():
-        display.show([gauge("x.bin", 4)])
+        display.show([transfer("x.bin", 4)])
     display.close()
     assert stream.getvalue() == ""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
-from omz_model_tools.download.sources import A_YEAR, Pace, Sources, Stalled, Unavailable, retry_after
+from omz_model_tools.download.sources import A_YEAR, LowSpeedLimit, Sources, Stalled, Unavailable, retry_after
 from support import HANGS_AFTER
 from support.hub import Answer, Hub, busy
 
@@ -36,7 +36,7 @@ def get(
 def refusal(source: Source | str, timeout: tuple[float, float] = PATIENT) -> tuple[str, bool]:
     with pytest.raises(Unavailable) as caught:
         get(source, timeout)
-    return str(caught.value), caught.value.passing
+    return str(caught.value), caught.value.temporary
 
 
 def test_a_server_that_behaves(hub: Hub) -> None:
@@ -63,7 +63,7 @@ def test_a_server_that_compresses_though_asked_not_to(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "passing"),
+    ("status", "reason", "temporary"),
     [
         (401, "HTTP status 401 Unauthorized", False),
         (403, "HTTP status 403 Forbidden", False),
@@ -77,8 +77,8 @@ def test_a_server_that_compresses_though_asked_not_to(hub: Hub) -> None:
         (599, "HTTP status 599", True),
     ],
 )
-def test_a_status_that_is_no_success(hub: Hub, status: int, reason: str, passing: bool) -> None:
-    assert refusal(hub.serve("x", Answer(b"no", status=status))) == (reason, passing)
+def test_a_status_that_is_no_success(hub: Hub, status: int, reason: str, temporary: bool) -> None:
+    assert refusal(hub.serve("x", Answer(b"no", status=status))) == (reason, temporary)
 
 
 def test_redirects_without_end(hub: Hub) -> None:
@@ -111,16 +111,16 @@ def test_a_login_goes_on_to_no_other_host(hub: Hub) -> None:
 
 @pytest.mark.parametrize("address", ["http://[::1", "http://[v1.fe]/%zz", "//[", "http://a b:99999/"])
 def test_a_redirect_to_no_address(hub: Hub, address: str) -> None:
-    reason, passing = refusal(hub.serve("x", Answer(status=302, headers={"Location": address})))
+    reason, temporary = refusal(hub.serve("x", Answer(status=302, headers={"Location": address})))
     assert reason
-    assert not passing
+    assert not temporary
 
 
 def test_a_redirect_to_a_local_file_is_not_followed(hub: Hub) -> None:
     hub.serve("x", Answer(status=302, headers={"Location": "file:///etc/passwd"}))
-    reason, passing = refusal(hub.url("x"))
+    reason, temporary = refusal(hub.url("x"))
     assert reason == "No connection adapters were found for 'file:///etc/passwd'"
-    assert not passing
+    assert not temporary
 
 
 @contextlib.contextmanager
@@ -177,9 +177,9 @@ def test_a_netrc_that_cannot_be_used(
 ) -> None:
     (tmp_path / "netrc").write_bytes(content if isinstance(content, bytes) else content.encode())
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    reason, passing = refusal(hub.serve("x", Answer(CONTENT)))
+    reason, temporary = refusal(hub.serve("x", Answer(CONTENT)))
     assert "codec can't" in reason
-    assert not passing
+    assert not temporary
 
 
 def test_a_length_of_thousands_of_digits_is_none(hub: Hub) -> None:
@@ -204,9 +204,9 @@ def test_a_host_that_cannot_be_one(host: str) -> None:
 
 
 def test_a_connection_that_breaks_in_the_middle(hub: Hub) -> None:
-    reason, passing = refusal(hub.serve("x", Answer(CONTENT, cut=1000)))
+    reason, temporary = refusal(hub.serve("x", Answer(CONTENT, cut=1000)))
     assert reason == "the connection broke: IncompleteRead(1000 bytes read, 1279000 more expected)"
-    assert passing
+    assert temporary
 
 
 def test_a_connection_that_closes_without_a_word(hub: Hub) -> None:
@@ -228,16 +228,16 @@ def test_nobody_listens() -> None:
 
 
 def test_a_host_that_does_not_exist() -> None:
-    reason, passing = refusal("http://no-such-host.invalid/x")
+    reason, temporary = refusal("http://no-such-host.invalid/x")
     assert reason.startswith("connection failed: ")
     assert "\n" not in reason
-    assert passing
+    assert temporary
 
 
 def test_a_server_that_speaks_no_tls(hub: Hub) -> None:
-    reason, passing = refusal(hub.serve("x", Answer(CONTENT)).replace("http", "https"))
+    reason, temporary = refusal(hub.serve("x", Answer(CONTENT)).replace("http", "https"))
     assert reason.startswith("no secure connection: ")
-    assert not passing
+    assert not temporary
 
 
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,9 +297,9 @@ ANEW = {
 }
 
 
-@pytest.mark.parametrize("fault", ANEW)
-def test_a_server_that_cannot_give_the_rest_gives_all(hub: Hub, fault: str) -> None:
-    answer, requests = ANEW[fault]
+@pytest.mark.parametrize("error", ANEW)
+def test_a_server_that_cannot_give_the_rest_gives_all(hub: Hub, error: str) -> None:
+    answer, requests = ANEW[error]
     assert get(hub.serve("x", answer, Answer(CONTENT)), start=1000, size=len(CONTENT))[1][-1000:] == CONTENT[-1000:]
     assert hub.ranges("x") == ["bytes=1000-", None][:requests]
     assert get(hub.serve("x", answer, Answer(CONTENT)), start=1000, size=len(CONTENT)) == (0, CONTENT)
@@ -326,9 +326,9 @@ def test_the_length_of_a_compressed_body_says_nothing(hub: Hub) -> None:
 
 
 def test_compressed_garbage(hub: Hub) -> None:
-    reason, passing = refusal(hub.serve("x", Answer(CONTENT, headers={"Content-Encoding": "gzip"})))
+    reason, temporary = refusal(hub.serve("x", Answer(CONTENT, headers={"Content-Encoding": "gzip"})))
     assert reason.startswith("the connection broke: ")
-    assert passing
+    assert temporary
 
 
 def test_bytes_are_given_as_they_arrive(hub: Hub) -> None:
@@ -339,7 +339,7 @@ def test_bytes_are_given_as_they_arrive(hub: Hub) -> None:
 
 def test_a_server_that_drips(hub: Hub) -> None:
     times = iter(range(0, 1000, 7))
-    sources = Sources("t", PATIENT, lambda: Pace(60, 1024, lambda: next(times)))
+    sources = Sources("t", PATIENT, lambda: LowSpeedLimit(60, 1024, lambda: next(times)))
     url = hub.serve("x", Answer(CONTENT, drip=(10, 0.01)))
     with (
         pytest.raises(Unavailable, match=r"^the transfer stalled: \d+ bytes in 63 seconds$"),
@@ -366,7 +366,7 @@ def test_how_long_a_server_asks_to_be_left_alone(hub: Hub) -> None:
     def wait(answer: Answer) -> tuple[float, bool]:
         with pytest.raises(Unavailable) as caught:
             get(hub.serve("x", answer))
-        return caught.value.wait, caught.value.passing
+        return caught.value.wait, caught.value.temporary
 
     assert wait(Answer(status=503, headers={"Retry-After": "120"})) == (120, True)
     assert wait(Answer(status=503, headers={"Retry-After": "121"})) == (0, False)
@@ -398,25 +398,25 @@ class Clock:
 
 def test_a_drip_is_noticed_when_the_window_is_over() -> None:
     clock = Clock()
-    pace = Pace(60, 1024, clock)
+    limit = LowSpeedLimit(60, 1024, clock)
     for _ in range(59):
         clock.now += 1
-        pace.add(1000)
+        limit.add(1000)
     clock.now += 1
     with pytest.raises(Stalled, match=r"^the transfer stalled: 60000 bytes in 60 seconds$"):
-        pace.add(1000)
+        limit.add(1000)
 
 
 def test_enough_is_enough_and_each_window_stands_alone() -> None:
     clock = Clock()
-    pace = Pace(60, 1024, clock)
+    limit = LowSpeedLimit(60, 1024, clock)
     clock.now += 60
-    pace.add(60 * 1024)
+    limit.add(60 * 1024)
     clock.now += 59
-    pace.add(0)
+    limit.add(0)
     clock.now += 1
     with pytest.raises(Stalled, match=r"0 bytes in 60 seconds"):
-        pace.add(0)
+        limit.add(0)
 
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)

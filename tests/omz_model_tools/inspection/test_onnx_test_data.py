@@ -67,14 +67,16 @@ def test_the_tolerance_is_relative_to_what_is_expected(ir, tmp_path, capsys, off
     data = write(tmp_path / "one", input_0=X, output_0=summed, output_1=2 * X)
     code, out, err = check(capsys, "-m", ir, "--test_data", data)
     assert (code, err) == (0 if agrees else 1, "")
-    assert ("OK" if agrees else "1 of 3 values are too far off") in out.splitlines()[0]
+    assert ("OK" if agrees else "1 of 3 values are out of tolerance") in out.splitlines()[0]
     assert out.splitlines()[2] == f"{1 + agrees} of 2 {SUMMARY.strip()}"
 
 
 def test_the_absolute_tolerance_where_nought_is_expected(ir, tmp_path, capsys):
     x = np.array([[-1.0, 0.9e-5 - 1, 2e-5 - 1]], np.float32)
     data = write(tmp_path / "one", input_0=x, output_0=np.zeros((1, 3), np.float32), output_1=2 * x)
-    assert "1 of 3 values are too far off, largest difference 2.0" in check(capsys, "-m", ir, "--test_data", data)[1]
+    assert (
+        "1 of 3 values are out of tolerance, largest difference 2.0" in check(capsys, "-m", ir, "--test_data", data)[1]
+    )
     assert check(capsys, "-m", ir, "--test_data", data, "--atol", "3e-5")[0] == 0
 
 

@@ -83,7 +83,7 @@ def read_config(path: Path, framework: str | None = None) -> list[Check]:
     """
     with disk_problems(path), path.open("rb") as stream:
         raw = stream.read(strict_yaml.MOST_BYTES + 1)
-    place = schema.Place((str(path),))
+    place = schema.Location((str(path),))
     value = schema.fields(place, strict_yaml.parse(raw, str(path)), ("models",))
     found = [
         check for at, model in schema.items(place, "models", value["models"]) for check in _model(at, model, framework)
@@ -94,7 +94,7 @@ def read_config(path: Path, framework: str | None = None) -> list[Check]:
     return found
 
 
-def _model(place: schema.Place, value: Any, framework: str | None) -> Iterator[Check]:
+def _model(place: schema.Location, value: Any, framework: str | None) -> Iterator[Check]:
     schema.fields(place, value, ("name", "launchers", "datasets"))
     name = schema.text(place.key("name"), value["name"])
     frameworks = [_launcher(at, one, framework) for at, one in schema.items(place, "launchers", value["launchers"])]
@@ -104,7 +104,7 @@ def _model(place: schema.Place, value: Any, framework: str | None) -> Iterator[C
             yield Check(name, one, dataset, source, metrics)
 
 
-def _launcher(place: schema.Place, value: Any, wanted: str | None) -> str | None:
+def _launcher(place: schema.Location, value: Any, wanted: str | None) -> str | None:
     """Return the framework, or None where another one is wanted."""
     got = value.get("framework") if isinstance(value, strict_yaml.Mapping) else None
     if wanted is not None and isinstance(got, str) and got != wanted:
@@ -120,7 +120,7 @@ def _launcher(place: schema.Place, value: Any, wanted: str | None) -> str | None
     return known
 
 
-def _dataset(place: schema.Place, value: Any) -> tuple[str, Source, tuple[Metric, ...]]:
+def _dataset(place: schema.Location, value: Any) -> tuple[str, Source, tuple[Metric, ...]]:
     schema.fields(place, value, ("name", "metrics"), ("data_source", "annotation_conversion", "reader"))
     name = schema.text(place.key("name"), value["name"])
     if "reader" in value:
@@ -137,7 +137,7 @@ def _dataset(place: schema.Place, value: Any) -> tuple[str, Source, tuple[Metric
     return name, source, metrics
 
 
-def _source(place: schema.Place, value: Any) -> Source:
+def _source(place: schema.Location, value: Any) -> Source:
     files = ("testing_file", "vocab_file", "merges_file")
     schema.fields(place, value, ("converter", *files, "max_seq_length"))
     schema.one_of(place.key("converter"), value["converter"], CONVERTERS)
@@ -145,7 +145,7 @@ def _source(place: schema.Place, value: Any) -> Source:
     return Source(testing, vocab, merges, schema.integer(place.key("max_seq_length"), value["max_seq_length"]))
 
 
-def _metric(place: schema.Place, value: Any) -> Metric:
+def _metric(place: schema.Location, value: Any) -> Metric:
     kind = schema.one_of(
         place.key("type"), value.get("type") if isinstance(value, strict_yaml.Mapping) else value, METRICS
     )

@@ -20,7 +20,7 @@ from gpt2_text_prediction.engine.ir import check_files, read_ir
 from gpt2_text_prediction.generator import find_tokenizer_files
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.convert import facts_of, maker
+from omz_model_tools.convert import provenance, recipe_section
 
 RECIPE = "gpt2"
 
@@ -87,8 +87,8 @@ def _refuse_foreign(core: ov.Core, path: Path) -> None:
         model = core.read_model(path)
     except RuntimeError:
         return
-    if facts_of(model, RECIPE) is None:
-        found = "an ONNX file" if path.suffix == ".onnx" else f"one of {maker(model)}"
+    if recipe_section(model, RECIPE) is None:
+        found = "an ONNX file" if path.suffix == ".onnx" else f"one of {provenance(model)}"
         raise Problem(
             f"{path}: expected an IR of the recipe {RECIPE}, got {found}; "
             "convert the checkpoint with omz_converter --route direct"

@@ -1,4 +1,4 @@
-"""The console commands, which import what they run only where Ctrl-C cannot get lost in it."""
+"""The entry points of the console commands; each imports its command where Ctrl-C cannot get lost."""
 
 from omz_model_tools.common.interrupt import ends_at_once
 

@@ -1,4 +1,4 @@
-"""omz_converter: downloaded models, converted to OpenVINO IR."""
+"""omz_converter: convert downloaded models, or a checkpoint of the user's own, to OpenVINO IR."""
 
 import argparse
 import os
@@ -13,9 +13,9 @@ from omz_model_tools.convert.checkpoint import Checkpoint, CheckpointConverter
 from omz_model_tools.convert.converter import Converter
 from omz_model_tools.convert.onnx.convert_model import ConvertModel
 from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
-from omz_model_tools.convert.onnx.route import Maker, ThroughOnnx
+from omz_model_tools.convert.onnx.route import IRMaker, OnnxRoute
 from omz_model_tools.convert.recipes import Recipe, load_recipe
-from omz_model_tools.convert.route import Direct, Route
+from omz_model_tools.convert.route import DirectRoute, Route
 from omz_model_tools.convert.write_progress import watch_on
 from omz_model_tools.descriptor.model import Model
 
@@ -28,7 +28,7 @@ def converter(
     roots: Iterable[Path] | None = None,
     load: Callable[[str], Recipe] = load_recipe,
 ) -> int:
-    """omz_converter; `roots` as for the downloader, `load` finds a recipe by its name."""
+    """Run omz_converter; `roots` as for the downloader, `load` finds a recipe by its name."""
     return guarded(lambda: _convert(argv, roots, load))
 
 
@@ -59,20 +59,20 @@ def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Cal
 def _route_of(
     parser: argparse.ArgumentParser, args: argparse.Namespace, report: Report, load: Callable[[str], Recipe]
 ) -> Callable[[Model], Route]:
-    """Which way a model takes: what --route says, else the direct one where it has a recipe.
+    """Return the route of a model: that of --route, else the direct one if it has a recipe.
 
-    Model Optimizer's flags, and those for what only it and openvino.convert_model do, mean the way through ONNX.
+    A flag that only the route through ONNX knows selects that route.
     """
     if args.route == "direct":
         _refuse(parser, args, ONNX_FLAGS, "with --route direct")
-        return lambda model: Direct(load)
-    maker: Maker = ConvertModel()
+        return lambda model: DirectRoute(load)
+    maker: IRMaker = ConvertModel()
     if args.python or args.mo or args.add_mo_arg:
         maker = find_model_optimizer(report, args.python, args.mo, tuple(args.add_mo_arg))
-    through_onnx = ThroughOnnx(report, load, maker, args.input_shape, args.output)
+    onnx_route = OnnxRoute(report, load, maker, args.input_shape, args.output)
     if args.route == "onnx" or any(getattr(args, flag) for flag in ONNX_FLAGS):
-        return lambda model: through_onnx
-    return lambda model: through_onnx if model.recipe is None else Direct(load)
+        return lambda model: onnx_route
+    return lambda model: onnx_route if model.recipe is None else DirectRoute(load)
 
 
 def _convert_checkpoint(
@@ -101,7 +101,7 @@ def _convert_checkpoint(
 def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
     for flag in flags:
         if getattr(args, flag):
-            parser.error(f"--{flag} means nothing {why}")
+            parser.error(f"--{flag} has no meaning {why}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,9 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     output = "root of the directory tree to place converted files into (default: the download directory)"
     parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", help=output)
     _add_checkpoint(parser)
-    wanted = "run only conversions that produce models with the specified precisions (default: %(default)s)"
+    wanted = "convert only to the specified precisions (default: %(default)s)"
     parser.add_argument("--precisions", metavar="PREC[,PREC...]", default="FP16,FP32", help=wanted)
-    check = "check the checksums of the downloaded files first"
+    check = "verify the checksums of the downloaded files first"
     parser.add_argument("--verify", action="store_true", help=check)
     dry_run = "print what would be converted, without reading or writing a model"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
@@ -123,25 +123,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("a checkpoint of your own")
+    group = parser.add_argument_group("your own checkpoint")
     folder = "convert the checkpoint in this folder instead of a model of the zoo, to OUTPUT_DIR/PREC/MODEL_NAME.xml"
     group.add_argument("--checkpoint", type=Path, metavar="DIR", help=folder)
-    group.add_argument("--recipe", metavar="RECIPE", help=f"the recipe that reads it (default: {DEFAULT_RECIPE})")
-    group.add_argument("--model_name", metavar="NAME", help="the name of the IR (default: the folder's)")
+    group.add_argument("--recipe", metavar="RECIPE", help=f"recipe that reads it (default: {DEFAULT_RECIPE})")
+    group.add_argument("--model_name", metavar="NAME", help="name of the IR (default: that of the folder)")
 
 
 def _add_onnx(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the way through ONNX")
-    route = "direct: by the model's recipe; onnx: by way of an ONNX file (default: direct where there is a recipe)"
+    group = parser.add_argument_group("the route through ONNX")
+    route = "direct: by the model's recipe; onnx: through an ONNX file (default: direct for a model with a recipe)"
     group.add_argument("--route", choices=["direct", "onnx"], help=route)
     shape = "shapes of the inputs, such as [1,1024] or [?,1..1024] (default: the descriptor's)"
     group.add_argument("--input_shape", metavar="SHAPE[,SHAPE...]", help=shape)
-    output = "tensors or nodes that become the outputs, in the model's order (default: the descriptor's, else all)"
+    output = "tensors or nodes to make outputs, in the order of the model (default: the descriptor's, else all outputs)"
     group.add_argument("--output", metavar="NAME[,NAME...]", help=output)
-    python = "the Python of the environment that has openvino-dev, to make the IR with Model Optimizer"
+    python = "Python of an environment that has openvino-dev, to convert with Model Optimizer"
     group.add_argument("-p", "--python", type=Path, metavar="PYTHON", help=python)
-    mo = "Model Optimizer's program, mo or mo.py (default: that of PYTHON, else the one on the PATH)"
+    mo = "Model Optimizer's program, mo or mo.py (default: that beside PYTHON, else the one on the PATH)"
     group.add_argument("--mo", type=Path, metavar="MO.PY", help=mo)
-    extra = "one more argument for Model Optimizer, as --add_mo_arg=--ARG; can be given several times"
+    extra = "extra argument for Model Optimizer, as --add_mo_arg=--ARG; can be given several times"
     group.add_argument("--add_mo_arg", metavar="ARG", action="append", default=[], help=extra)
     group.add_argument("--add-mo-arg", dest="add_mo_arg", action="append", help=argparse.SUPPRESS)  # OMZ's alias

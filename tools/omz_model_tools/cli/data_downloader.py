@@ -1,4 +1,4 @@
-"""omz_data_downloader: data sets' files, fetched and verified as omz_downloader does it."""
+"""omz_data_downloader: download the files of data sets, as omz_downloader those of models."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from omz_model_tools.descriptor.catalogue import DATASETS
 
 
 def data_downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
-    """omz_data_downloader; `roots` as for the downloader."""
+    """Run omz_data_downloader; `roots` as for the downloader."""
     return guarded(lambda: _download(argv, roots))
 
 

@@ -1,4 +1,4 @@
-"""What the downloaders of models and of data sets have in common: their flags, and the run that these describe."""
+"""What omz_downloader and omz_data_downloader share: their flags, and the run by these."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omz_model_tools.cli.selection import Unreadable, add_folder
+from omz_model_tools.cli.selection import BrokenDescriptor, add_folder
 from omz_model_tools.common.arguments import positive_int
 from omz_model_tools.common.report import Events, Quiet, Report
 from omz_model_tools.common.version import version
@@ -25,27 +25,27 @@ NOT_BESIDE = {
 
 def add_download_flags(parser: argparse.ArgumentParser, what: str) -> None:
     add_folder(parser, "-o", "--output_dir", f"path where to save {what}")
-    cache = "a folder of verified files, shared between runs: looked into before the network, and added to"
+    cache = "cache of verified files, shared between runs: read before the network, and added to"
     parser.add_argument("--cache_dir", type=Path, metavar="DIR", help=cache)
-    attempts = f"give a source up after N fruitless attempts in all (default: {ATTEMPTS})"
+    attempts = f"number of attempts per source; those that make progress do not count (default: {ATTEMPTS})"
     parser.add_argument("--num_attempts", type=positive_int, metavar="N", help=attempts)
     jobs = "download N files at once (default: 1)"
     parser.add_argument("-j", "--jobs", type=positive_int, metavar="N", help=jobs)
-    mirror = f"ask this host instead of {HUB} (default: the environment variable {VARIABLE})"
+    mirror = f"use this host instead of {HUB} (default: the environment variable {VARIABLE})"
     parser.add_argument("--mirror", type=_mirror, metavar="URL", help=mirror)
-    parser.add_argument("--offline", action="store_true", help="use no network: only the cache and local sources")
-    progress = "say what happens in text, or as JSON objects, one a line (default: text)"
+    parser.add_argument("--offline", action="store_true", help="use only the cache and local sources, no network")
+    progress = "report progress as text, or as JSON objects, one per line (default: text)"
     parser.add_argument("--progress_format", choices=("text", "json"), default="text", help=progress)
     parser.add_argument("--quiet", action="store_true", help="print failures only")
-    check = "check what is there, size and checksum of every file; fetch and change nothing"
+    check = "verify size and checksum of the files that are there; download and change nothing"
     parser.add_argument("--verify", action="store_true", help=check)
-    dry_run = "print what would be fetched, from where and how much; fetch and change nothing"
+    dry_run = "print what would be downloaded, how much and from where; download and change nothing"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
     parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # as the converter
 
 
 def refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Stop at flags that have no meaning beside one another."""
+    """Refuse flags that exclude each other."""
     given = [flag for flag in (*NOT_BESIDE, *NOT_BESIDE["verify"]) if getattr(args, flag, False)]
     if args.progress_format == "json":
         given.append("progress_format json")
@@ -55,17 +55,17 @@ def refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namesp
                 parser.error(f'"--{flag}" and "--{other}" exclude each other')
 
 
-def run_downloads(chosen: Sequence[Downloadable | Unreadable], args: argparse.Namespace) -> int:
-    """Do what the flags say, and return the exit code."""
+def run_downloads(chosen: Sequence[Downloadable | BrokenDescriptor], args: argparse.Namespace) -> int:
+    """Verify, dry-run or download by the flags; return the exit code."""
     report = report_of(args)
     failed = set()
-    for one in chosen:
-        if isinstance(one, Unreadable):
-            report.error(str(one.problem))
-            failed.add(one.name)
-    failed.update(_run([one for one in chosen if not isinstance(one, Unreadable)], args, report))
+    for model in chosen:
+        if isinstance(model, BrokenDescriptor):
+            report.error(str(model.problem))
+            failed.add(model.name)
+    failed.update(_run([model for model in chosen if not isinstance(model, BrokenDescriptor)], args, report))
     if failed:
-        report.failed([one.name for one in chosen if one.name in failed])
+        report.failed([model.name for model in chosen if model.name in failed])
     return 1 if failed else 0
 
 
@@ -73,10 +73,10 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
     from omz_model_tools.download.audit import Audit  # noqa: PLC0415
     from omz_model_tools.download.cache import Cache  # noqa: PLC0415
     from omz_model_tools.download.downloader import Downloader  # noqa: PLC0415
-    from omz_model_tools.download.dry_run import Plan  # noqa: PLC0415
-    from omz_model_tools.download.fetch import Provider  # noqa: PLC0415
+    from omz_model_tools.download.dry_run import DryRun  # noqa: PLC0415
+    from omz_model_tools.download.fetch import Fetcher  # noqa: PLC0415
     from omz_model_tools.download.mirror import mirror_of  # noqa: PLC0415
-    from omz_model_tools.download.progress import Nothing, display_on  # noqa: PLC0415
+    from omz_model_tools.download.progress import NoDisplay, display_on  # noqa: PLC0415
     from omz_model_tools.download.sources import Sources  # noqa: PLC0415
 
     if args.verify:
@@ -84,8 +84,8 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
     mirror = args.mirror or mirror_of(os.environ)
     cache = None if args.cache_dir is None else Cache(args.cache_dir)
     if args.dry_run:
-        return Plan(args.output_dir, report, mirror, cache, args.offline).tell(models)
-    provider = Provider(
+        return DryRun(args.output_dir, report, mirror, cache, args.offline).run(models)
+    fetcher = Fetcher(
         open=Sources(f"omz_downloader/{version()}").open,
         num_attempts=args.num_attempts or ATTEMPTS,
         random=random.random,
@@ -94,8 +94,8 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
         cache=cache,
         offline=args.offline,
     )
-    display = Nothing() if args.quiet else display_on(sys.stderr)
-    return Downloader(args.output_dir, provider.provide, report, display, args.jobs or 1).download(models)
+    display = NoDisplay() if args.quiet else display_on(sys.stderr)
+    return Downloader(args.output_dir, fetcher.fetch, report, display, args.jobs or 1).download(models)
 
 
 def report_of(args: argparse.Namespace) -> Report:
@@ -107,4 +107,4 @@ def _mirror(text: str) -> str:
     try:
         return base_url(text)
     except ValueError as expected:
-        raise argparse.ArgumentTypeError(f"must be {expected} (got {text!r})") from expected
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from expected

@@ -1,4 +1,4 @@
-"""omz_downloader: models' files, fetched and verified."""
+"""omz_downloader: download model files and verify them."""
 
 import argparse
 from collections.abc import Collection, Iterable, Sequence
@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from omz_model_tools.cli.download_flags import add_download_flags, refuse_contradictions, report_of, run_downloads
-from omz_model_tools.cli.selection import Unreadable, add_selection, precisions, selected
+from omz_model_tools.cli.selection import BrokenDescriptor, add_selection, precisions, selected
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor.model import PRECISIONS, Model
 
 
 def downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
-    """omz_downloader; `roots` are trees of descriptors, the packaged one unless told otherwise."""
+    """Run omz_downloader; `roots` are the trees of descriptors, by default the packaged one and those of the flags."""
     return guarded(lambda: _download(argv, roots))
 
 
@@ -30,17 +30,17 @@ def _download(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
 
 
 def _of_precisions(
-    models: Iterable[Model | Unreadable], wanted: Collection[str], report: Report
-) -> list[Model | Unreadable]:
-    """The models without the files of other precisions; who has only such is left out, and that is said."""
-    chosen: list[Model | Unreadable] = []
+    models: Iterable[Model | BrokenDescriptor], wanted: Collection[str], report: Report
+) -> list[Model | BrokenDescriptor]:
+    """Drop the files of other precisions; a model that has only such files is reported and left out."""
+    chosen: list[Model | BrokenDescriptor] = []
     for model in models:
-        if isinstance(model, Unreadable):
+        if isinstance(model, BrokenDescriptor):
             chosen.append(model)
             continue
         has = {file.name.parts[0] for file in model.files} & set(PRECISIONS)
         if has and has.isdisjoint(wanted):
-            report.section(f"Skipping {model.name} (it comes in {', '.join(sorted(has))} only)")
+            report.section(f"Skipping {model.name} (available in {', '.join(sorted(has))} only)")
             report.line()
         else:
             unwanted = has - set(wanted)
@@ -52,7 +52,7 @@ def _of_precisions(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="omz_downloader", description="Download model files and verify them.")
     add_selection(parser, "download")
-    wanted = "of models that come in several precisions, download only the specified ones (default: all)"
+    wanted = "for models with files of several precisions, download only the specified ones (default: all)"
     parser.add_argument("--precisions", metavar="PREC[,PREC...]", help=wanted)
     add_download_flags(parser, "models")
     return parser

@@ -1,4 +1,4 @@
-"""omz_info_dumper: what the descriptors say, and the graphs of converted models, as JSON."""
+"""omz_info_dumper: print descriptors, and the cost of converted models, as JSON."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.cli.selection import Unreadable, add_folder, add_selection, selected
+from omz_model_tools.cli.selection import BrokenDescriptor, add_folder, add_selection, selected
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
@@ -18,7 +18,7 @@ from omz_model_tools.inspection.stats import Shape, stats_of
 
 
 def info_dumper(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
-    """omz_info_dumper; `roots` as for the downloader."""
+    """Run omz_info_dumper; `roots` as for the downloader."""
     return guarded(lambda: _dump(argv, roots))
 
 
@@ -29,24 +29,24 @@ def _dump(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     if chosen is None:
         return 0
     report = Report(sys.stdout, sys.stderr)
-    told, failed = [], False
-    for one in chosen:
+    infos, failed = [], False
+    for model in chosen:
         try:
-            if isinstance(one, Unreadable):
-                raise one.problem
-            told.append(info_of(one))
+            if isinstance(model, BrokenDescriptor):
+                raise model.problem
+            infos.append(info_of(model))
             if args.with_stats:
-                told[-1]["stats"] = None
-                told[-1]["stats"] = _stats(one, args.model_dir, args.input_shape)
+                infos[-1]["stats"] = None  # stays, if counting fails
+                infos[-1]["stats"] = _stats(model, args.model_dir, args.input_shape)
         except Problem as problem:
             report.error(str(problem))
             failed = True
-    report.line(json.dumps(told, indent=4))
+    report.line(json.dumps(infos, indent=4))
     return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "Print what is known of models, as a JSON array."
+    about = "Print information about models as a JSON array."
     parser = argparse.ArgumentParser(prog="omz_info_dumper", description=about)
     add_selection(parser, "dump info for")
     stats = "add GFlops and MParams, counted in the graph of the converted model"
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--with-stats", action="store_true", help=argparse.SUPPRESS)  # as of the other tools
     root = "for --with_stats: root of the directory tree with the converted models"
     add_folder(parser, "--model_dir", "--model-dir", root)
-    shape = "for --with_stats: count at this shape of the inputs, such as [1,1024] (default: the longest they may have)"
+    shape = "for --with_stats: count for inputs of this shape, such as [1,1024] (default: the longest they may have)"
     parser.add_argument("--input_shape", type=_shapes, metavar="SHAPE[,SHAPE...]", help=shape)
     return parser
 
@@ -75,7 +75,7 @@ def _stats(model: Model, root: Path, shapes: list[Shape] | None) -> dict[str, An
 
 
 def _converted(model: Model, root: Path) -> Path:
-    """The first that there is: all precisions of a model have the same graph."""
+    """Return the IR of any precision: all have the same graph."""
     places = [root / model.subdirectory / precision / f"{model.name}.xml" for precision in PRECISIONS]
     found = next((xml for xml in places if xml.is_file()), None)
     if found is None:

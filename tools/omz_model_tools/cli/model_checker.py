@@ -1,4 +1,4 @@
-"""omz_model_checker: a model held against test data in the ONNX Model Zoo's form."""
+"""omz_model_checker: compare a model's outputs with test data in the ONNX Model Zoo's format."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from omz_model_tools.inspection.onnx_test_data import Tolerance, compare, data_s
 
 
 def model_checker(argv: Sequence[str] | None = None) -> int:
-    """omz_model_checker: 1 where an output is not as expected."""
+    """Run omz_model_checker; exit code 1 if an output is out of tolerance."""
     return guarded(lambda: _check(_parser().parse_args(argv)))
 
 
@@ -27,13 +27,19 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    told = "Hold a model against test data in the ONNX Model Zoo's form, on the CPU in f32."
-    parser = argparse.ArgumentParser(prog="omz_model_checker", description=told)
-    model = "an IR (.xml) or an ONNX file; an FP16 IR has rounded weights, and is not expected to agree"
+    about = "Compare a model's outputs with test data in the ONNX Model Zoo's format, on the CPU in f32."
+    parser = argparse.ArgumentParser(prog="omz_model_checker", description=about)
+    model = "IR (.xml) or ONNX file; an FP16 IR has rounded weights, and is not expected to agree"
     parser.add_argument("-m", "--model", required=True, type=Path, metavar="MODEL", help=model)
-    data = "a folder with test_data_set_* folders, or one of these: input_0.pb, ..., output_0.pb, ..."
+    data = "folder with folders test_data_set_*, or one of these, with input_0.pb, ..., output_0.pb, ..."
     parser.add_argument("--test_data", required=True, type=Path, metavar="DIR", help=data)
-    relative = "how far off a value may be, relative to the one expected (default: %(default)s)"
+    relative = "allowed difference relative to the expected value (default: %(default)s)"
     parser.add_argument("--rtol", type=float, metavar="R", default=1e-3, help=relative)
-    parser.add_argument("--atol", type=float, metavar="A", default=1e-5, help="and beyond (default: %(default)s)")
+    parser.add_argument(
+        "--atol",
+        type=float,
+        metavar="A",
+        default=1e-5,
+        help="allowed absolute difference in addition (default: %(default)s)",
+    )
     return parser

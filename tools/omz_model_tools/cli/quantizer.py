@@ -1,4 +1,4 @@
-"""omz_quantizer: converted models, with their weights compressed."""
+"""omz_quantizer: compress the weights of converted models."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from omz_model_tools.quantize.settings import FourBits
 
 
 def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
-    """omz_quantizer; `roots` as for the downloader."""
+    """Run omz_quantizer; `roots` as for the downloader."""
     return guarded(lambda: _quantize(argv, roots))
 
 
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add_folder(parser, "--model_dir", "--model-dir", "root of the directory tree with the converted models")
     output = "root of the directory tree to place quantized models into (default: the model directory)"
     parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", help=output)
-    wanted = f"make only these of {', '.join(QUANTIZED)} (default: %(default)s)"
+    wanted = f"quantize only to the specified precisions, of {', '.join(QUANTIZED)} (default: %(default)s)"
     parser.add_argument("--precisions", metavar="PREC[,PREC...]", default="FP16-INT8,FP16-INT4", help=wanted)
     dry_run = "print what would be quantized, without reading or writing a model"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
@@ -67,14 +67,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_four_bits(group: argparse._ArgumentGroup) -> None:
-    size = "weights of a channel that share a scale, -1 for all of them (default: %(default)s)"
+    size = "number of weights of a channel that share a scale, -1 for all (default: %(default)s)"
     group.add_argument("--group_size", type=int, metavar="N", default=64, help=size)
-    ratio = "the share of the inner layers that becomes INT4, above 0, the rest being INT8 (default: %(default)s)"
+    ratio = "fraction of the inner layers to compress to INT4, the others to INT8 (default: %(default)s)"
     group.add_argument("--ratio", type=float, metavar="R", default=1.0, help=ratio)
-    everything = "make embeddings and head INT4 too, which else are INT8"
+    everything = "compress embeddings and head to INT4 too, instead of INT8"
     group.add_argument("--all_layers", action="store_true", help=everything)
-    text = "a text to see the model at work on, for --awq, --scale_estimation and the choice of --ratio"
+    text = "calibration text for --awq, --scale_estimation and --ratio"
     group.add_argument("--calibration_text", type=Path, metavar="FILE", help=text)
-    group.add_argument("--awq", action="store_true", help="activation-aware weights: protect those that matter most")
-    estimate = "choose scales by what comes out of each layer"
+    group.add_argument("--awq", action="store_true", help="activation-aware weight quantization")
+    estimate = "choose the scales that change the outputs of the layers least"
     group.add_argument("--scale_estimation", action="store_true", help=estimate)

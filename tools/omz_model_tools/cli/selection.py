@@ -1,4 +1,4 @@
-"""What every command has in common: which models are meant, where descriptors lie, and numbers that make sense."""
+"""What all commands share: the flags that select models, the trees of descriptors, and the loop over the selection."""
 
 import argparse
 import os
@@ -11,20 +11,30 @@ from typing import Any
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
 from omz_model_tools.common.version import version
-from omz_model_tools.descriptor.catalogue import MODELS, Entry, Kind, T, find, packaged_root, patterns_of, select, shown
+from omz_model_tools.descriptor.catalogue import (
+    MODELS,
+    Entry,
+    Kind,
+    T,
+    display_path,
+    find,
+    packaged_root,
+    patterns_of,
+    select,
+)
 from omz_model_tools.descriptor.model import PRECISIONS, Model
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """What was asked for and cannot be had, since its descriptor is broken."""
+class BrokenDescriptor:
+    """A selected model whose descriptor cannot be read."""
 
     name: str
     problem: Problem
 
 
 class _Version(argparse.Action):
-    """--version, which looks the version up only when it is asked for."""
+    """--version, which looks the version up only when it is given."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         Report(sys.stdout, sys.stderr).line(f"{parser.prog} {version()}")
@@ -39,34 +49,34 @@ def add_selection(parser: argparse.ArgumentParser, verb: str, what: str = "model
     parser.add_argument("--all", action="store_true", help=f"{verb} all available {what}")
     parser.add_argument("--print_all", action="store_true", help=f"print all available {what}")
     trees = (
-        "a tree of descriptors (DIR/public/NAME/model.yml, DIR/datasets/NAME/dataset.yml) beside the packaged one; "
-        f"can be given several times, also as OMZ_MODELS_DIR, separated by {os.pathsep!r}"
+        "a tree of descriptors (DIR/public/NAME/model.yml, DIR/datasets/NAME/dataset.yml) in addition to the packaged "
+        f"one; can be given several times, and as OMZ_MODELS_DIR, separated by {os.pathsep!r}"
     )
     parser.add_argument("--models_dir", type=Path, metavar="DIR", action="append", default=[], help=trees)
 
 
 def add_folder(parser: argparse.ArgumentParser, short: str, long: str, what: str) -> None:
-    told = f"{what} (default: the current directory)"
-    parser.add_argument(short, long, type=_folder, metavar="DIR", default="", help=told)
+    text = f"{what} (default: the current directory)"
+    parser.add_argument(short, long, type=_folder, metavar="DIR", default="", help=text)
 
 
 def _folder(text: str) -> Path:
-    """Who names another folder needs no current one, which may have been deleted."""
+    """Ask for the current directory only if no folder is given: it may have been deleted."""
     with disk_problems(Path("current directory")):
         return Path(text) if text else Path.cwd()
 
 
 def selected(
     parser: argparse.ArgumentParser, args: argparse.Namespace, roots: Iterable[Path] | None
-) -> list[Model | Unreadable] | None:
-    """The models the arguments ask for; None if they ask only for the names, which are printed."""
+) -> list[Model | BrokenDescriptor] | None:
+    """Return the selected models; None after --print_all, which only prints the names."""
     return selected_of(MODELS, parser, args, roots)
 
 
 def selected_of(
     kind: Kind[T], parser: argparse.ArgumentParser, args: argparse.Namespace, roots: Iterable[Path] | None
-) -> list[T | Unreadable] | None:
-    """The same for any kind of descriptor."""
+) -> list[T | BrokenDescriptor] | None:
+    """As `selected`, for any kind of descriptor."""
     given = sum([args.print_all, args.all, args.name is not None, args.list is not None])
     if given == 0:
         parser.error('one of "--print_all", "--all", "--name" or "--list" must be specified')
@@ -87,17 +97,20 @@ def _patterns(args: argparse.Namespace) -> list[str]:
         return args.name.split(",")  # type: ignore[no-any-return]
     patterns = patterns_of(args.list)
     if not patterns:
-        print(f"{args.list}: no patterns in it, so nothing is chosen", file=sys.stderr)
+        print(f"{args.list}: has no patterns, so nothing is selected", file=sys.stderr)
     return patterns
 
 
-def _read(entry: Entry[T]) -> T | Unreadable:
+def _read(entry: Entry[T]) -> T | BrokenDescriptor:
     if entry.replaced:
-        print(f"{entry.name}: {shown(entry.descriptor)} is used instead of the packaged descriptor", file=sys.stderr)
+        print(
+            f"{entry.name}: {display_path(entry.descriptor)} is used instead of the packaged descriptor",
+            file=sys.stderr,
+        )
     try:
         return entry.read()
     except Problem as problem:
-        return Unreadable(entry.name, problem)
+        return BrokenDescriptor(entry.name, problem)
 
 
 def _roots(args: argparse.Namespace) -> list[Path]:
@@ -105,23 +118,23 @@ def _roots(args: argparse.Namespace) -> list[Path]:
     return [packaged_root(), *(Path(folder) for folder in named if folder), *args.models_dir]
 
 
-def each(chosen: Iterable[T | Unreadable], work: Callable[[T], bool], report: Report) -> int:
-    """Every model has its turn, whatever becomes of the others."""
-    failed = [one.name for one in chosen if not _its_turn(one, work, report)]
+def each(chosen: Iterable[T | BrokenDescriptor], work: Callable[[T], bool], report: Report) -> int:
+    """Do the work for every model, also after failures; report these, and return the exit code."""
+    failed = [model.name for model in chosen if not _done(model, work, report)]
     if failed:
         report.failed(failed)
     return 1 if failed else 0
 
 
-def _its_turn(one: T | Unreadable, work: Callable[[T], bool], report: Report) -> bool:
-    if isinstance(one, Unreadable):
-        report.error(str(one.problem))
+def _done(model: T | BrokenDescriptor, work: Callable[[T], bool], report: Report) -> bool:
+    if isinstance(model, BrokenDescriptor):
+        report.error(str(model.problem))
         return False
-    return work(one)
+    return work(model)
 
 
 def precisions(text: str, known: Sequence[str] = PRECISIONS) -> list[str]:
-    """The precisions of a comma-separated list, each once, in its order."""
+    """Split a comma-separated list of precisions; each once, in the order given."""
     found = [part.strip() for part in text.split(",")]
     unknown = sorted(set(found) - set(known))
     if unknown:

@@ -1,4 +1,4 @@
-"""What every command does around its work: streams, exit codes, one line for what the user can mend."""
+"""What every command does around its work: set up the streams, turn exceptions into one line and an exit code."""
 
 import io
 import os
@@ -12,11 +12,11 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
 class OutputLost(Exception):
-    """stdout takes no more; told apart from the files that a command writes."""
+    """stdout cannot be written; a class of its own, since other OSErrors are about the files of a command."""
 
 
 def guarded(command: Callable[[], int], problems: tuple[type[Exception], ...] = (Problem,)) -> int:
-    """Run a command and return its exit code; what is not among `problems` is a bug, with its traceback."""
+    """Run a command and return its exit code; an exception that is not among `problems` is a bug: a traceback."""
     _set_up_streams()
     try:
         return command()
@@ -24,26 +24,26 @@ def guarded(command: Callable[[], int], problems: tuple[type[Exception], ...] = 
         print(one_line(problem), file=sys.stderr)
         return 1
     except OutputLost as problem:
-        _let_go_of_stdout()
+        _discard_stdout()
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _discard_stdout()
         return PIPE_CLOSED
 
 
 def _set_up_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed: what is said goes nowhere
+        if stream is None:  # the stream was closed by the caller: discard the output
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
+        elif isinstance(stream, io.TextIOWrapper):  # a printed path may have bytes that are not UTF-8
             stream.reconfigure(errors="backslashreplace")
 
 
-def _let_go_of_stdout() -> None:
-    """Python flushes stdout once more at exit; let that go nowhere."""
+def _discard_stdout() -> None:
+    """Send stdout to the null device: Python flushes it once more at exit, which would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Ctrl-C while a C extension is imported; it knows no command."""
+"""Ctrl-C while C extensions are imported."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 @contextmanager
 def ends_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process here and now: the initialisation of a C extension loses the exception.
+    """Inside the context, Ctrl-C ends the process at once: KeyboardInterrupt gets lost while a C extension initialises.
 
-    Only for stretches that have nothing to clean up.
+    Only for code that has nothing to clean up.
     """
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

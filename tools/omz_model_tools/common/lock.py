@@ -1,4 +1,4 @@
-"""One process at a time; a lock that dies with its process, so that none is ever stale."""
+"""File locks: one process at a time. The system releases them when a process dies, so none is ever stale."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_here: set[Path] = set()  # the locks that a thread of this process holds or is about to take
+_here: set[Path] = set()  # the locks that threads of this process hold or wait for; flock does not exclude threads
 _here_guard = threading.Lock()
 
 if sys.platform == "win32":
@@ -36,11 +36,11 @@ else:
 def exclusive(path: Path, waiting: Callable[[], None], sleep: Callable[[float], object] = time.sleep) -> Iterator[None]:
     """Hold the lock file `path`; `waiting` is called once if another process holds it."""
     with _alone_here(path, sleep):
-        told = False
+        has_reported = False
         while (descriptor := _take(path)) is None:
-            if not told:
+            if not has_reported:
                 waiting()
-                told = True
+                has_reported = True
             sleep(0.05)
         with _held(descriptor, path):
             yield
@@ -48,7 +48,7 @@ def exclusive(path: Path, waiting: Callable[[], None], sleep: Callable[[float], 
 
 @contextlib.contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path`, or give False if another process holds it."""
+    """Hold the lock file `path`; yield False, without waiting, if another process holds it."""
     descriptor = _take(path)
     if descriptor is None:
         yield False
@@ -59,7 +59,7 @@ def if_free(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _alone_here(path: Path, sleep: Callable[[float], object]) -> Iterator[None]:
-    """Wait for the other threads of this process first: of those there is nothing to tell."""
+    """Wait first for other threads of this process, without a report."""
     while not _claim(path):
         sleep(0.05)
     try:
@@ -80,7 +80,7 @@ def _held(descriptor: int, path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(PermissionError):  # Windows keeps an open file
+        with contextlib.suppress(PermissionError):  # Windows does not delete an open file
             path.unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -88,7 +88,7 @@ def _held(descriptor: int, path: Path) -> Iterator[None]:
 def _take(path: Path) -> int | None:
     descriptor = _open(path)
     try:
-        # The holder unlinks the file while it holds the lock: then ours is a lock on nothing.
+        # The holder unlinks the file before it releases the lock: ours may then be a lock on an unlinked file.
         if _taken(descriptor) and _is_at(descriptor, path):
             return descriptor
     except BaseException:
@@ -99,12 +99,12 @@ def _take(path: Path) -> int | None:
 
 
 def _open(path: Path) -> int:
-    """The lock file, made where it is missing, with its folder: a process that failed removes it where it is empty."""
+    """Open the lock file; create it, and its folder, which a failed process may just have removed as empty."""
     while True:
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            if path.is_symlink():  # to nowhere
+            if path.is_symlink():  # a dangling one
                 raise
             path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for the user; who raises it, and who prints it, is not known here."""
+"""Problem, the exception for errors that the user can fix, and how other libraries' errors become one."""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ LONGEST_REASON = 300  # characters
 
 
 class Problem(Exception):
-    """What the user can mend, in one line: what, where, expected, got, and what to do.
+    """An error that the user can fix, in one line: what, where, expected, got, and what to do.
 
-    A hash mismatch has its two hashes as details, since Open Model Zoo prints them on lines of their own.
+    `details` are further lines: Open Model Zoo prints the two hashes of a mismatch on lines of their own.
     """
 
     def __init__(self, line: str, *details: str) -> None:
@@ -20,7 +20,7 @@ class Problem(Exception):
 
 
 def one_line(text: object) -> str:
-    """The text of somebody else's error without its line breaks."""
+    """Return the text of another library's error without its line breaks."""
     return " ".join(str(text).split())
 
 
@@ -32,7 +32,7 @@ def openvino_reason(error: Exception) -> str:
 
 
 def utf8_text(raw: bytes, where: object) -> str:
-    """The text that the bytes are; Problem, naming `where` and the first wrong byte, if they are none."""
+    """Decode UTF-8; Problem, naming `where` and the first wrong byte, if that fails."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -41,15 +41,15 @@ def utf8_text(raw: bytes, where: object) -> str:
 
 @contextmanager
 def disk_problems(where: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn what the file system refuses (no space, no permission, no such folder) into a Problem.
+    """Turn an error of the file system (no space, no permission, no such folder) into a Problem.
 
-    It is about the file the error names; else, or where that is only a temporary one, about `where`.
+    It names the file of the error; if there is none, or it is only the `temporary` one, `where`.
     """
     try:
         yield
-    except BrokenPipeError:  # stdout was closed: no matter of the disk
+    except BrokenPipeError:  # stdout was closed: not an error of the disk
         raise
     except OSError as error:
         named = error.filename2 or error.filename
-        place = where if named is None or str(named) == str(temporary) else named
-        raise Problem(f"{place}: {error.strerror or one_line(error)}") from error
+        path = where if named is None or str(named) == str(temporary) else named
+        raise Problem(f"{path}: {error.strerror or one_line(error)}") from error

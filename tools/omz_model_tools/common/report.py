@@ -1,6 +1,6 @@
-"""Open Model Zoo's forms of what a tool does: its text, its JSON events, or only failures; it knows no tool.
+"""Output of the tools in Open Model Zoo's formats: text, JSON events, or failures only.
 
-Headings and events go to stdout, errors to stderr.
+Headings and events go to stdout, errors and warnings to stderr.
 """
 
 import json
@@ -12,7 +12,7 @@ from omz_model_tools.common.guard import OutputLost
 
 @dataclass(frozen=True)
 class Report:
-    """Text."""
+    """Output as text."""
 
     out: TextIO
     err: TextIO
@@ -28,7 +28,7 @@ class Report:
         self.line(f"{'=' * 10} {text}")
 
     def event(self, kind: str, **facts: str | int | bool | None) -> None:
-        """What a program that reads along should know; said in JSON only."""
+        """Report an event to a program that reads the output; only the JSON format has events."""
 
     def warning(self, text: str) -> None:
         print(f"{'#' * 10} Warning: {text}", file=self.err, flush=True)
@@ -38,7 +38,7 @@ class Report:
         print(*lines, sep="\n", file=self.err, flush=True)
 
     def failed(self, names: list[str]) -> None:
-        """The list that ends a run in which not everything went well."""
+        """Print the list of failures that ends a run."""
         for text in ["FAILED:", *names]:
             self._print(text)
 
@@ -52,14 +52,14 @@ class Report:
 
 
 class Quiet(Report):
-    """Only what failed."""
+    """Output of failures only."""
 
     def line(self, text: str = "") -> None:
         pass
 
 
 class Events(Report):
-    """JSON, an object a line, for a program."""
+    """Output as JSON, one object per line, for a program."""
 
     def line(self, text: str = "") -> None:
         pass
@@ -68,4 +68,4 @@ class Events(Report):
         self._print(json.dumps({"$type": kind, **facts}))
 
     def failed(self, names: list[str]) -> None:
-        """Nothing: model_download_end has said it of each."""
+        """Print nothing: each model has had its model_download_end event."""

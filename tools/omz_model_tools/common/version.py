@@ -1,7 +1,7 @@
-"""The version of this package as it is installed."""
+"""The installed version of this package."""
 
 
 def version() -> str:
-    from importlib import metadata  # noqa: PLC0415 - it costs more than a command needs to start
+    from importlib import metadata  # noqa: PLC0415 - slow to import, and only --version and downloads need it
 
     return metadata.version("omz-gpt2")

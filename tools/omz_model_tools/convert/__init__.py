@@ -3,6 +3,6 @@
 Other packages use the names below, for IRs that they read or write themselves; none of them loads OpenVINO at import.
 """
 
-from omz_model_tools.convert.ir import SMALL_FILES, facts_of, ir_bytes, maker, save_ir
+from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes, provenance, recipe_section, save_ir
 
-__all__ = ["SMALL_FILES", "facts_of", "ir_bytes", "maker", "save_ir"]
+__all__ = ["SMALL_FILES", "ir_bytes", "provenance", "recipe_section", "save_ir"]

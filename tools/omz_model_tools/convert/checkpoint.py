@@ -1,4 +1,4 @@
-"""A user's own checkpoint, in a folder outside any descriptor, to published IRs; it knows no recipe's files.
+"""omz_converter --checkpoint: convert a user's own checkpoint folder, without a descriptor.
 
 -o OUT gives OUT/FP16/NAME.xml and OUT/FP32/NAME.xml, each with its tokenizer beside it.
 """
@@ -20,14 +20,14 @@ PRECISIONS = ("FP16", "FP32")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder, the name that its IRs get, and the name of the recipe that reads it."""
+    """A checkpoint folder, the name of its IRs, and the name of the recipe that reads it."""
 
     folder: Path
     name: str
     recipe: str
 
     def check(self) -> None:
-        """Refuse what is no folder, or a name that is none of a file."""
+        """Raise Problem unless the folder is one, and the name can be that of a file."""
         if not self.folder.is_dir():
             kind = "a file" if self.folder.exists() else "none"
             raise Problem(f"{self.folder}: expected the folder of a checkpoint, got {kind}")
@@ -45,7 +45,7 @@ class CheckpointConverter:
     watch: Watch = unwatched
 
     def convert(self, checkpoint: Checkpoint, recipe: Recipe) -> None:
-        """Publish an IR in each precision; Problem at the first that fails."""
+        """Publish an IR in each precision; Problem for the first that fails."""
         checkpoint.check()
         others = sorted(set(self.precisions) - set(PRECISIONS))
         if others:
@@ -85,7 +85,7 @@ class CheckpointConverter:
 
 
 def _refuse_another_model(folder: Path, name: str) -> None:
-    """Two models cannot share a folder, since the tokenizer's files have the same names."""
+    """Raise Problem if the folder has another model's IR: their tokenizer files would have the same names."""
     others = sorted(path.stem for path in folder.glob("*.xml") if path.stem != name)
     if others:
         raise Problem(

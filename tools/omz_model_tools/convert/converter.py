@@ -1,4 +1,4 @@
-"""Downloaded files to published IRs; which way a model takes is a route's, and it knows no command line."""
+"""Convert downloaded models: check the files, build by a route, publish an IR in each precision."""
 
 import shlex
 from collections.abc import Callable, Collection
@@ -29,7 +29,7 @@ class Converter:
     watch: Watch = unwatched
 
     def convert(self, model: Model) -> bool:
-        """Publish an IR in each wanted precision; False, after telling why, at the first that fails."""
+        """Publish an IR in each wanted precision; False, after reporting why, for the first that fails."""
         wanted = sorted(set(model.precisions) & set(self.precisions))
         if not model.is_converted or not wanted:
             why = "all conversions skipped" if model.is_converted else "no conversions defined"
@@ -50,7 +50,7 @@ class Converter:
 
     def _announce_all(self, job: Job, wanted: list[str]) -> None:
         route = self.route_of(job.model)
-        route.rehearse(job)
+        route.announce_dry_run(job)
         for precision in wanted:
             self._announce(job, route, precision, "(DRY RUN) ")
             self.report.line()
@@ -63,7 +63,7 @@ class Converter:
     def _convert_all(self, job: Job, wanted: list[str]) -> None:
         lock = job.converted / LOCK
         with disk_problems(job.converted):
-            if job.converted.is_dir():  # every precision, though it is not wanted or cannot be converted now
+            if job.converted.is_dir():  # also the precisions that are not wanted now, and before anything can fail
                 with exclusive(lock, self._say_waiting):
                     for precision in job.model.precisions:
                         job.published(precision).recover()
@@ -74,13 +74,13 @@ class Converter:
 
     def _make_all(self, job: Job, route: Route, wanted: list[str]) -> None:
         with route.start(job) as make:
-            told: Conversion | None = None
+            completed: Conversion | None = None
             for count, precision in enumerate(wanted):
                 self._announce(job, route, precision)
                 conversion = make(precision)
-                if conversion is not told:
+                if conversion is not completed:  # else the same model serves this precision too
                     self._complete(job.model, conversion)
-                told = conversion
+                completed = conversion
                 folders = [job.published(precision) for precision in wanted[count:]]
                 check_room(conversion.model, folders)  # for all that are still to be written
                 publish_ir(conversion, folders[0], job.model.name, self.watch)
@@ -101,8 +101,8 @@ class Converter:
             if self.verify:
                 try:
                     verify.check(path, file)
-                except verify.Untrue as untrue:
-                    raise Problem(*untrue.lines(path), f"Run:      {advice}") from untrue
+                except verify.VerificationError as error:
+                    raise Problem(*error.lines(path), f"Run:      {advice}") from error
 
     def _say_waiting(self) -> None:
         self.report.line("Waiting for another omz_converter at work on this model...")

@@ -1,7 +1,4 @@
-"""One precision of a converted model as a folder: the IR, its companions, its facts; and whether the disk has room.
-
-It knows neither descriptors nor checkpoints.
-"""
+"""Build, save, check, publish and read an IR: its .xml and .bin, its companions, and its facts in rt_info."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +12,19 @@ from omz_model_tools.convert.recipes import Conversion, Recipe
 from omz_model_tools.convert.write_progress import Watch
 
 LOCK = ".omz_converter.lock"
-"""Held, beside the folders of IRs, by whoever replaces one of them."""
-SMALL_FILES = 8 << 20  # bytes: the .xml and the companions of one precision
+"""The lock file beside the folders of IRs, for whoever replaces one of them."""
+SMALL_FILES = 8 << 20  # bytes, at most, of the .xml and the companions of one precision
 
-MAKERS = {
+CONVERTERS = {
     "optimum": "optimum-intel",
     "MO_version": "Model Optimizer",
     "conversion_parameters": "openvino.convert_model",
 }
-"""What other converters write into rt_info -> who they are, the most telling first."""
+"""A key that another converter writes into rt_info -> its name, the most specific first."""
 
 
 def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str]) -> Conversion:
-    """One model for all precisions, with its facts: it is compressed as it is written."""
+    """Build one model for all precisions, with its facts; FP16 is made of it when it is saved."""
     try:
         conversion = recipe.convert(folder, checksums)
     except recipe.Problem as problem:
@@ -37,24 +34,24 @@ def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str]) -> Convers
 
 
 def write_facts(model: Any, facts: Mapping[str, Mapping[str, str | int]]) -> None:
-    """Into the model's rt_info."""
+    """Write facts into the model's rt_info, by section."""
     for section, content in facts.items():
         for key, value in content.items():
             model.set_rt_info(value, [section, key])
 
 
-def check_room(model: Any, places: Sequence[PublishedFolder], free_in: Callable[[Path], int] = free_bytes) -> None:
-    """Refuse what will not fit on the disk, all precisions together, before the first is written.
+def check_room(model: Any, folders: Sequence[PublishedFolder], free_in: Callable[[Path], int] = free_bytes) -> None:
+    """Raise Problem if the IRs will not all fit on the disk, before the first is written.
 
-    The IR that is there stays until the new one is whole.
+    Each old IR takes its space until the new one is complete.
     """
-    grown, peak = 0, 0
-    for place in places:
-        new = ir_bytes(model, _is_compressed(place)) + SMALL_FILES
-        peak = max(peak, grown + new)
-        grown += new - _bytes_in(place.target)
-    names = ", ".join(place.target.name for place in places)
-    require_room(places[0].target.parent, peak, names, "make room, or ask for fewer --precisions", free_in)
+    growth, peak = 0, 0
+    for folder in folders:
+        new = ir_bytes(model, _is_compressed(folder)) + SMALL_FILES
+        peak = max(peak, growth + new)
+        growth += new - _bytes_in(folder.target)
+    names = ", ".join(folder.target.name for folder in folders)
+    require_room(folders[0].target.parent, peak, names, "make room, or ask for fewer --precisions", free_in)
 
 
 def publish_ir(conversion: Conversion, folder: PublishedFolder, name: str, watch: Watch) -> None:
@@ -73,7 +70,7 @@ def publish_ir(conversion: Conversion, folder: PublishedFolder, name: str, watch
 
 
 def ir_bytes(model: Any, compress_to_fp16: bool) -> int:
-    """What the .bin of a model will take: its constants, in half where they are compressed."""
+    """Return the size of the .bin of a model: its constants, f32 at half their size where compressed to FP16."""
     sizes = 0
     for op in model.get_ops():
         if op.get_type_name() == "Constant":
@@ -83,19 +80,19 @@ def ir_bytes(model: Any, compress_to_fp16: bool) -> int:
 
 
 def save_ir(model: Any, xml: Path, compress_to_fp16: bool) -> None:
-    """Write `xml` and its .bin."""
-    import openvino  # noqa: PLC0415 (a third of a second that nobody waits for who only lists models)
+    """Write `xml` and its .bin, and check that they are complete."""
+    import openvino  # noqa: PLC0415 (slow to import, and only listing models does not need it)
 
     try:
         openvino.save_model(model, xml, compress_to_fp16=compress_to_fp16)
-    except RuntimeError as error:  # "iostream error", which says neither which file nor why
+    except RuntimeError as error:  # "iostream error", without the file or the reason
         free = shutil.disk_usage(xml.parent).free >> 20
         raise Problem(f"{xml}: could not be written ({openvino_reason(error)}); free space there: {free} MB") from error
     check_ir(xml)
 
 
 def check_ir(xml: Path) -> None:
-    """Refuse an IR that ends early: on a full disk OpenVINO 2025.0 leaves one without a word."""
+    """Raise Problem for a truncated IR: on a full disk, OpenVINO 2025.0 leaves one without an error."""
     with disk_problems(xml):
         try:
             layers = ElementTree.parse(xml).iter("data")
@@ -103,11 +100,11 @@ def check_ir(xml: Path) -> None:
             raise Problem(
                 f"{xml}: expected a whole IR, got one that ends early ({error}); is the disk full?"
             ) from error
-        wanted = max((int(data.get("offset", 0)) + int(data.get("size", 0)) for data in layers), default=0)
+        needed = max((int(data.get("offset", 0)) + int(data.get("size", 0)) for data in layers), default=0)
         weights = xml.with_suffix(".bin")
         got = weights.stat().st_size
-    if got < wanted:
-        raise Problem(f"{weights}: expected {wanted} bytes of weights, got {got}; is the disk full?")
+    if got < needed:
+        raise Problem(f"{weights}: expected {needed} bytes of weights, got {got}; is the disk full?")
 
 
 def read_ir(xml: Path) -> Any:  # -> openvino.Model
@@ -121,22 +118,22 @@ def read_ir(xml: Path) -> Any:  # -> openvino.Model
         raise Problem(f"{xml}: OpenVINO cannot read it: {openvino_reason(error)}; convert the model again") from error
 
 
-def facts_of(model: Any, recipe: str) -> str | None:
-    """The section of rt_info with the facts of this recipe, or None where the IR is not of its making."""
+def recipe_section(model: Any, recipe: str) -> str | None:
+    """Return the section of rt_info with the facts of this recipe; None if another converter made the IR."""
     for section in model.get_rt_info():
         if _fact(model, [section, "recipe"]) == recipe:
             return str(section)
     return None
 
 
-def maker(model: Any) -> str:
-    """Who made an IR that is not of a recipe."""
+def provenance(model: Any) -> str:
+    """Return which converter made an IR that is not of a recipe, from its rt_info."""
     known = model.get_rt_info()
-    return next((name for key, name in MAKERS.items() if key in known), "an unknown converter")
+    return next((name for key, name in CONVERTERS.items() if key in known), "an unknown converter")
 
 
-def _is_compressed(place: PublishedFolder) -> bool:
-    return place.target.name.startswith("FP16")
+def _is_compressed(folder: PublishedFolder) -> bool:
+    return folder.target.name.startswith("FP16")
 
 
 def _bytes_in(folder: Path) -> int:
@@ -146,5 +143,5 @@ def _bytes_in(folder: Path) -> int:
 def _fact(model: Any, path: list[str]) -> str | None:
     try:
         return str(model.get_rt_info(path).value)
-    except (RuntimeError, TypeError, AttributeError):  # a section of another shape
+    except (RuntimeError, TypeError, AttributeError):  # no such key, or no section but a value
         return None

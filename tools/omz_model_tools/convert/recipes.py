@@ -1,6 +1,5 @@
-"""Recipes by name: who turns a folder of downloaded files into a model; what they do inside is theirs."""
+"""Recipes: the interface of a module that turns a folder of downloaded files into a model, and how it is found."""
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,11 +7,11 @@ from typing import Any, Protocol
 from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.problem import Problem
 
-GROUP = "omz_model_tools.recipes"
+GROUP = "omz_model_tools.recipes"  # of entry points
 
 
 class Companion(Protocol):
-    """A file to write beside the IR."""
+    """A file to write beside the IR, with its content."""
 
     @property
     def name(self) -> str: ...
@@ -22,10 +21,10 @@ class Companion(Protocol):
 
 
 class Description(Protocol):
-    """What belongs to a model, whoever makes its IR."""
+    """What belongs to a model apart from its graph, whichever converter makes the IR."""
 
     @property
-    def companions(self) -> Sequence[Path | Companion]: ...  # files that belong beside the IR: to copy, or to write
+    def companions(self) -> Sequence[Path | Companion]: ...  # files beside the IR: to copy, or to write
 
     @property
     def facts(self) -> Mapping[str, Mapping[str, str | int]]: ...  # for the IR's rt_info
@@ -40,9 +39,9 @@ class Conversion(Description, Protocol):
 
 
 class Recipe(Protocol):
-    """A module, as its entry point names it."""
+    """The module that an entry point names."""
 
-    Problem: type[Exception]  # what it raises for what the user can mend
+    Problem: type[Exception]  # what it raises for an error that the user can fix
 
     def convert(self, folder: Path, checksums: Mapping[str, str]) -> Conversion: ...  # SHA-256 by file name
 
@@ -50,8 +49,10 @@ class Recipe(Protocol):
 
 
 def load_recipe(name: str) -> Recipe:
-    """The installed recipe of that name."""
-    installed = importlib.metadata.entry_points(group=GROUP)
+    """Return the installed recipe of that name."""
+    from importlib import metadata  # noqa: PLC0415 - slow to import
+
+    installed = metadata.entry_points(group=GROUP)
     for entry in installed:
         if entry.name == name:
             with ends_at_once():  # it imports OpenVINO

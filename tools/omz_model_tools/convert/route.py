@@ -1,4 +1,4 @@
-"""The ways from downloaded files to a model, as the converter uses them; the direct one, through a recipe."""
+"""Conversion routes: the interface that the converter uses, the direct route by a recipe, and the job of a route."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +17,8 @@ from omz_model_tools.descriptor.model import Model
 
 @dataclass(frozen=True)
 class Job:
+    """One model to convert: its downloaded files, and the folders of its IRs."""
+
     model: Model
     download_dir: Path
     output_dir: Path
@@ -31,7 +33,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """What a recipe is given: the deepest folder below which all the model's files lie."""
+        """The folder that a recipe is given: the deepest one that contains all files of the model."""
         return self.downloaded / os.path.commonpath([str(file.name.parent) for file in self.model.files])
 
     def published(self, precision: str) -> PublishedFolder:
@@ -41,9 +43,9 @@ class Job:
         return self.published(precision).target / f"{self.model.name}.xml"
 
     def checksums(self) -> dict[str, str]:
-        """What the descriptor says of the files a recipe is given, as far as their sizes bear it out.
+        """Return the SHA-256 of the recipe's input files as the descriptor states them.
 
-        They are not hashed again: the downloader has done so, and --verify does.
+        Only the sizes are checked again: the downloader has hashed the files, and --verify does.
         """
         known = {}
         for file in self.model.files:
@@ -54,23 +56,23 @@ class Job:
 
 
 Make: TypeAlias = Callable[[str], Conversion]
-"""precision -> the model in it, which may be the same for all: it is compressed as it is written."""
+"""precision -> its conversion; it may be the same for all, since FP16 is made when a model is saved."""
 
 
 class Route(Protocol):
-    def rehearse(self, job: Job) -> None:
-        """Say what `start` would do."""
+    def announce_dry_run(self, job: Job) -> None:
+        """Report what `start` would do."""
 
     def announce(self, job: Job, precision: str) -> str:
-        """One line on how the IR is made."""
+        """Return one line on how the IR is made."""
 
     def start(self, job: Job) -> AbstractContextManager[Make]:
-        """What is done once for all precisions; a model that was made is whole until the end."""
+        """Do once what all precisions need; the models that are made may be used until the end of the context."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A conversion in the sense of omz_model_tools.recipes."""
+class BuiltModel:
+    """A Conversion, as omz_model_tools.convert.recipes defines it."""
 
     model: Any  # openvino.Model
     companions: Sequence[Path | Companion]
@@ -79,13 +81,13 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Direct:
-    """The model's recipe builds the model from the files."""
+class DirectRoute:
+    """The recipe builds the model from the downloaded files, without ONNX."""
 
     load_recipe: Callable[[str], Recipe]
 
-    def rehearse(self, job: Job) -> None:
-        """Nothing is done before the first precision."""
+    def announce_dry_run(self, job: Job) -> None:
+        """Nothing: this route does nothing before the first precision."""
 
     def announce(self, job: Job, precision: str) -> str:
         return f"Conversion recipe: {_recipe_of(job)} ({job.folder}) -> {job.xml(precision)}"

@@ -1,7 +1,7 @@
-"""A progress bar on the terminal that follows a file being written to its final size.
+"""A progress bar of a file that is being written, such as the .bin of an IR.
 
 A separate process draws it, `python -m omz_model_tools.convert.write_progress FILE SIZE`: openvino.save_model holds
-Python's global lock until it returns, so no thread could draw. The process ends when its stdin is closed.
+the global interpreter lock until it returns, so a thread could not draw. The process ends when its stdin is closed.
 """
 
 import subprocess
@@ -14,13 +14,13 @@ from typing import TextIO
 
 Watch = Callable[[Path, int], AbstractContextManager[None]]  # (file, size)
 
-WORTH_A_BAR = 64 << 20  # bytes: less is written in an instant
+WORTH_A_BAR = 64 << 20  # bytes; less is written in an instant
 EVERY = 0.2  # seconds
 
 
 @contextmanager
 def unwatched(file: Path, size: int) -> Iterator[None]:
-    """For a log file: the headings already say what is being written."""
+    """No bar, for a log file: the headings already name the file."""
     yield
 
 
@@ -29,7 +29,7 @@ def watch_on(stream: TextIO) -> Watch:
 
 
 def bar_on(stream: TextIO) -> Watch:
-    """A bar on `stream` that leaves no trace when the file is written."""
+    """Return a watch that draws a bar on `stream`, and erases it when the file is written."""
 
     @contextmanager
     def bar(file: Path, size: int) -> Iterator[None]:
@@ -37,7 +37,7 @@ def bar_on(stream: TextIO) -> Watch:
             yield
             return
         command = [sys.executable, "-m", "omz_model_tools.convert.write_progress", str(file), str(size)]
-        # A session of its own: Ctrl-C is for the converter, which then closes stdin.
+        # In a session of its own: Ctrl-C is for the converter, which then closes stdin.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=stream, start_new_session=True)
         try:
             yield
@@ -48,7 +48,7 @@ def bar_on(stream: TextIO) -> Watch:
 
 
 def follow(file: Path, size: int, stream: TextIO, ended: threading.Event) -> None:
-    """Draw until `ended`."""
+    """Draw the bar until `ended`."""
     from tqdm import tqdm  # noqa: PLC0415
 
     with tqdm(total=size, desc=file.name, file=stream, leave=False, unit="B", unit_scale=True) as line:
@@ -67,7 +67,7 @@ def _main(file: str, size: str) -> None:
     ended = threading.Event()
     drawing = threading.Thread(target=follow, args=(Path(file), int(size), sys.stderr, ended))
     drawing.start()
-    sys.stdin.buffer.read()  # to its end
+    sys.stdin.buffer.read()  # until it is closed
     ended.set()
     drawing.join()
 

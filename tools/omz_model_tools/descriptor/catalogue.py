@@ -1,7 +1,7 @@
-"""The models and data sets there are, and those a user asks for; it knows neither downloading nor converting.
+"""Find the descriptors of models and data sets in their trees, and select those that match a user's patterns.
 
-They are found by the names of their folders, and a descriptor is read when it is asked for: a broken one stands in
-no other's way.
+They are found by the names of their folders, and a descriptor is only read when it is needed: a broken one does not
+prevent the use of others.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from omz_model_tools.common.problem import Problem, disk_problems, utf8_text
 from omz_model_tools.descriptor.dataset import Dataset, read_dataset
 from omz_model_tools.descriptor.model import Downloadable, Model
 from omz_model_tools.descriptor.model_yml import read_model
-from omz_model_tools.descriptor.schema import Place
+from omz_model_tools.descriptor.schema import Location
 from omz_model_tools.descriptor.strict_yaml import MOST_BYTES
 
 T = TypeVar("T", bound=Downloadable)
@@ -27,12 +27,12 @@ T = TypeVar("T", bound=Downloadable)
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """What lies in a tree as FOLDER/NAME/FILE."""
+    """A kind of descriptor, stored in a tree as FOLDER/NAME/FILE."""
 
     folder: str
     file: str
-    read: Callable[[bytes, Path, PurePosixPath, Place], T]
-    unmatched: str  # how the complaint about an unknown name begins
+    read: Callable[[bytes, Path, PurePosixPath, Location], T]
+    unmatched: str  # the beginning of the error for a pattern without a match
 
 
 MODELS: Kind[Model] = Kind("public", "model.yml", read_model, "No matching models")
@@ -42,42 +42,42 @@ FOLDERS = {MODELS.folder: MODELS.file, DATASETS.folder: DATASETS.file}
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A descriptor that was found and not yet read."""
+    """A descriptor that was found, and is not yet read."""
 
     name: str
     descriptor: Path
     kind: Kind[T]
-    replaced: Path | None = None  # the packaged descriptor whose place this one takes
+    replaced: Path | None = None  # the packaged descriptor that this one overrides
 
     def read(self) -> T:
-        """What the descriptor says, or the Problem with it."""
+        """Read the descriptor; Problem if it is broken."""
         with disk_problems(self.descriptor):
             raw = _content(self.descriptor)
         subdirectory = PurePosixPath(self.kind.folder, self.name)
-        return self.kind.read(raw, self.descriptor, subdirectory, Place((shown(self.descriptor),)))
+        return self.kind.read(raw, self.descriptor, subdirectory, Location((display_path(self.descriptor),)))
 
 
 def _content(descriptor: Path) -> bytes:
-    """Its bytes; of one that is too long no more than the parser needs to see that."""
+    """Return the descriptor's bytes; of one that is too long, one byte more than the parser accepts."""
     if not stat.S_ISREG(descriptor.stat().st_mode):
-        raise Problem(f"{shown(descriptor)}: expected a plain file, got a folder, a pipe or a device")
+        raise Problem(f"{display_path(descriptor)}: expected a plain file, got a folder, a pipe or a device")
     with descriptor.open("rb") as stream:
         return stream.read(MOST_BYTES + 1)
 
 
 def packaged_root() -> Path:
-    """The tree of descriptors that was installed with these tools."""
+    """Return the tree of descriptors that is installed with these tools."""
     return Path(str(importlib.resources.files("omz_models")))
 
 
 def find(kind: Kind[T], roots: Iterable[Path]) -> list[Entry[T]]:
-    """Every entry of these trees, sorted by name.
+    """Return every entry of these trees, sorted by name.
 
-    A name of the packaged tree, which comes first, may come again in a user's and then means the user's.
+    A user's descriptor overrides the packaged one of the same name; two users' descriptors of one name are a Problem.
     """
     trees: dict[str, Path] = {}
     for root in roots:
-        trees.setdefault(os.path.realpath(root), root)  # a tree that is named twice is one
+        trees.setdefault(os.path.realpath(root), root)  # a tree given twice counts once
     found: dict[str, Entry[T]] = {}
     for root in trees.values():
         for entry in _entries_of(root, kind):
@@ -87,8 +87,8 @@ def find(kind: Kind[T], roots: Iterable[Path]) -> list[Entry[T]]:
             elif first.descriptor.is_relative_to(packaged_root()):
                 found[entry.name] = replace(entry, replaced=first.descriptor)
             else:
-                line = f"{shown(entry.descriptor)}: expected a name of its own, got that of "
-                raise Problem(line + shown(first.descriptor))
+                line = f"{display_path(entry.descriptor)}: expected a name of its own, got that of "
+                raise Problem(line + display_path(first.descriptor))
     return [found[name] for name in sorted(found)]
 
 
@@ -105,25 +105,25 @@ def _entries_of(root: Path, kind: Kind[T]) -> list[Entry[T]]:
 
 
 def _no_tree(root: Path) -> Problem:
-    """The complaint about a folder that is no tree; it says what was probably meant."""
-    line = f"{shown(root)}: expected a tree of models with a folder public/ in it, got"
+    """Return the Problem of a folder that is no tree, with what was probably meant."""
+    line = f"{display_path(root)}: expected a tree of models with a folder public/ in it, got"
     if not root.is_dir():
         return Problem(f"{line} no such folder")
     here = root.resolve()
     misplaced = sorted(path for file in FOLDERS.values() for path in [*here.glob(file), *here.glob(f"*/{file}")])
     for part in [here, *(path.parent.parent for path in misplaced[:1])]:
         if part.name in FOLDERS:
-            return Problem(f"{line} a part of one; give {shown(part.parent)}")
+            return Problem(f"{line} a part of one; give {display_path(part.parent)}")
     if not misplaced:
         return Problem(f"{line} none")
     first = misplaced[0]
     folder = next(folder for folder, file in FOLDERS.items() if file == first.name)
     place = here / folder / first.parent.name
-    return Problem(f"{line} {first.relative_to(here)}; move it to {shown(place)}/ and give {shown(here)}")
+    return Problem(f"{line} {first.relative_to(here)}; move it to {display_path(place)}/ and give {display_path(here)}")
 
 
-def shown(path: Path) -> str:
-    """The path as the user would type it: relative to the current folder where it lies below."""
+def display_path(path: Path) -> str:
+    """Return a path as a user would type it: relative to the current folder if it is below it."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere, or the current folder was deleted
@@ -131,7 +131,7 @@ def shown(path: Path) -> str:
 
 
 def select(kind: Kind[T], entries: Sequence[Entry[T]], patterns: Iterable[str]) -> list[Entry[T]]:
-    """The entries that match a pattern, in the patterns' order, each once."""
+    """Return the entries that match a pattern, in the order of the patterns, each once."""
     chosen: dict[str, Entry[T]] = {}
     for pattern in patterns:
         matching = [entry for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)]
@@ -142,7 +142,7 @@ def select(kind: Kind[T], entries: Sequence[Entry[T]], patterns: Iterable[str]) 
 
 
 def _meant(pattern: str, names: Iterable[str]) -> str:
-    """A question with the name that looks most like the pattern, or nothing."""
+    """Return a hint: the name closest to the pattern, or nothing."""
     folded = {name.lower(): name for name in names}
     if not pattern:
         return "; a pattern is empty, perhaps there is a comma too many"
@@ -151,7 +151,7 @@ def _meant(pattern: str, names: Iterable[str]) -> str:
 
 
 def patterns_of(list_file: Path) -> list[str]:
-    """The first word of each line of a .lst file; # opens a comment."""
+    """Return the patterns of a .lst file: the first word of each line; # begins a comment."""
     patterns = []
     with disk_problems(list_file):
         raw = list_file.read_bytes()

@@ -1,4 +1,4 @@
-"""A data set: files with a name and a licence, read from its dataset.yml; it knows no folder of data sets."""
+"""Read a dataset.yml into a data set: named files with a licence."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -6,13 +6,13 @@ from pathlib import Path, PurePosixPath
 from omz_model_tools.descriptor import schema, strict_yaml
 from omz_model_tools.descriptor.model import ModelFile, Postprocessing
 from omz_model_tools.descriptor.model_yml import files_of, name_of, postprocessing_of
-from omz_model_tools.descriptor.schema import Place
+from omz_model_tools.descriptor.schema import Location
 
 
 @dataclass(frozen=True)
 class Dataset:
     name: str
-    subdirectory: PurePosixPath  # "datasets/lambada": where it lies below every download folder
+    subdirectory: PurePosixPath  # "datasets/lambada", below every download folder
     descriptor: Path
     description: str
     license: str
@@ -20,8 +20,8 @@ class Dataset:
     postprocessing: tuple[Postprocessing, ...] = ()
 
 
-def read_dataset(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place) -> Dataset:
-    """The descriptor with the bytes `raw`; its files and steps are written as those of a model.yml."""
+def read_dataset(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Location) -> Dataset:
+    """Parse the bytes of a dataset.yml; `files` and `postprocessing` are as in a model.yml."""
     name = name_of(subdirectory, place)
     parsed = strict_yaml.parse(raw, ": ".join(place.crumbs))
     value = schema.fields(place, parsed, ("description", "license", "files"), ("postprocessing",))

@@ -1,6 +1,6 @@
-"""What a model descriptor says, as values; it knows neither YAML nor where descriptors lie.
+"""A model descriptor as values: the model, its files, their sources and checksums, the postprocessing steps.
 
-The meaning of every field is Open Model Zoo's; `recipe`, sha256, and sources beside the descriptor are ours.
+Every field has Open Model Zoo's meaning; `recipe`, sha256, and sources beside the descriptor are ours.
 """
 
 import re
@@ -13,12 +13,12 @@ HEX_DIGITS = {"sha256": 64, "sha384": 96}
 PRECISIONS = ("FP16", "FP16-INT1", "FP16-INT8", "FP32", "FP32-INT1", "FP32-INT8")
 
 
-# What these tools lay beside models: records, staging and old folders, parts, locks.
+# Names of the files that these tools keep beside models: records, staging and old folders, partial downloads, locks.
 OURS = re.compile(r"\.(postprocess.*|omz_.*|.*\.(part|lock|new|old))", re.IGNORECASE)
 
 
 def relative_name(name: str) -> PurePosixPath:
-    """A path that stays inside its folder on every system, or ValueError with what was expected."""
+    """Return a path that stays inside its folder on every system; ValueError, naming what is expected, for others."""
     if not name.isprintable():
         raise ValueError("a name without control characters")
     if "\\" in name or re.match("[A-Za-z]:", name):
@@ -56,7 +56,7 @@ class HttpSource:
             raise ValueError(wanted)
 
     def __str__(self) -> str:
-        """As it may be shown: without the password, where it has one."""
+        """Return the URL as it may be printed: without its password."""
         return re.sub(r"(//[^/@:]*:)[^/@]*@", r"\1***@", self.url)
 
 
@@ -89,7 +89,7 @@ class UnpackArchive:
 @dataclass(frozen=True)
 class RegexReplace:
     file: PurePosixPath
-    pattern: re.Pattern[str]  # not bounded in time: Ctrl-C ends it
+    pattern: re.Pattern[str]  # its run time has no bound; Ctrl-C ends it
     replacement: str
     count: int  # 0: every occurrence
 
@@ -98,7 +98,7 @@ Postprocessing = UnpackArchive | RegexReplace
 
 
 class Downloadable(Protocol):
-    """What can be downloaded: a model, or another named set of files with a descriptor."""
+    """A named set of files with a descriptor: a model, or a data set."""
 
     @property
     def name(self) -> str: ...
@@ -125,14 +125,14 @@ ModelInfoValue = str | float | tuple[str, ...] | tuple[float, ...] | tuple[int, 
 @dataclass(frozen=True)
 class Model:
     name: str
-    subdirectory: PurePosixPath  # "public/gpt-2": where it lies below every download and output folder
+    subdirectory: PurePosixPath  # "public/gpt-2", below every download and output folder
     descriptor: Path
     description: str
     task_type: str
     framework: str
     license: str
     files: tuple[ModelFile, ...]
-    precisions: tuple[str, ...]  # those this model can be had in
+    precisions: tuple[str, ...]  # in which the model can be converted or downloaded
     recipe: str | None = None  # an entry point of the group omz_model_tools.recipes
     input_info: tuple[InputInfo, ...] = ()
     postprocessing: tuple[Postprocessing, ...] = ()

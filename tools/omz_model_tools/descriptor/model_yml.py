@@ -1,4 +1,4 @@
-"""One model.yml to one Model, or one line on what is wrong with it; it knows no folder of models."""
+"""Parse and check a model.yml."""
 
 import re
 import warnings
@@ -24,7 +24,7 @@ from omz_model_tools.descriptor.model import (
     UnpackArchive,
     relative_name,
 )
-from omz_model_tools.descriptor.schema import Place
+from omz_model_tools.descriptor.schema import Location
 
 FRAMEWORKS = ("caffe", "dldt", "mxnet", "onnx", "paddle", "pytorch", "tf")
 TASK_TYPES = (
@@ -74,8 +74,8 @@ OPTIONAL = (
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
 
-def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place) -> Model:
-    """The descriptor with the bytes `raw`, whose files may lie beside `path`; `place` opens each complaint."""
+def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Location) -> Model:
+    """Parse the bytes of the model.yml at `path`; `place` begins each error message."""
     name = name_of(subdirectory, place)
     value = schema.fields(place, strict_yaml.parse(raw, ": ".join(place.crumbs)), REQUIRED, OPTIONAL)
     files = files_of(place, value["files"], path.parent)
@@ -102,20 +102,20 @@ def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Place
     )
 
 
-def name_of(subdirectory: PurePosixPath, place: Place) -> str:
-    """The name that a descriptor's folder gives it."""
+def name_of(subdirectory: PurePosixPath, place: Location) -> str:
+    """Return the name of a model, which is that of its folder."""
     if not re.fullmatch(r"[0-9a-zA-Z._-]+", subdirectory.name):
         raise place.expected("a folder name of letters, digits and ._-", subdirectory.name)
     return subdirectory.name
 
 
-def _strings(place: Place, value: Any, key: str) -> tuple[str, ...] | None:
+def _strings(place: Location, value: Any, key: str) -> tuple[str, ...] | None:
     if key not in value:
         return None
     return tuple(schema.text(where, element) for where, element in schema.items(place, key, value[key]))
 
 
-def _recipe(place: Place, value: Any) -> str | None:
+def _recipe(place: Location, value: Any) -> str | None:
     if "recipe" not in value:
         return None
     place = place.key("recipe")
@@ -127,7 +127,7 @@ def _recipe(place: Place, value: Any) -> str | None:
     return recipe
 
 
-def _conversion_to_onnx_args(place: Place, value: Any, framework: str) -> tuple[str, ...]:
+def _conversion_to_onnx_args(place: Location, value: Any, framework: str) -> tuple[str, ...]:
     key = "conversion_to_onnx_args"
     args = _strings(place, value, key) or ()
     if framework == "pytorch" and not args and "recipe" not in value:
@@ -137,7 +137,7 @@ def _conversion_to_onnx_args(place: Place, value: Any, framework: str) -> tuple[
     return args
 
 
-def files_of(place: Place, value: Any, beside: Path) -> tuple[ModelFile, ...]:
+def files_of(place: Location, value: Any, beside: Path) -> tuple[ModelFile, ...]:
     """The value of the key `files`; files that a source names by path lie beside the descriptor, in `beside`."""
     files: dict[PurePosixPath, ModelFile] = {}
     for where, element in schema.items(place, "files", value):
@@ -157,12 +157,12 @@ def files_of(place: Place, value: Any, beside: Path) -> tuple[ModelFile, ...]:
     return tuple(files.values())
 
 
-def _file(place: Place, value: Any, beside: Path) -> tuple[Place, ModelFile]:
+def _file(place: Location, value: Any, beside: Path) -> tuple[Location, ModelFile]:
     if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"].isprintable():
-        place = Place((*place.crumbs[:-1], f'{place.crumbs[-1]} "{value["name"]}"'))
+        place = Location((*place.crumbs[:-1], f'{place.crumbs[-1]} "{value["name"]}"'))
     schema.fields(place, value, ("name", "checksum", "source"), ("size", "original_source"))
     checksum = _checksum(place.key("checksum"), value["checksum"])
-    # OMZ's plain sha384 goes with a size; only who writes the tag sha256 may leave the size out.
+    # OMZ requires a size beside its sha384; only a file with a tagged sha256 may leave it out.
     if "size" not in value and checksum.algorithm != "sha256":
         raise place.key("size").problem("expected a non-negative integer, got no such key")
     original = value.get("original_source")
@@ -175,14 +175,14 @@ def _file(place: Place, value: Any, beside: Path) -> tuple[Place, ModelFile]:
     )
 
 
-def _name(place: Place, value: Any) -> PurePosixPath:
+def _name(place: Location, value: Any) -> PurePosixPath:
     try:
         return relative_name(schema.text(place, value))
     except ValueError as error:
         raise place.expected(str(error), value) from None
 
 
-def _checksum(place: Place, value: Any) -> Checksum:
+def _checksum(place: Location, value: Any) -> Checksum:
     algorithm = "sha384"
     if not isinstance(value, str):
         schema.fields(place, value, ("$type", "value"))
@@ -194,7 +194,7 @@ def _checksum(place: Place, value: Any) -> Checksum:
         raise place.expected(str(error), value) from None
 
 
-def _sources(place: Place, value: Any, beside: Path) -> tuple[Source, ...]:
+def _sources(place: Location, value: Any, beside: Path) -> tuple[Source, ...]:
     if not isinstance(value, list):
         return (_source(place.key("source"), value, beside),)
     if not value:
@@ -202,7 +202,7 @@ def _sources(place: Place, value: Any, beside: Path) -> tuple[Source, ...]:
     return tuple(_source(where, element, beside) for where, element in schema.items(place, "source", value))
 
 
-def _source(place: Place, value: Any, beside: Path) -> Source:
+def _source(place: Location, value: Any, beside: Path) -> Source:
     if isinstance(value, str):
         return _http(place, value)
     fields = {"http": "url", "google_drive": "id", "file": "path"}
@@ -219,14 +219,14 @@ def _source(place: Place, value: Any, beside: Path) -> Source:
     return _http(place.key(key), content if kind == "http" else GOOGLE_DRIVE + quote(content, safe=""))
 
 
-def _http(place: Place, url: str) -> HttpSource:
+def _http(place: Location, url: str) -> HttpSource:
     try:
         return HttpSource(schema.text(place, url))
     except ValueError as error:
         raise place.expected(str(error), url) from None
 
 
-def _input_info(place: Place, value: Any) -> tuple[InputInfo, ...]:
+def _input_info(place: Location, value: Any) -> tuple[InputInfo, ...]:
     found = []
     for where, element in schema.items(place, "input_info", value):
         schema.fields(where, element, ("name",), ("shape", "layout"))
@@ -238,8 +238,8 @@ def _input_info(place: Place, value: Any) -> tuple[InputInfo, ...]:
     return tuple(found)
 
 
-def postprocessing_of(place: Place, value: Any) -> tuple[Postprocessing, ...]:
-    """The value of the key `postprocessing`."""
+def postprocessing_of(place: Location, value: Any) -> tuple[Postprocessing, ...]:
+    """Parse the value of the key `postprocessing`."""
     readers = {"unpack_archive": _unpack_archive, "regex_replace": _regex_replace}
     found = []
     for where, element in schema.items(place, "postprocessing", value):
@@ -250,13 +250,13 @@ def postprocessing_of(place: Place, value: Any) -> tuple[Postprocessing, ...]:
     return tuple(found)
 
 
-def _unpack_archive(place: Place, value: Any) -> Postprocessing:
+def _unpack_archive(place: Location, value: Any) -> Postprocessing:
     schema.fields(place, value, ("$type", "file", "format"))
     kind = schema.one_of(place.key("format"), value["format"], ARCHIVES)
     return UnpackArchive(_name(place.key("file"), value["file"]), kind)
 
 
-def _regex_replace(place: Place, value: Any) -> Postprocessing:
+def _regex_replace(place: Location, value: Any) -> Postprocessing:
     schema.fields(place, value, ("$type", "file", "pattern", "replacement"), ("count",))
     return RegexReplace(
         file=_name(place.key("file"), value["file"]),
@@ -266,16 +266,16 @@ def _regex_replace(place: Place, value: Any) -> Postprocessing:
     )
 
 
-def _pattern(place: Place, value: Any) -> re.Pattern[str]:
+def _pattern(place: Location, value: Any) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as "possible nested set": OMZ's patterns are not ours to judge
+            warnings.simplefilter("ignore")  # such as "possible nested set", for a pattern of Open Model Zoo's
             return re.compile(schema.text(place, value))
     except (re.error, OverflowError, RecursionError) as error:
-        raise place.problem(f"expected a regular expression, got {schema.shown(value)} ({error})") from None
+        raise place.problem(f"expected a regular expression, got {schema.short_repr(value)} ({error})") from None
 
 
-def _model_info(place: Place, value: Any) -> tuple[tuple[str, ModelInfoValue], ...]:
+def _model_info(place: Location, value: Any) -> tuple[tuple[str, ModelInfoValue], ...]:
     texts, numbers = ("model_type", "resize_type"), ("confidence_threshold", "iou_threshold")
     lists: dict[str, Any] = {"anchors": schema.number, "masks": schema.integer, "labels": schema.text}
     schema.fields(place, value, (), (*texts, *numbers, *lists))
@@ -288,7 +288,7 @@ def _model_info(place: Place, value: Any) -> tuple[tuple[str, ModelInfoValue], .
     return tuple(found)
 
 
-def _precisions(place: Place, value: Any, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
+def _precisions(place: Location, value: Any, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
     if "recipe" in value or "model_optimizer_args" in value:
         suffix = f"-{value['quantized']}" if "quantized" in value else ""
         return f"FP16{suffix}", f"FP32{suffix}"
@@ -297,8 +297,8 @@ def _precisions(place: Place, value: Any, name: str, files: tuple[ModelFile, ...
     return _ir_precisions(place, name, files)
 
 
-def _ir_precisions(place: Place, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
-    """The precisions in which the files themselves are an IR: FP16/NAME.xml with FP16/NAME.bin."""
+def _ir_precisions(place: Location, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
+    """Return the precisions of a model whose files are IRs, FP16/NAME.xml with FP16/NAME.bin."""
     names = {str(file.name) for file in files}
     folders = {file.name.parts[0] for file in files if len(file.name.parts) == 2 and file.name.parts[0][:2] == "FP"}
     for folder in sorted(folders):

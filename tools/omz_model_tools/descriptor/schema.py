@@ -1,4 +1,4 @@
-"""Plain values read as what they should be, each complaint with its breadcrumb; it knows no key by name."""
+"""Checks of parsed YAML values; each error message begins with the location in the file."""
 
 import math
 import reprlib
@@ -9,7 +9,7 @@ from typing import Any
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.descriptor.strict_yaml import Mapping
 
-LONGEST = 80  # characters of a value in a complaint
+LONGEST = 80  # characters of a value in an error message
 
 
 class _Short(reprlib.Repr):
@@ -24,33 +24,33 @@ _SHORT = _Short()
 _SHORT.maxstring = LONGEST
 
 
-def shown(value: object) -> str:
-    """A value as a complaint shows it: one line, never long."""
+def short_repr(value: object) -> str:
+    """Return a value for an error message: one line, at most LONGEST characters."""
     text = "nothing" if value is None else _SHORT.repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in a file we are: its path, then the way in."""
+class Location:
+    """A location in a file: its path, then the keys and indices that lead there."""
 
     crumbs: tuple[str, ...]
 
-    def inside(self, crumb: str) -> "Place":
-        return Place((*self.crumbs, crumb))
+    def inside(self, crumb: str) -> "Location":
+        return Location((*self.crumbs, crumb))
 
-    def key(self, name: object) -> "Place":
-        return self.inside(f'"{name}"' if isinstance(name, str) and name.isprintable() else shown(name))
+    def key(self, name: object) -> "Location":
+        return self.inside(f'"{name}"' if isinstance(name, str) and name.isprintable() else short_repr(name))
 
-    def problem(self, complaint: str) -> Problem:
-        return Problem(": ".join((*self.crumbs, complaint)))
+    def problem(self, message: str) -> Problem:
+        return Problem(": ".join((*self.crumbs, message)))
 
     def expected(self, what: str, got: object) -> Problem:
-        return self.problem(f"expected {what}, got {shown(got)}")
+        return self.problem(f"expected {what}, got {short_repr(got)}")
 
 
-def fields(place: Place, value: Any, required: Collection[str], optional: Collection[str] = ()) -> Mapping:
-    """A mapping with exactly these keys, each written once."""
+def fields(place: Location, value: Any, required: Collection[str], optional: Collection[str] = ()) -> Mapping:
+    """Check a mapping: all required keys, no unknown key, none twice."""
     if not isinstance(value, Mapping):
         raise place.expected("a mapping", value)
     for key in value.repeated:
@@ -65,15 +65,15 @@ def fields(place: Place, value: Any, required: Collection[str], optional: Collec
     return value
 
 
-def items(place: Place, name: str, value: Any) -> Iterator[tuple[Place, Any]]:
-    """The elements of the list under the key `name`, each with its own place."""
+def items(place: Location, name: str, value: Any) -> Iterator[tuple[Location, Any]]:
+    """Yield the elements of the list under the key `name`, each with its location."""
     if not isinstance(value, list):
         raise place.key(name).expected("a list", value)
     for index, element in enumerate(value):
         yield place.inside(f"{name}[{index}]"), element
 
 
-def text(place: Place, value: Any) -> str:
+def text(place: Location, value: Any) -> str:
     if not isinstance(value, str):
         raise place.expected("a string", value)
     try:
@@ -83,25 +83,25 @@ def text(place: Place, value: Any) -> str:
     return value
 
 
-def integer(place: Place, value: Any) -> int:
+def integer(place: Location, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise place.expected("a non-negative integer", value)
     return value
 
 
-def number(place: Place, value: Any) -> float:
+def number(place: Location, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise place.expected("a non-negative number", value)
     return value
 
 
-def boolean(place: Place, value: Any) -> bool:
+def boolean(place: Location, value: Any) -> bool:
     if not isinstance(value, bool):
         raise place.expected("a boolean", value)
     return value
 
 
-def one_of(place: Place, value: Any, known: Collection[str]) -> str:
+def one_of(place: Location, value: Any, known: Collection[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise place.expected(f"one of {', '.join(sorted(known))}", value)
     return value

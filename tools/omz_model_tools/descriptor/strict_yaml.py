@@ -1,6 +1,6 @@
-"""YAML text to plain values, strictly and in bounded time; it knows no descriptor.
+"""Parse YAML into plain values, strictly and in bounded time.
 
-Aliases and merge keys are refused: with them a short text can describe a huge or an endless value.
+Aliases and merge keys are refused: they let a short text describe a huge or an endless value.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ MOST_BYTES = 1 << 18  # the longest of Open Model Zoo's 264 descriptors has 20,9
 
 
 class Mapping(dict[Any, Any]):
-    """A mapping which remembers the keys that were written more than once."""
+    """A mapping with a list of the keys that the text repeats."""
 
     repeated: tuple[Any, ...] = ()
 
@@ -48,7 +48,7 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:map", _StrictLoader.construct_s
 
 
 def parse(raw: bytes, where: str) -> Any:
-    """The one document in `raw`: Mapping, list, str, int, float, bool, None, or an odd value of YAML's."""
+    """Parse the one document in `raw`: Mapping, list, str, int, float, bool, None, or another type of YAML's."""
     if len(raw) > MOST_BYTES:
         raise Problem(f"{where}: expected at most {MOST_BYTES} bytes, got more")
     text = utf8_text(raw, where)

@@ -1,4 +1,4 @@
-"""Is this file what its descriptor says? Size and checksum, of a stream or on disk; it knows no network."""
+"""Verify a file against its descriptor: size and checksum, on disk or while its bytes arrive."""
 
 import hashlib
 import stat
@@ -11,42 +11,42 @@ from omz_model_tools.descriptor.model import ModelFile
 CHUNK = 1 << 20
 
 
-class Untrue(Exception):
-    """The bytes are not those of the descriptor."""
+class VerificationError(Exception):
+    """File does not match its descriptor."""
 
     def lines(self, path: Path) -> list[str]:
-        """What to tell the user about the file at `path`: one line, then details."""
+        """Return the error line for the file at `path`, then its details."""
         return [f"{path}: {self}"]
 
 
-class Missing(Untrue):
+class MissingFile(VerificationError):
     def __init__(self) -> None:
         super().__init__("expected a downloaded file, got none")
 
 
-class Unreadable(Untrue):
+class UnreadableFile(VerificationError):
     def __init__(self) -> None:
         super().__init__("expected a file that may be read, got one that may not")
 
 
-class TooLong(Untrue):
+class TooLong(VerificationError):
     def __init__(self, expected: int) -> None:
         super().__init__(f"file is longer than expected ({expected} B)")
 
 
-class TooShort(Untrue):
+class TooShort(VerificationError):
     def __init__(self, expected: int, actual: int) -> None:
         super().__init__(f"file is shorter ({actual} B) than expected ({expected} B)")
 
 
-class WrongLength(Untrue):
-    """What a source announces, before it gave a byte."""
+class WrongLength(VerificationError):
+    """The length that a source announces, before its first byte, is another."""
 
     def __init__(self, expected: int, announced: int) -> None:
         super().__init__(f"expected a file of {expected} B, got one of {announced} B")
 
 
-class HashMismatch(Untrue):
+class HashMismatch(VerificationError):
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__("hash mismatch")
         self.expected = expected
@@ -56,8 +56,8 @@ class HashMismatch(Untrue):
         return [f'Hash mismatch for "{path}"', f"Expected: {self.expected}", f"Actual:   {self.actual}"]
 
 
-class Tally:
-    """Counts and hashes a file as its bytes come by."""
+class IncrementalHash:
+    """Size and hash of a file's bytes as they arrive."""
 
     def __init__(self, file: ModelFile) -> None:
         self._file = file
@@ -71,51 +71,51 @@ class Tally:
         self._hash.update(chunk)
 
     def check(self) -> None:
-        """To be called after the last byte."""
+        """Raise VerificationError unless the bytes so far are the whole file."""
         if self._file.size is not None and self.size < self._file.size:
             raise TooShort(self._file.size, self.size)
-        if not self.is_true():
+        if not self.matches():
             raise HashMismatch(self._file.checksum.digest, self._hash.hexdigest())
 
-    def is_true(self) -> bool:
-        """Whether what came by so far is the whole file."""
+    def matches(self) -> bool:
+        """Whether the bytes so far have the checksum of the file."""
         return self._hash.hexdigest() == self._file.checksum.digest
 
 
 def check(path: Path, file: ModelFile) -> None:
-    """Raise Untrue unless `path` holds exactly the described bytes; a wrong size is told without reading."""
+    """Raise VerificationError unless `path` has the described bytes; a wrong size is found without reading them."""
     size = path.stat().st_size
     if file.size is not None and size < file.size:
         raise TooShort(file.size, size)
     if file.size is not None and size > file.size:
         raise TooLong(file.size)
-    tally = Tally(file)
+    hashed = IncrementalHash(file)
     with _opened(path) as stream:
         while chunk := stream.read(CHUNK):
-            tally.add(chunk)
-    tally.check()
+            hashed.add(chunk)
+    hashed.check()
 
 
 def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except PermissionError:
-        raise Unreadable from None
+        raise UnreadableFile from None
 
 
-def fault(path: Path, file: ModelFile) -> Untrue | None:
-    """What is wrong with what lies at `path`, or nothing; a folder there is a Problem."""
+def find_error(path: Path, file: ModelFile) -> VerificationError | None:
+    """Return why the file at `path` does not match its descriptor, or None if it does; Problem for a folder."""
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             raise Problem(f"{path}: expected a file or nothing, got a folder; move it away")
         check(path, file)
     except (FileNotFoundError, NotADirectoryError):
-        return Missing()
-    except Untrue as untrue:
-        return untrue
+        return MissingFile()
+    except VerificationError as error:
+        return error
     return None
 
 
-def is_true(path: Path, file: ModelFile) -> bool:
-    """Whether exactly the described bytes lie at `path`."""
-    return fault(path, file) is None
+def matches(path: Path, file: ModelFile) -> bool:
+    """Whether the file at `path` is exactly the described one."""
+    return find_error(path, file) is None

@@ -1,8 +1,8 @@
-"""An archive, unpacked below one folder and nowhere else; it knows no model, and trusts no header.
+"""Unpack an untrusted archive below one folder, within bounds.
 
-Plain files and folders come out, with plain permissions. Anything else (links, devices, names that leave the
-folder or cannot live together on every file system, more bytes than an archive of its size may hold) refuses
-the archive as a whole; what was written until then is the caller's to remove.
+Only plain files and folders are unpacked, with default permissions. Anything else (links, devices, names that leave the
+folder or collide on some file system, more bytes than an archive of its size may plausibly hold) refuses the whole
+archive; the caller removes what was written until then.
 """
 
 import bz2
@@ -25,33 +25,33 @@ from typing import IO, Any
 
 from omz_model_tools.common.problem import Problem, one_line
 from omz_model_tools.descriptor.model import relative_name
-from omz_model_tools.descriptor.schema import shown
+from omz_model_tools.descriptor.schema import short_repr
 
-CHUNK = 1 << 16  # also the longest header of a tar: tarfile reads one at a time, at whatever length it claims
+CHUNK = 1 << 16  # bytes; also the longest tar header: tarfile reads a header at once, at whatever length it claims
 LONGEST_NAME = 255  # bytes, of one part of a path
-RATIO = 1000  # unpacked to packed; deflate reaches 1032, and only with nothing but zeros
-SMALL = 64 << 20  # bytes that any archive may unpack to
+RATIO = 1000  # unpacked size by packed size; deflate reaches 1032 at most, for zeros
+SMALL = 64 << 20  # bytes that any archive may unpack to, however small it is
 MARGIN = 64 << 20  # bytes of the disk that stay free
 MOST_ENTRIES = 200_000
-DAMAGES = (  # what the standard library raises at bytes that are no archive
+DAMAGES = (  # what the standard library raises for bytes that are no archive
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, ValueError, LookupError, OverflowError, NotImplementedError, RecursionError, MemoryError),
 )
 
 
 class Refused(Exception):
-    """The archive asks for what no archive gets; says what was expected, and what it has."""
+    """The archive is refused; the text says what was expected, and what it has."""
 
 
 @dataclass(frozen=True)
 class Limits:
     size: int  # bytes of all files together
-    reason: str  # where that number comes from
+    reason: str  # of that size, for the error
     entries: int = MOST_ENTRIES
 
 
 def limits(packed: int, free: int) -> Limits:
-    """For an archive of `packed` bytes on a disk that has `free` more."""
+    """Return the limits of an archive of `packed` bytes on a disk with `free` bytes free."""
     most = max(SMALL, RATIO * packed)
     if free - MARGIN < most:
         return Limits(max(0, free - MARGIN), f"{free} bytes are free on the disk")
@@ -59,10 +59,10 @@ def limits(packed: int, free: int) -> Limits:
 
 
 class Names:
-    """The names taken in one folder, told apart as the least exact file system would."""
+    """The names in use in a folder, compared as on a file system that ignores case and Unicode form."""
 
     def __init__(self, fixed: Iterable[PurePosixPath], reserved: re.Pattern[str]) -> None:
-        """`fixed`: files that no archive may replace. `reserved`: names that no part of a path may have."""
+        """`fixed`: files that no archive may replace; `reserved`: names that no part of a path may have."""
         self._fixed = frozenset(fixed)
         self._reserved = reserved
         self._taken = {_folded(PurePosixPath()): (PurePosixPath(), True)}  # folded -> path, whether a folder
@@ -71,7 +71,7 @@ class Names:
             self._taken.update((_folded(folder), (folder, True)) for folder in path.parents)
 
     def take(self, path: PurePosixPath, is_folder: bool = False) -> None:
-        """Refused if it is not to be had. A file that was taken before may be taken again, to replace it."""
+        """Reserve a path; Refused if it is not available. A file may be taken again, to be replaced."""
         if path in self._fixed:
             raise Refused("expected a name of its own, got that of a file of the descriptor")
         if any(self._reserved.fullmatch(part) for part in path.parts):
@@ -84,7 +84,7 @@ class Names:
         other, other_is_folder = self._taken.setdefault(_folded(path), (path, is_folder))
         if (other, other_is_folder) != (path, is_folder):
             kind = "folder" if other_is_folder else "file"
-            raise Refused(f"expected a name of its own, got one that collides with the {kind} {shown(str(other))}")
+            raise Refused(f"expected a name of its own, got one that collides with the {kind} {short_repr(str(other))}")
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Entry:
     name: str  # as the archive has it
     is_folder: bool
     size: int
-    read: Callable[[], bytes]  # the next bytes, none at the end; to be read before the next entry is asked for
+    read: Callable[[], bytes]  # the next bytes, empty at the end; before the next entry is requested
 
 
 def unpack(archive: Path, kind: str, root: Path, base: PurePosixPath, names: Names, most: Limits) -> None:
-    """Write the archive's entries to root/base; `names` are those taken below `root`. Problem, or all of it.
+    """Write the archive's entries to root/base, all or Problem; `names` are those in use below `root`.
 
-    `kind` is a name of shutil's: bztar, gztar, tar, xztar, zip.
+    `kind` is one of shutil's formats: bztar, gztar, tar, xztar, zip.
     """
     entries = _zip_entries if kind == "zip" else _tar_entries
     try:
@@ -157,7 +157,7 @@ def _folded(path: PurePosixPath) -> str:
 
 
 class _Budget:
-    """How many bytes may still come out."""
+    """The bytes that may still be unpacked."""
 
     def __init__(self, most: Limits) -> None:
         self._limits = most
@@ -174,7 +174,7 @@ def _about(name: str) -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        raise Refused(f"entry {shown(name)}: {refused}") from refused
+        raise Refused(f"entry {short_repr(name)}: {refused}") from refused
 
 
 @contextmanager
@@ -182,15 +182,15 @@ def _damages(kind: str) -> Iterator[None]:
     try:
         yield
     except DAMAGES as error:
-        raise Refused(f"expected an archive ({kind}), got damaged or other bytes: {_told(error)}") from error
+        raise Refused(f"expected an archive ({kind}), got damaged or other bytes: {_reason(error)}") from error
     except OSError as error:
-        # gzip and bz2 use it for bad bytes, and a header's offset may lead a seek astray; the rest is the disk's.
+        # gzip and bz2 raise it for bad bytes, and so does a seek to a header's bad offset; others are disk errors.
         if error.errno not in (None, errno.EINVAL):
             raise
-        raise Refused(f"expected an archive ({kind}), got damaged or other bytes: {_told(error)}") from error
+        raise Refused(f"expected an archive ({kind}), got damaged or other bytes: {_reason(error)}") from error
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     text = one_line(error)
     return text if text.isprintable() and text else type(error).__name__
 
@@ -210,12 +210,12 @@ def _zip_entries(archive: Path, kind: str, budget: _Budget) -> Iterator[Entry]:
 def _check_zip_entry(info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 1:
         raise Refused("expected bytes in the clear, got encrypted ones")
-    # bzip2 and LZMA have no bound on what zipfile takes into memory at once.
+    # zipfile decompresses bzip2 and LZMA without a bound on memory.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise Refused(f"expected the compression deflate or none, got method {info.compress_type}")
     if info.file_size and info.is_dir():
         raise Refused(f"expected a folder, got one of {info.file_size} bytes")
-    if info.CRC and not info.file_size:  # of which zipfile reads nothing, and so checks nothing
+    if info.CRC and not info.file_size:  # zipfile does not read an empty entry, so it would not check it
         raise Refused("expected no bytes, got the checksum of some")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
@@ -237,10 +237,10 @@ def _tar_entries(archive: Path, kind: str, budget: _Budget) -> Iterator[Entry]:
         with tarfile.TarFile(fileobj=forward, encoding="utf-8", errors="surrogateescape") as opened:
             for member in opened:
                 yield _tar_entry(opened, member)
-        # tarfile takes the end of the bytes, or a bad header, for the end of the archive.
+        # tarfile reads the end of the bytes, or a bad header, as the end of the archive.
         if forward.latest != bytes(tarfile.BLOCKSIZE):
             raise Refused("expected an archive with an end, got one that is cut off or damaged")
-        while forward.read(CHUNK):  # the checksum of a compressed stream comes last
+        while forward.read(CHUNK):  # to the checksum at the end of a compressed stream
             pass
 
 
@@ -265,13 +265,13 @@ def _tar_stream(archive: Path, kind: str) -> io.BufferedIOBase:
 
 
 class _Forward:
-    """What tarfile needs of a file: bytes in order, in bounded pieces, as many as the budget allows."""
+    """A forward-only file for tarfile: bytes in order, in bounded pieces, within the budget."""
 
     def __init__(self, stream: io.BufferedIOBase, budget: _Budget) -> None:
         self._stream = stream
         self._budget = budget
         self._position = 0
-        self.latest = b""  # what was read last
+        self.latest = b""  # the bytes of the last read
 
     def tell(self) -> int:
         return self._position
@@ -285,7 +285,7 @@ class _Forward:
         return self.latest
 
     def seek(self, position: int) -> None:
-        if position < self._position:  # such as a negative size, with which tarfile would run in circles
+        if position < self._position:  # such as for a negative size, which would make tarfile loop
             raise Refused("expected entries one after the other, got a header that leads back")
         while self._position < position and self.read(min(CHUNK, position - self._position)):
             pass

@@ -1,4 +1,4 @@
-"""Whether what was downloaded is there and true; it fetches and changes nothing."""
+"""--verify: check the downloaded files against their descriptors, without changing anything."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ class Audit:
     report: Report
 
     def check(self, models: Iterable[Downloadable]) -> list[str]:
-        """Read every file; the names of the models that are not wholly there."""
+        """Read and report every file; return the names of the models with a missing or wrong file."""
         return [model.name for model in models if not self._check_model(model)]
 
     def _check_model(self, model: Downloadable) -> bool:
         folder = self.output_dir / model.subdirectory
         try:
-            told = [self._tell(path, fault) for path, fault in self._faults(model, folder)]
-            return all(told)
+            matches = [self._report(path, error) for path, error in self._errors(model, folder)]
+            return all(matches)
         except Problem as problem:
             self.report.error(str(problem), *problem.details)
             return False
 
-    def _faults(self, model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.Untrue | None]]:
+    def _errors(self, model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.VerificationError | None]]:
         recorded = list(check_done(model, folder))
         if recorded:
             yield from recorded
@@ -37,15 +37,15 @@ class Audit:
         for file in model.files:
             path = folder / file.name
             with disk_problems(path):
-                yield path, verify.fault(path, file)
+                yield path, verify.find_error(path, file)
         if model.postprocessing:
             raise Problem(
                 f'{folder}: expected the results of the descriptor\'s "postprocessing", got no record of them'
             )
 
-    def _tell(self, path: Path, fault: verify.Untrue | None) -> bool:
-        if fault is None:
+    def _report(self, path: Path, error: verify.VerificationError | None) -> bool:
+        if error is None:
             self.report.line(f"OK {path}")
         else:
-            self.report.error(*fault.lines(path))
-        return fault is None
+            self.report.error(*error.lines(path))
+        return error is None

@@ -1,6 +1,6 @@
-"""Verified files by their checksums, shared between models and runs; it knows no network.
+"""Cache of verified files, addressed by checksum and shared between models and runs.
 
-FOLDER/sha256/ab/cdef…: an entry appears by rename. Who takes one out verifies it.
+An entry is FOLDER/sha256/ab/cdef…, and appears by rename. Readers verify what they take out.
 """
 
 import errno
@@ -18,22 +18,22 @@ from omz_model_tools.descriptor.model import Checksum
 @dataclass(frozen=True)
 class Cache:
     folder: Path
-    _trouble: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _failed: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def is_first_trouble(self) -> bool:
-        """True once."""
-        return self._trouble.acquire(blocking=False)
+    def is_first_failure(self) -> bool:
+        """Return True on the first call only, so that the warning is printed once."""
+        return self._failed.acquire(blocking=False)
 
     def entry(self, checksum: Checksum) -> Path:
         return self.folder / checksum.algorithm / checksum.digest[:2] / checksum.digest[2:]
 
     def find(self, checksum: Checksum) -> Path | None:
-        """The entry, if there is one and one may look."""
+        """Return the entry; None if there is none, or the folder may not be read."""
         entry = self.entry(checksum)
-        return entry if os.path.isfile(entry) else None  # noqa: PTH113 - Path's raises where one may not look
+        return entry if os.path.isfile(entry) else None  # noqa: PTH113 - Path.is_file raises PermissionError
 
     def put(self, file: Path, checksum: Checksum) -> None:
-        """Keep a copy of a verified file; OSError if that cannot be."""
+        """Add a copy of a verified file; OSError if it cannot be written."""
         entry = self.entry(checksum)
         if entry.is_dir():
             raise IsADirectoryError(errno.EISDIR, "expected a file or nothing, got a folder", str(entry))

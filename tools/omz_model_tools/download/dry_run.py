@@ -1,4 +1,4 @@
-"""What a download would do: which files, how large, from where; it writes nothing and asks nobody."""
+"""--dry_run: report what a download would fetch, how much and from where, without network or writing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import Downloadable, HttpSource, ModelFile, Source
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.mirror import mirrored
-from omz_model_tools.download.partial import Place
+from omz_model_tools.download.partial import PartPaths
 from omz_model_tools.download.postprocess import is_done
 
 
 @dataclass(frozen=True)
 class _Amount:
     fetched: int = 0  # bytes
-    unknown: int = 0  # files to fetch of which nobody knows the size
+    unknown: int = 0  # files to fetch whose descriptor has no size
     cached: int = 0  # bytes that come from the cache
 
     def __add__(self, other: "_Amount") -> "_Amount":
@@ -31,20 +31,20 @@ class _Amount:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DryRun:
     output_dir: Path
     report: Report
     mirror: str | None = None
     cache: Cache | None = None
     offline: bool = False
 
-    def tell(self, models: Iterable[Downloadable]) -> list[str]:
-        """Say what would be done; the names of the models whose download would fail from the start."""
+    def run(self, models: Iterable[Downloadable]) -> list[str]:
+        """Report each model; return the names of those whose download would fail at once."""
         failed, total = [], _Amount()
         for model in models:
             self.report.group(f"(DRY RUN) Downloading {model.name}")
             try:
-                needed = sum((self._tell_file(model, file) for file in self._missing(model)), _Amount())
+                needed = sum((self._report_file(model, file) for file in self._missing(model)), _Amount())
             except Problem as problem:
                 self.report.error(str(problem), *problem.details)
                 failed.append(model.name)
@@ -56,14 +56,14 @@ class Plan:
         return failed
 
     def _missing(self, model: Downloadable) -> list[ModelFile]:
-        """The files to fetch; of the others it is said that they are there."""
+        """Return the files to fetch, and report the others as retained."""
         folder = self.output_dir / model.subdirectory
         done = is_done(model, folder)
         missing = []
         for file in model.files:
             path = folder / file.name
             with disk_problems(path):
-                if done or verify.is_true(path, file):
+                if done or verify.matches(path, file):
                     why = "postprocessed" if done else "checksum matches"
                     self.report.section(f"Retained {path} (already there, {why})")
                     self.report.line()
@@ -71,10 +71,10 @@ class Plan:
                     missing.append(file)
         return missing
 
-    def _tell_file(self, model: Downloadable, file: ModelFile) -> _Amount:
+    def _report_file(self, model: Downloadable, file: ModelFile) -> _Amount:
         path = self.output_dir / model.subdirectory / file.name
         with disk_problems(path):
-            there = Place.of(path, file).size()
+            there = PartPaths.of(path, file).size()
         self.report.section(f"(DRY RUN) Downloading {path}")
         size = "of unknown size" if file.size is None else f"{file.size} bytes"
         self.report.line(f"{size}, {there} of them already there" if there else size)

@@ -1,6 +1,6 @@
-"""One file, brought to its place: found there, or fetched, verified and published; it knows no HTTP and no model.
+"""Fetch one file: retain it if it is there, else download, verify and publish it.
 
-Whatever was at its place stays there until true bytes can replace it.
+An existing file is replaced only by verified bytes.
 """
 
 import contextlib
@@ -16,201 +16,207 @@ from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import FileSource, HttpSource, ModelFile, Source
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.mirror import mirrored
-from omz_model_tools.download.partial import Partial, Place
-from omz_model_tools.download.retry import Patience
+from omz_model_tools.download.partial import Partial, PartPaths
+from omz_model_tools.download.retry import RetryPolicy
 from omz_model_tools.download.sources import Open, Unavailable
-from omz_model_tools.download.tasks import Stop, Task
+from omz_model_tools.download.tasks import CancellationToken, Task
 
 MB = 1_000_000
 
 
 @dataclass(frozen=True)
-class Defeat:
+class SourceFailure:
     source: Source
     reason: str
-    tries: int  # 0: it was not asked
+    attempts: int  # 0: not tried
 
 
 @dataclass(frozen=True)
-class Provider:
+class Fetcher:
     open: Open
-    num_attempts: int  # fruitless tries at each source
+    num_attempts: int  # failed attempts at each source
     random: Callable[[], float]
     free_space: Callable[[Path], int]  # bytes
-    sleep: Callable[[Stop, float], None] = lambda stop, seconds: stop.sleep(seconds)
+    sleep: Callable[[CancellationToken, float], None] = lambda token, seconds: token.sleep(seconds)
     mirror: str | None = None
     cache: Cache | None = None
     offline: bool = False
 
-    def provide(self, file: ModelFile, destination: Path, task: Task) -> bool:
-        """Retain or fetch it; False, after telling why, if no source has it. Problem where the disk refuses."""
-        errand = _Errand(file, destination, task)
+    def fetch(self, file: ModelFile, destination: Path, task: Task) -> bool:
+        """Retain or download the file; False, after reporting why, if no source has it. Problem for a disk error."""
+        request = _Request(file, destination, task)
         with disk_problems(destination):
-            if verify.is_true(destination, file):
-                Place.of(destination, file).clear()
-                return self._retain(errand)
+            if verify.matches(destination, file):
+                PartPaths.of(destination, file).clear()
+                return self._retain(request)
             destination.parent.mkdir(parents=True, exist_ok=True)
-        task.talk.section(f"Downloading {destination}")
-        place = Place.of(destination, file)
+        task.messages.section(f"Downloading {destination}")
+        place = PartPaths.of(destination, file)
         with disk_problems(destination, temporary=place.lock), self._alone(place, task):
-            if verify.is_true(destination, file):  # another process was faster
-                return self._retain(errand)
-            return self._fetch(errand, place)
+            if verify.matches(destination, file):  # another process downloaded it meanwhile
+                return self._retain(request)
+            return self._fetch(request, place)
 
-    def _retain(self, errand: "_Errand") -> bool:
-        errand.task.gauge.skip()
-        errand.task.talk.section(f"Retained {errand.destination} (already there, checksum matches)")
-        self._keep_in_cache(errand)
+    def _retain(self, request: "_Request") -> bool:
+        request.task.progress.skip()
+        request.task.messages.section(f"Retained {request.destination} (already there, checksum matches)")
+        self._keep_in_cache(request)
         return True
 
-    def _alone(self, place: Place, task: Task) -> contextlib.AbstractContextManager[None]:
+    def _alone(self, place: PartPaths, task: Task) -> contextlib.AbstractContextManager[None]:
         waiting = "Waiting for another omz_downloader at work on this file..."
-        return exclusive(place.lock, lambda: task.talk.line(waiting), task.stop.sleep)
+        return exclusive(place.lock, lambda: task.messages.line(waiting), task.cancellation.sleep)
 
-    def _fetch(self, errand: "_Errand", place: Place) -> bool:
-        with contextlib.closing(Partial(place, errand.file)) as part, _disk_problems(errand, part), errand.gauge(part):
+    def _fetch(self, request: "_Request", place: PartPaths) -> bool:
+        with (
+            contextlib.closing(Partial(place, request.file)) as part,
+            _disk_problems(request, part),
+            request.track_progress(part),
+        ):
             if not part.is_whole():
-                self._check_space(errand, part)
-                if not self._from_cache(errand, part) and not self._from_sources(errand, part):
+                self._check_space(request, part)
+                if not self._from_cache(request, part) and not self._from_sources(request, part):
                     return False
-            part.publish(errand.destination)
-        self._keep_in_cache(errand)
+            part.publish(request.destination)
+        self._keep_in_cache(request)
         return True
 
-    def _check_space(self, errand: "_Errand", part: Partial) -> None:
-        if errand.file.size is None:
+    def _check_space(self, request: "_Request", part: Partial) -> None:
+        if request.file.size is None:
             return
-        needed, free = errand.file.size - part.size, self.free_space(errand.destination.parent)
+        needed, free = request.file.size - part.size, self.free_space(request.destination.parent)
         if needed > free:
             raise Problem(
-                f"{errand.destination}: expected {math.ceil(needed / MB)} MB free, got {free // MB} MB; "
+                f"{request.destination}: expected {math.ceil(needed / MB)} MB free, got {free // MB} MB; "
                 "make room, or choose another folder with -o"
             )
 
-    def _from_cache(self, errand: "_Errand", part: Partial) -> bool:
+    def _from_cache(self, request: "_Request", part: Partial) -> bool:
         if self.cache is None:
             return False
-        entry = self.cache.find(errand.file.checksum)
+        entry = self.cache.find(request.file.checksum)
         if entry is None:
             return False
         try:
-            self._transfer(errand, part, FileSource(entry), 0)
+            self._transfer(request, part, FileSource(entry), 0)
             return True
-        except (Unavailable, verify.Untrue) as failure:
-            errand.task.talk.warning(f"{entry}: damaged in the cache: {failure}; it is removed and fetched again")
-        with _cache_trouble(self.cache, errand):
+        except (Unavailable, verify.VerificationError) as failure:
+            request.task.messages.warning(f"{entry}: damaged in the cache: {failure}; it is removed and fetched again")
+        with _cache_failures(self.cache, request):
             entry.unlink()
         return False
 
-    def _keep_in_cache(self, errand: "_Errand") -> None:
+    def _keep_in_cache(self, request: "_Request") -> None:
         if self.cache is not None:
-            with _cache_trouble(self.cache, errand):
-                self.cache.put(errand.destination, errand.file.checksum)
+            with _cache_failures(self.cache, request):
+                self.cache.put(request.destination, request.file.checksum)
 
-    def _from_sources(self, errand: "_Errand", part: Partial) -> bool:
-        defeats = []
-        for source in mirrored(errand.file.sources, self.mirror):
+    def _from_sources(self, request: "_Request", part: Partial) -> bool:
+        failures = []
+        for source in mirrored(request.file.sources, self.mirror):
             if self.offline and isinstance(source, HttpSource):
-                defeats.append(Defeat(source, "not asked (--offline)", 0))
+                failures.append(SourceFailure(source, "not asked (--offline)", 0))
             else:
-                defeat = self._ask(errand, part, source)
-                if defeat is None:
+                failure = self._try_source(request, part, source)
+                if failure is None:
                     return True
-                defeats.append(defeat)
-        entry = None if self.cache is None else self.cache.entry(errand.file.checksum)
+                failures.append(failure)
+        entry = None if self.cache is None else self.cache.entry(request.file.checksum)
         kept = part.kept() if part.size else None
-        errand.task.talk.error(*defeated(errand.destination, entry, defeats, kept))
+        request.task.messages.error(*failure_report(request.destination, entry, failures, kept))
         return False
 
-    def _ask(self, errand: "_Errand", part: Partial, source: Source) -> Defeat | None:
-        """None once the whole file is there."""
-        patience = Patience(self.num_attempts, self.random, part.size)
+    def _try_source(self, request: "_Request", part: Partial, source: Source) -> SourceFailure | None:
+        """Return why the source was given up, or None once the file is complete."""
+        policy = RetryPolicy(self.num_attempts, self.random, part.size)
         while True:
             began = part.size
             try:
-                self._transfer(errand, part, source, began)
+                self._transfer(request, part, source, began)
                 return None
-            except (Unavailable, verify.Untrue) as failure:
-                errand.task.stop.check()  # who stops a transfer breaks its connection
-                errand.task.talk.error(*_failure_lines(failure, source, errand.destination))
-                delay = patience.delay_after(failure, began, part.size)
+            except (Unavailable, verify.VerificationError) as failure:
+                request.task.cancellation.check()  # cancelling breaks the connection, which is no failure of the source
+                request.task.messages.error(*_failure_lines(failure, source, request.destination))
+                delay = policy.delay_after(failure, began, part.size)
                 if delay is None:
-                    return Defeat(source, str(failure), patience.tries)
-            errand.task.talk.line(f"Will retry in {math.ceil(delay)} seconds...")
-            self.sleep(errand.task.stop, delay)
+                    return SourceFailure(source, str(failure), policy.attempts)
+            request.task.messages.line(f"Will retry in {math.ceil(delay)} seconds...")
+            self.sleep(request.task.cancellation, delay)
 
-    def _transfer(self, errand: "_Errand", part: Partial, source: Source, start: int) -> None:
-        task = errand.task
+    def _transfer(self, request: "_Request", part: Partial, source: Source, start: int) -> None:
+        task = request.task
         with (
-            self.open(source, start, errand.file.size) as delivery,
-            task.stop.waking(delivery.wake),
+            self.open(source, start, request.file.size) as delivery,
+            task.cancellation.waking(delivery.wake),
             part.receiving(delivery.start) as growing,
         ):
             for chunk in delivery.chunks:
-                task.stop.check()
+                task.cancellation.check()
                 growing.add(chunk)
-                task.gauge.reach(growing.size)
-            task.stop.check()
+                task.progress.reach(growing.size)
+            task.cancellation.check()
 
 
 @dataclass(frozen=True)
-class _Errand:
+class _Request:
     file: ModelFile
     destination: Path
     task: Task
 
     @contextlib.contextmanager
-    def gauge(self, part: Partial) -> Iterator[None]:
-        self.task.gauge.begin(part.size)
+    def track_progress(self, part: Partial) -> Iterator[None]:
+        self.task.progress.begin(part.size)
         try:
             yield
         finally:
-            self.task.gauge.end()
+            self.task.progress.end()
 
 
 @contextlib.contextmanager
-def _cache_trouble(cache: Cache, errand: _Errand) -> Iterator[None]:
-    """The cache is a convenience: when it takes nothing, the download goes on, and one complaint is enough."""
+def _cache_failures(cache: Cache, request: _Request) -> Iterator[None]:
+    """Turn an error of the cache into one warning: the download itself goes on without it."""
     try:
         yield
     except OSError as error:
-        if cache.is_first_trouble():
+        if cache.is_first_failure():
             place = error.filename2 or error.filename or cache.folder
             reason = error.strerror or one_line(error)
-            errand.task.talk.warning(f"{place}: {reason}; not everything is kept in the cache")
+            request.task.messages.warning(f"{place}: {reason}; not everything is kept in the cache")
 
 
 @contextlib.contextmanager
-def _disk_problems(errand: _Errand, part: Partial) -> Iterator[None]:
-    """Of the part it is told what is kept of it, since that also takes room."""
+def _disk_problems(request: _Request, part: Partial) -> Iterator[None]:
+    """Turn a disk error into a Problem that also names the kept part: on a full disk, it takes space."""
     try:
         yield
     except OSError as error:
         kept = f"; {part.kept()}" if part.path.exists() and part.path.stat().st_size else ""
-        raise Problem(f"{errand.destination}: {error.strerror or one_line(error)}{kept}") from error
+        raise Problem(f"{request.destination}: {error.strerror or one_line(error)}{kept}") from error
 
 
-def _failure_lines(failure: Unavailable | verify.Untrue, source: Source, destination: Path) -> list[str]:
+def _failure_lines(failure: Unavailable | verify.VerificationError, source: Source, destination: Path) -> list[str]:
     if isinstance(failure, verify.HashMismatch):
         return [*failure.lines(destination), f"Source:   {source}"]
     return [f"{source} -> {destination}: {failure}"]
 
 
-def defeated(destination: Path, cache_entry: Path | None, defeats: Iterable[Defeat], kept: str | None) -> list[str]:
-    """The error and its details; `kept` says what is there of the file."""
-    defeats = list(defeats)
+def failure_report(
+    destination: Path, cache_entry: Path | None, failures: Iterable[SourceFailure], kept: str | None
+) -> list[str]:
+    """Return the error line and its details: why each source failed, what is kept, how to fetch it by hand."""
+    failures = list(failures)
     lines = [f"{destination}: could not be downloaded"]
     if cache_entry is not None:
         lines.append(f"{cache_entry}: not in the cache")
-    lines += [f"{defeat.source}: {defeat.reason}{_tries(defeat.tries)}" for defeat in defeats]
+    lines += [f"{failure.source}: {failure.reason}{_attempts(failure.attempts)}" for failure in failures]
     if kept:
         lines.append(kept)
-    urls = [str(defeat.source) for defeat in defeats if isinstance(defeat.source, HttpSource)]
+    urls = [str(failure.source) for failure in failures if isinstance(failure.source, HttpSource)]
     if urls:
         curl = ["curl", "--location", "--create-dirs", "--output", str(destination), urls[0]]
         lines.append(f"by hand: {shlex.join(curl)}")
     return lines
 
 
-def _tries(count: int) -> str:
-    return f" ({count} {'try' if count == 1 else 'tries'})" if count else ""
+def _attempts(count: int) -> str:
+    return f" ({count} {'attempt' if count == 1 else 'attempts'})" if count else ""

@@ -1,4 +1,4 @@
-"""The hub's files from another host: where else a source may lie; it asks nobody."""
+"""Mirrors: the URLs of the Hugging Face hub's files on another host."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ VARIABLE = "HF_ENDPOINT"
 
 
 def base_url(text: str) -> str:
-    """A mirror as HUB is written, or ValueError with what was expected."""
+    """Return a mirror's URL in the form of HUB; ValueError, naming what is expected, for anything else."""
     base = text.rstrip("/")
     if "?" in base or "#" in base:
         raise ValueError("an http or https URL without ? and #")
@@ -18,7 +18,7 @@ def base_url(text: str) -> str:
 
 
 def mirror_of(environment: Mapping[str, str]) -> str | None:
-    """The mirror that huggingface_hub's own variable names."""
+    """Return the mirror named by HF_ENDPOINT, huggingface_hub's own variable."""
     text = environment.get(VARIABLE, "")
     try:
         return base_url(text) if text else None
@@ -27,7 +27,7 @@ def mirror_of(environment: Mapping[str, str]) -> str | None:
 
 
 def mirrored(sources: Iterable[Source], mirror: str | None) -> list[Source]:
-    """The sources in the order to ask them; with a mirror those of the hub come first, and from the mirror only."""
+    """Return the sources in the order to try; with a mirror, the hub's files come first and only from the mirror."""
     if mirror is None:
         return list(sources)
     of_hub, others = [], []

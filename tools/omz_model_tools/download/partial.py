@@ -1,9 +1,8 @@
-"""A file that is not all there yet: the part of it on disk, from this run or one that was killed.
+"""The partial download of a file, kept on disk so that a later run can resume it.
 
-It lies beside the file's place under a name made of the checksum, so that a part of another version is never
-gone on with. Where a source begins at the first byte again, its bytes gather in a second file, and the longer of
-the two stays: a login page costs nobody the gigabytes that are there. It knows no network. One process at a time,
-with the lock of the same name.
+It is beside the file, under a name made of the checksum, so that a part of another version is never resumed. If a
+source sends the file from its first byte again, the bytes go to a second part, and the longer of the two is kept: a
+login page does not cost the gigabytes already there. One process at a time uses them, under the lock of that name.
 """
 
 import contextlib
@@ -22,14 +21,14 @@ OURS = re.compile(r"\.([0-9a-f]{32})\.(part|anew\.part|lock)")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the part of a file lies, and the lock that belongs to it."""
+class PartPaths:
+    """The paths of a file's parts, and of their lock."""
 
     folder: Path
     stem: str
 
     @classmethod
-    def of(cls, destination: Path, file: ModelFile) -> "Place":
+    def of(cls, destination: Path, file: ModelFile) -> "PartPaths":
         return cls(destination.parent, file.checksum.digest[:32])
 
     @property
@@ -47,14 +46,14 @@ class Place:
     def size(self) -> int:
         return max(_size(self.part), _size(self.anew))
 
-    def keep_the_longer(self) -> None:
-        """Of the two, where there are two."""
+    def keep_longer_part(self) -> None:
+        """Keep only the longer of the two parts."""
         if _size(self.anew) > _size(self.part):
             self.anew.replace(self.part)
         self.anew.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what an earlier run left, unless a process is at work on it or it may not be removed."""
+        """Remove the parts of an earlier run, unless another process uses them or they may not be removed."""
         with contextlib.suppress(OSError):
             if any(path.exists() for path in (self.part, self.anew, self.lock)):
                 with if_free(self.lock) as free:
@@ -67,22 +66,22 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def clear_strangers(folder: Path, known: Collection[Place]) -> None:
-    """Remove the parts and locks in a folder that belong to none of the `known`."""
+def remove_stale_parts(folder: Path, known: Collection[PartPaths]) -> None:
+    """Remove the parts and locks in a folder that are not among the `known`."""
     if folder.is_dir():
-        found = {Place(folder, match[1]) for path in folder.iterdir() if (match := OURS.fullmatch(path.name))}
+        found = {PartPaths(folder, match[1]) for path in folder.iterdir() if (match := OURS.fullmatch(path.name))}
         for place in found - set(known):
             place.clear()
 
 
 class Partial:
-    """The part, open: what it holds may still become the true file."""
+    """The open part of a file: its bytes are, so far, the beginning of the file."""
 
-    def __init__(self, place: Place, file: ModelFile) -> None:
+    def __init__(self, place: PartPaths, file: ModelFile) -> None:
         self._file = file
         self._place = place
-        place.keep_the_longer()
-        self._held = _Growing(place.part, file)
+        place.keep_longer_part()
+        self._held = _HashedPart(place.part, file)
 
     @property
     def path(self) -> Path:
@@ -93,32 +92,32 @@ class Partial:
         return self._held.size
 
     def is_whole(self) -> bool:
-        return self.size > 0 and self._held.is_true()
+        return self.size > 0 and self._held.matches()
 
     @contextlib.contextmanager
-    def receiving(self, start: int) -> Iterator["_Growing"]:
-        """What a source gives from the byte `start` on is to be added to this: from where the part ends, or from 0.
+    def receiving(self, start: int) -> Iterator["_HashedPart"]:
+        """Yield where to add a source's bytes from `start`, which is the end of the part, or 0.
 
-        At its end Untrue unless all bytes are there and true; only those that may still become a true file are kept.
+        VerificationError at the end unless the file is complete and its checksum matches; wrong bytes are dropped.
         """
         assert start in (0, self.size)
         if start == self.size:
             yield self._held
             self._held.check()
             return
-        anew = _Growing(self._place.anew, self._file)
+        anew = _HashedPart(self._place.anew, self._file)
         try:
             yield anew
             anew.check()
         finally:
             self._choose(anew)
 
-    def _choose(self, anew: "_Growing") -> None:
+    def _choose(self, anew: "_HashedPart") -> None:
         anew.close()
-        if anew.is_true() or _size(self._place.anew) > _size(self._place.part):
+        if anew.matches() or _size(self._place.anew) > _size(self._place.part):
             self._held.close()
             self._place.anew.replace(self._place.part)
-            self._held = _Growing(self._place.part, self._file, anew)
+            self._held = _HashedPart(self._place.part, self._file, anew)
         else:
             self._place.anew.unlink()
 
@@ -133,40 +132,40 @@ class Partial:
             self.path.unlink()
 
     def kept(self) -> str:
-        """In words, for one who has to go without the rest for now."""
+        """Say how much is kept, and where, for an error line."""
         whole = "" if self._file.size is None else f" of {self._file.size}"
         return f"kept: {self.path.stat().st_size}{whole} bytes in {self.path}; the same command goes on from there"
 
 
-class _Growing:
-    """A file that bytes are added to, and the hash of what it holds."""
+class _HashedPart:
+    """A file that bytes are appended to, and the hash of its content."""
 
-    def __init__(self, path: Path, file: ModelFile, known: "_Growing | None" = None) -> None:
-        """`known`: the same bytes, hashed under another name."""
+    def __init__(self, path: Path, file: ModelFile, known: "_HashedPart | None" = None) -> None:
+        """`known`: the same bytes, already hashed under another name."""
         self._file = file
         self._stream = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
-        self._tally: verify.Tally = verify.Tally(file) if known is None else known._tally
+        self._hash: verify.IncrementalHash = verify.IncrementalHash(file) if known is None else known._hash
         if known is None:
-            self._take_up()
+            self._hash_existing()
 
     @property
     def size(self) -> int:
-        return self._tally.size
+        return self._hash.size
 
-    def is_true(self) -> bool:
-        return self._tally.is_true()
+    def matches(self) -> bool:
+        return self._hash.matches()
 
     def add(self, chunk: bytes) -> None:
-        """TooLong, and nothing is kept, where it does not fit."""
-        with self._dropped_if_untrue():
-            self._tally.add(chunk)
+        """Append; TooLong, and the part is emptied, where that exceeds the size of the file."""
+        with self._dropped_if_wrong():
+            self._hash.add(chunk)
         rest = memoryview(chunk)
         while rest:
             rest = rest[self._stream.write(rest) :]
 
     def check(self) -> None:
-        with self._dropped_if_untrue():
-            self._tally.check()
+        with self._dropped_if_wrong():
+            self._hash.check()
 
     def sync(self) -> None:
         os.fsync(self._stream.fileno())
@@ -174,23 +173,23 @@ class _Growing:
     def close(self) -> None:
         self._stream.close()
 
-    def _take_up(self) -> None:
-        """What is there is the beginning of the file, for all one can know before its end."""
+    def _hash_existing(self) -> None:
+        """Hash the bytes that are there, which may be the beginning of the file."""
         try:
             self._stream.seek(0)
             while chunk := self._stream.read(verify.CHUNK):
-                self._tally.add(chunk)
+                self._hash.add(chunk)
         except verify.TooLong:
             self._drop()
-        if self.size == self._file.size and not self.is_true():
+        if self.size == self._file.size and not self.matches():
             self._drop()
 
     def _drop(self) -> None:
         self._stream.truncate(0)
-        self._tally = verify.Tally(self._file)
+        self._hash = verify.IncrementalHash(self._file)
 
     @contextlib.contextmanager
-    def _dropped_if_untrue(self) -> Iterator[None]:
+    def _dropped_if_wrong(self) -> Iterator[None]:
         try:
             yield
         except (verify.TooLong, verify.HashMismatch):

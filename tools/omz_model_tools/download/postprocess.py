@@ -1,8 +1,8 @@
-"""What is done to a model's files once they are there: archives unpacked, text replaced; it knows no network.
+"""Postprocessing of downloaded files, as the descriptor lists it: unpack archives, replace text.
 
-All steps are carried out in a staging folder; then the results take their places by rename, a record of them
-is written, and the archives go. Until the record is there, a run that was killed is begun again from the
-descriptor's own bytes: the archives, and NAME.orig where NAME was already replaced.
+All steps run in a staging folder; then the results are moved to their places by rename, a record of them is written,
+and the archives are deleted. Until the record is there, a killed run is started again from the descriptor's own files:
+the archives, and NAME.orig where NAME was already replaced.
 """
 
 import hashlib
@@ -28,35 +28,41 @@ from omz_model_tools.descriptor.model import (
     UnpackArchive,
     relative_name,
 )
-from omz_model_tools.descriptor.schema import shown
+from omz_model_tools.descriptor.schema import short_repr
 from omz_model_tools.download.archive import Names, Refused, limits, unpack
 
 RECORD = ".postprocessed.json"
 STAGING = ".postprocessing"
 LOCK = ".postprocessing.lock"
-DAMAGED_RECORD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # at bytes that we did not write
+DAMAGED_RECORD = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+)  # raised by a record that we did not write
 
 
 def is_done(model: Downloadable, folder: Path) -> bool:
-    """Whether these very steps were carried out on these very files, and what should be there is there and true."""
+    """Whether exactly these steps were done on exactly these files, and every expected file matches its checksum."""
     with disk_problems(folder):
         expected = _expected(model, folder)
-        return expected is not None and all(_fault(folder / file.name, file) is None for file in expected)
+        return expected is not None and all(_find_error(folder / file.name, file) is None for file in expected)
 
 
-def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.Untrue | None]]:
-    """Each file that should be there, left alone by the steps or made by them, and what is wrong with it.
+def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.VerificationError | None]]:
+    """Yield each expected file, untouched or made by the steps, with what is wrong with it or None.
 
-    None at all where there is no record of these steps.
+    Yields nothing if there is no record of these steps.
     """
     with disk_problems(folder):
         for file in _expected(model, folder) or ():
             path = folder / file.name
-            yield path, _fault(path, file)
+            yield path, _find_error(path, file)
 
 
 def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
-    """Carry the steps out, all or none, if that is not done. `say` is told of each."""
+    """Run the steps, all or none, unless they are done; `say` gets a line for each."""
     if not model.postprocessing:
         return
     waiting = "Waiting for another omz_downloader at work on this model..."
@@ -72,7 +78,7 @@ def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = 
 
 
 def clear_leftovers(model: Downloadable, folder: Path) -> None:
-    """Remove what a run that was killed after it had written its record left of a model that is done."""
+    """Finish the cleaning-up of a run that was killed after it had written its record."""
     leftovers = [folder / STAGING, folder / LOCK, *(folder / name for name in _archives(model))]
     if any(map(os.path.lexists, leftovers)):
         postprocess(model, folder)
@@ -87,16 +93,16 @@ def _carry_out(model: Downloadable, folder: Path, say: Callable[[str], None]) ->
         else:
             say(f"Replacing text in {folder / step.file}")
             stage.replace(step)
-    record = {**_task(model), "outputs": _outputs(stage.files)}
+    record = {**_inputs_of(model), "outputs": _outputs(stage.files)}
     _publish(stage.files, folder)
     _write_record(record, folder)
 
 
 class _Stage:
-    """The model's folder as the steps so far have made it, without having touched it."""
+    """The staging folder: the model's files as the steps so far would have them, the originals untouched."""
 
     def __init__(self, model: Downloadable, folder: Path) -> None:
-        self.files = folder / STAGING / "files"  # what the steps made, to be laid over the folder
+        self.files = folder / STAGING / "files"  # the results, to be moved over the folder
         self._folder = folder
         self._described = {file.name: file for file in model.files}
         self._unpacked: set[PurePosixPath] = set()
@@ -129,7 +135,7 @@ class _Stage:
             raise Problem(f"{self._folder / path.relative_to(self.files)}: {refused}") from refused
 
     def _find(self, name: PurePosixPath) -> Path:
-        """The file as it now is: made by an earlier step, or the descriptor's own, checked."""
+        """Return the current version of a file: made by an earlier step, or the verified original."""
         if (self.files / name).is_file():
             return self.files / name
         if name in self._unpacked or name not in self._described:
@@ -141,19 +147,19 @@ class _Stage:
 
     def _original(self, file: ModelFile) -> Path:
         path = self._folder / file.name
-        kept = path.with_name(f"{path.name}.orig")  # by a run that was killed after it had replaced the file
-        fault = _fault(path, file)
-        if fault is None:
+        kept = path.with_name(f"{path.name}.orig")  # kept by a run that was killed after it had replaced the file
+        error = _find_error(path, file)
+        if error is None:
             return path
-        if _fault(kept, file) is None:
+        if _find_error(kept, file) is None:
             return kept
-        raise Problem(f"{path}: expected the file of the descriptor, got another ({fault}); download it again")
+        raise Problem(f"{path}: expected the file of the descriptor, got another ({error}); download it again")
 
 
 def _replaced(source: Path, step: RegexReplace, path: Path) -> bytes:
-    """The text with its replacements; `path` is what the user knows the file as."""
+    """Return the text with its replacements; `path` is the name of the file for errors."""
     try:
-        text = source.read_text(encoding="utf-8")  # each line ends in \n, as Open Model Zoo's patterns have it
+        text = source.read_text(encoding="utf-8")  # universal newlines, as Open Model Zoo's patterns expect
         result, number = step.pattern.subn(step.replacement, text, count=step.count)
         content = result.encode()
     except (UnicodeError, re.error, IndexError) as error:
@@ -161,13 +167,13 @@ def _replaced(source: Path, step: RegexReplace, path: Path) -> bytes:
     if number < (step.count or 1):
         wanted = step.count or "at least one"
         raise Problem(
-            f"{path}: expected {wanted} occurrences of the pattern {shown(step.pattern.pattern)}, got {number}"
+            f"{path}: expected {wanted} occurrences of the pattern {short_repr(step.pattern.pattern)}, got {number}"
         )
     return content
 
 
 def _outputs(files: Path) -> list[dict[str, str | int]]:
-    """Every staged file, brought to the disk and hashed, as the record has it."""
+    """Sync and hash every staged file; return them as the record has them."""
     found: list[dict[str, str | int]] = []
     for path in sorted(files.rglob("*")):
         if path.is_file():
@@ -182,7 +188,7 @@ def _outputs(files: Path) -> list[dict[str, str | int]]:
 
 
 def _publish(files: Path, folder: Path) -> None:
-    """Lay the staged tree over the folder; the old record goes first, since it is true no more."""
+    """Move the staged files over the folder, after deleting the record of the old ones."""
     staged = sorted(path.relative_to(files) for path in files.rglob("*"))
     folders = {name for name in staged if (files / name).is_dir()}
     for name in staged:
@@ -191,7 +197,7 @@ def _publish(files: Path, folder: Path) -> None:
     for name in staged:
         if name in folders:
             (folder / name).mkdir(exist_ok=True)
-    # NAME.orig is on the disk before NAME is replaced: the descriptor's own bytes are always somewhere.
+    # NAME.orig is on the disk before NAME is replaced, so that the descriptor's own bytes are never lost.
     originals = {name for name in staged if name.suffix == ".orig"}
     for names in (originals, set(staged) - folders - originals):
         for name in sorted(names):
@@ -201,7 +207,7 @@ def _publish(files: Path, folder: Path) -> None:
 
 
 def _check_place(path: Path, is_folder: bool) -> None:
-    """Parents come before their children here: each is looked at as the folder it should be."""
+    """Raise Problem if something else is in the place of a staged file or folder."""
     if is_folder and (path.is_symlink() or (path.exists() and not path.is_dir())):
         kind = "a symbolic link" if path.is_symlink() else "a file"
         raise Problem(f"{path}: expected a folder or nothing, got {kind}; move it away")
@@ -219,19 +225,19 @@ def _write_record(record: dict[str, Any], folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the staging folder, ours or a killed run's."""
+    """Remove the staging folder, of this run or a killed one."""
     if (folder / STAGING).exists():
         shutil.rmtree(folder / STAGING)
 
 
 def _archives(model: Downloadable) -> list[PurePosixPath]:
-    """The files of the descriptor that are gone once they are unpacked."""
+    """Return the archives of the descriptor, which are deleted once they are unpacked."""
     unpacked = {step.file for step in model.postprocessing if isinstance(step, UnpackArchive)}
     return [file.name for file in model.files if file.name in unpacked]
 
 
 def _expected(model: Downloadable, folder: Path) -> list[ModelFile] | None:
-    """What should be there by the record: the steps' outputs, and the files they left alone."""
+    """Return the files that should be there by the record: the steps' outputs and the untouched files."""
     outputs = _recorded(model, folder)
     if outputs is None:
         return None
@@ -240,18 +246,18 @@ def _expected(model: Downloadable, folder: Path) -> list[ModelFile] | None:
 
 
 def _recorded(model: Downloadable, folder: Path) -> list[ModelFile] | None:
-    """The outputs of the folder's record; None if it is damaged, or of other files or steps."""
+    """Return the outputs in the folder's record; None if it is damaged, or of other files or steps."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
-        if not model.postprocessing or {key: record[key] for key in _task(model)} != _task(model):
+        if not model.postprocessing or {key: record[key] for key in _inputs_of(model)} != _inputs_of(model):
             return None
         return [_as_file(**output) for output in record["outputs"]]
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *DAMAGED_RECORD):
         return None
 
 
-def _task(model: Downloadable) -> dict[str, Any]:
-    """The descriptor's files and steps as JSON has them."""
+def _inputs_of(model: Downloadable) -> dict[str, Any]:
+    """Return the descriptor's files and steps in JSON types, to compare with the record."""
     files = [[str(file.name), file.checksum.algorithm, file.checksum.digest] for file in model.files]
     return {"files": files, "steps": [_described(step) for step in model.postprocessing]}
 
@@ -263,12 +269,12 @@ def _described(step: Postprocessing) -> list[str | int]:
 
 
 def _as_file(path: str, size: int, sha256: str) -> ModelFile:
-    """An output in a record; an exception of DAMAGED_RECORD if it is none of ours."""
+    """Read an output in a record; an exception of DAMAGED_RECORD if it is not one of ours."""
     if isinstance(size, bool) or not isinstance(size, int):
         raise TypeError(size)
     return ModelFile(relative_name(path), size, Checksum("sha256", sha256), ())
 
 
-def _fault(path: Path, file: ModelFile) -> verify.Untrue | None:
-    """What is wrong with the file; a folder in its place is none."""
-    return verify.fault(path, file) if path.is_file() else verify.Missing()
+def _find_error(path: Path, file: ModelFile) -> verify.VerificationError | None:
+    """Return why the file does not match; a folder in its place counts as missing."""
+    return verify.find_error(path, file) if path.is_file() else verify.MissingFile()

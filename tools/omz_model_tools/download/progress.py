@@ -1,4 +1,4 @@
-"""How far transfers are, for one who watches a terminal; it knows nothing of what is transferred."""
+"""Progress bars of the transfers on a terminal, and the progress state that they show."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TextIO
 
 
-class Gauge:
-    """How far one transfer is. One thread writes, another looks."""
+class TransferProgress:
+    """Progress state of one transfer. The worker thread updates it, the main thread reads it."""
 
     def __init__(self, title: str, size: int | None) -> None:
         self.title = title
         self.size = size
-        self.start = 0  # what was there before
-        self.done = 0  # with it
+        self.start = 0  # bytes that were on disk before
+        self.done = 0  # bytes on disk now, those included
         self.running = False
         self.moved = False
 
@@ -22,7 +22,7 @@ class Gauge:
         self.running = True
 
     def reach(self, done: int) -> None:
-        self.start = min(self.start, done)  # less than before: the transfer began anew
+        self.start = min(self.start, done)  # fewer than before: the transfer restarted from the first byte
         self.done = done
         self.moved = True
 
@@ -30,24 +30,24 @@ class Gauge:
         self.running = False
 
     def skip(self) -> None:
-        """Nothing was to be transferred."""
+        """Record that the whole file was already there."""
         self.start = self.done = self.size or 0
 
 
 class Display(Protocol):
-    def show(self, gauges: Sequence[Gauge]) -> None:
-        """Bring the picture of all transfers up to date."""
+    def show(self, transfers: Sequence[TransferProgress]) -> None:
+        """Redraw the state of all transfers."""
 
     def hidden(self) -> AbstractContextManager[None]:
-        """Inside, the place belongs to others."""
+        """Hide the bars inside the context, so that other lines can be printed."""
 
     def close(self) -> None: ...
 
 
-class Nothing:
-    """For a log file: the headings already say which file is on its way."""
+class NoDisplay:
+    """No bars, for a log file: the headings already name the file that is being downloaded."""
 
-    def show(self, gauges: Sequence[Gauge]) -> None:
+    def show(self, transfers: Sequence[TransferProgress]) -> None:
         pass
 
     def hidden(self) -> AbstractContextManager[None]:
@@ -58,7 +58,7 @@ class Nothing:
 
 
 class Bars:
-    """A bar for all transfers of known size and one for each that is running; they leave no trace."""
+    """One bar in total, for the transfers of known size, and one for each running transfer; all erased at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         from tqdm import tqdm  # noqa: PLC0415
@@ -66,18 +66,18 @@ class Bars:
         self._new: Callable[..., Any] = tqdm
         self._stream = stream
         self._total: Any = None
-        self._bars: dict[Gauge, Any] = {}
+        self._bars: dict[TransferProgress, Any] = {}
 
-    def show(self, gauges: Sequence[Gauge]) -> None:
-        for gauge in [gauge for gauge in self._bars if not gauge.running]:
-            self._bars.pop(gauge).close()
-        running = [gauge for gauge in gauges if gauge.running]
+    def show(self, transfers: Sequence[TransferProgress]) -> None:
+        for transfer in [transfer for transfer in self._bars if not transfer.running]:
+            self._bars.pop(transfer).close()
+        running = [transfer for transfer in transfers if transfer.running]
         if running:
-            self._show_total([gauge for gauge in gauges if gauge.size is not None])
-        for gauge in running:
-            if gauge not in self._bars:
-                self._bars[gauge] = self._bar(gauge.title, gauge.size, gauge.start)
-            _advance(self._bars[gauge], gauge.done)
+            self._show_total([transfer for transfer in transfers if transfer.size is not None])
+        for transfer in running:
+            if transfer not in self._bars:
+                self._bars[transfer] = self._bar(transfer.title, transfer.size, transfer.start)
+            _advance(self._bars[transfer], transfer.done)
 
     def hidden(self) -> AbstractContextManager[None]:
         return self._hidden()
@@ -96,12 +96,12 @@ class Bars:
         for bar in self._all():
             bar.refresh()
 
-    def _show_total(self, gauges: list[Gauge]) -> None:
-        """What was there before counts for nothing, or rate and time left would be wrong."""
+    def _show_total(self, transfers: list[TransferProgress]) -> None:
+        """Leave out the bytes that were there before, which would falsify the rate and the time left."""
         if self._total is None:
             self._total = self._bar("total", 0, 0)
-        self._total.total = sum((gauge.size or 0) - gauge.start for gauge in gauges)
-        _advance(self._total, sum(gauge.done - gauge.start for gauge in gauges))
+        self._total.total = sum((transfer.size or 0) - transfer.start for transfer in transfers)
+        _advance(self._total, sum(transfer.done - transfer.start for transfer in transfers))
 
     def _bar(self, title: str, size: int | None, start: int) -> Any:
         return self._new(
@@ -117,4 +117,4 @@ def _advance(bar: Any, done: int) -> None:
 
 
 def display_on(stream: TextIO) -> Display:
-    return Bars(stream) if stream.isatty() else Nothing()
+    return Bars(stream) if stream.isatty() else NoDisplay()

@@ -1,4 +1,4 @@
-"""The bytes of a source, over HTTP or from beside the descriptor; it knows no checksum and no destination."""
+"""Open a source of a file: over HTTP, or a local file beside the descriptor."""
 
 import contextlib
 import os
@@ -21,31 +21,31 @@ from omz_model_tools.common.problem import one_line
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
 
-CHUNK = 1 << 18
-TIMEOUT = (15.0, 60.0)  # seconds without a connection, seconds without a byte
-ANSWER_TIME = 120.0  # seconds until the head of an answer is there, however its bytes drip
+CHUNK = 1 << 18  # bytes
+TIMEOUT = (15.0, 60.0)  # seconds to connect, seconds without a byte
+ANSWER_TIME = 120.0  # seconds for the whole head of a response, also where its bytes trickle in
 MOST_REDIRECTS = 10
-WINDOW = 60.0  # seconds
-LEAST = 1024  # bytes a second
-LONGEST_WAIT = 120  # seconds; who asks for more is not waited for
-A_YEAR = 365 * 86400.0  # seconds; who asks for more is understood to mean that
+LOW_SPEED_TIME = 60.0  # seconds, as curl's --speed-time
+LOW_SPEED_LIMIT = 1024  # bytes a second, as curl's --speed-limit
+LONGEST_WAIT = 120  # seconds of a Retry-After; a source that asks for more is given up
+A_YEAR = 365 * 86400.0  # seconds; a longer Retry-After is read as this
 LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class Unavailable(Exception):
-    """A source did not give its bytes; `passing`: asking again may help, not before `wait` seconds."""
+    """A source did not give its bytes; `temporary`: a retry, after at least `wait` seconds, may help."""
 
-    def __init__(self, reason: str, passing: bool, wait: float = 0) -> None:
+    def __init__(self, reason: str, temporary: bool, wait: float = 0) -> None:
         super().__init__(reason)
-        self.passing = passing
+        self.temporary = temporary
         self.wait = wait
 
 
 @dataclass(frozen=True)
 class Delivery:
-    start: int  # where in the file the first byte belongs: where it was asked for, or 0
+    start: int  # offset in the file of the first byte: the one requested, or 0
     chunks: Iterator[bytes]  # as they arrive; Unavailable at any point
-    wake: Callable[[], None] = lambda: None  # called from another thread, ends a wait for the next chunk
+    wake: Callable[[], None] = lambda: None  # from another thread: ends the wait for the next chunk
 
 
 class Stalled(Exception):
@@ -53,10 +53,12 @@ class Stalled(Exception):
         super().__init__(f"the transfer stalled: {count} bytes in {seconds:.0f} seconds")
 
 
-class Pace:
-    """Raises Stalled where less than `least` bytes a second arrived over a whole `window` of seconds."""
+class LowSpeedLimit:
+    """Low-speed limit: raises Stalled after `window` seconds with fewer than `least` bytes a second."""
 
-    def __init__(self, window: float = WINDOW, least: int = LEAST, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, window: float = LOW_SPEED_TIME, least: int = LOW_SPEED_LIMIT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._window = window
         self._least = least
         self._clock = clock
@@ -84,13 +86,13 @@ def _now() -> datetime:
 
 
 class _Session(requests.Session):
-    """Follows no redirect, whatever it is told: requests reads the body of each, however long, to go on."""
+    """Never follows redirects: requests would read the whole body of each first, however long."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
 
     def target_of(self, answer: requests.Response) -> str | None:
-        """Where it sends us, if it does."""
+        """Return where the response redirects to, if it does."""
         return super().get_redirect_target(answer)
 
 
@@ -98,32 +100,32 @@ class _Session(requests.Session):
 class Sources:
     user_agent: str
     timeout: tuple[float, float] = TIMEOUT
-    pace: Callable[[], Pace] = Pace
+    low_speed_limit: Callable[[], LowSpeedLimit] = LowSpeedLimit
     now: Callable[[], datetime] = _now
     answer_time: float = ANSWER_TIME
 
     def open(self, source: Source, start: int, size: int | None) -> AbstractContextManager[Delivery]:
-        """The file from the byte `start` on, or all of it; WrongLength if another `size` is announced."""
+        """Yield the file from the byte `start`, or all of it; WrongLength if the source announces another `size`."""
         return self._http(source.url, start, size) if isinstance(source, HttpSource) else _file(source, start, size)
 
     @contextlib.contextmanager
     def _http(self, url: str, start: int, size: int | None) -> Iterator[Delivery]:
-        # A session of its own: threads may not share one.
+        # A session per transfer: threads may not share one.
         with _reachable(), _Session() as session, contextlib.ExitStack() as answers:
             answer = answers.enter_context(self._ask(session, url, start))
-            if start and not _goes_on(answer, start, size) and answer.status_code in (206, 416):
+            if start and not _resumes(answer, start, size) and answer.status_code in (206, 416):
                 answers.close()
                 answer = answers.enter_context(self._ask(session, url, 0))
                 start = 0
             if not start or answer.status_code != 206:
                 start = 0
                 self._check_whole(answer, size)
-            # What already has the length of the file is the file: a .gz is often called an encoding.
+            # A body of the file's own length is not decoded: servers often declare a .gz file as an encoding.
             decoded = _is_encoded(answer) and (size is None or _length(answer) != size)
             yield Delivery(start, self._chunks(answer, decoded), lambda: _shut(answer))
 
     def _ask(self, session: _Session, url: str, start: int) -> requests.Response:
-        """Follow redirects to an answer."""
+        """Send the request, follow redirects, and return the first response that is none."""
         headers = {"Accept-Encoding": "identity", "User-Agent": self.user_agent}
         if start:
             headers["Range"] = f"bytes={start}-"
@@ -138,7 +140,7 @@ class Sources:
             login = answer.request.headers.get("Authorization")
             if login and urlsplit(answer.url)[:2] == urlsplit(url)[:2]:  # the same scheme, host and port
                 headers["Authorization"] = login
-        raise Unavailable(f"more than {MOST_REDIRECTS} redirects", passing=False)
+        raise Unavailable(f"more than {MOST_REDIRECTS} redirects", temporary=False)
 
     def _get(self, session: _Session, url: str, headers: dict[str, str]) -> requests.Response:
         def get() -> requests.Response:
@@ -148,8 +150,8 @@ class Sources:
             return _in_time(get, self.answer_time)
         except requests.RequestException:
             raise
-        except (OSError, ValueError) as error:  # no certificates where REQUESTS_CA_BUNDLE says, a .netrc in no encoding
-            raise Unavailable(one_line(error), passing=False) from error
+        except (OSError, ValueError) as error:  # such as no file at REQUESTS_CA_BUNDLE, or a .netrc that is not UTF-8
+            raise Unavailable(one_line(error), temporary=False) from error
 
     def _check_whole(self, answer: requests.Response, size: int | None) -> None:
         if answer.status_code != 200:
@@ -161,22 +163,25 @@ class Sources:
     def _refused(self, answer: requests.Response) -> Unavailable:
         status, headers = answer.status_code, answer.headers
         words = f"HTTP status {status} {_printable(answer.reason or '')}".rstrip()
-        passing = status in (408, 425, 429) or 500 <= status < 600
+        temporary = status in (408, 425, 429) or 500 <= status < 600
         wait = retry_after(headers.get("Retry-After", ""), headers.get("Date"), self.now())
-        if passing and wait > LONGEST_WAIT:
-            return Unavailable(f"{words}, and not to be asked again for {wait:.0f} seconds", passing=False)
-        return Unavailable(words, passing, wait)
+        if temporary and wait > LONGEST_WAIT:
+            return Unavailable(f"{words}, and not to be asked again for {wait:.0f} seconds", temporary=False)
+        return Unavailable(words, temporary, wait)
 
     def _chunks(self, answer: requests.Response, decoded: bool) -> Iterator[bytes]:
-        pace = self.pace()
+        limit = self.low_speed_limit()
         with _reachable():
             while chunk := answer.raw.read1(CHUNK, decode_content=decoded):
-                pace.add(len(chunk))
+                limit.add(len(chunk))
                 yield chunk
 
 
 def retry_after(value: str, date: str | None, now: datetime) -> float:
-    """The seconds that a Retry-After header asks for, 0 if it cannot be read; `date` is the header Date."""
+    """Return the seconds of a Retry-After header, 0 if it cannot be read.
+
+    A date counts from `date`, the header Date, so that the server's clock may be wrong.
+    """
     if value.strip().isdecimal():
         return min(float(value), A_YEAR)
     until = _moment(value)
@@ -193,20 +198,20 @@ def _moment(text: str) -> datetime | None:
 
 
 def _in_time(get: Callable[[], requests.Response], seconds: float) -> requests.Response:
-    """What `get` returns or raises; Unavailable if that takes longer: it is then left to itself."""
+    """Return or raise as `get` does; Unavailable if it takes longer, and then its thread is abandoned."""
     outcomes: queue.SimpleQueue[tuple[requests.Response | None, Exception | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             outcomes.put((get(), None))
-        except Exception as error:  # raised again for the one who waits
+        except Exception as error:  # raised again in the waiting thread
             outcomes.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
     try:
         answer, error = outcomes.get(timeout=seconds)
     except queue.Empty:
-        raise Unavailable(f"no whole answer in {seconds:.0f} seconds", passing=True) from None
+        raise Unavailable(f"no whole answer in {seconds:.0f} seconds", temporary=True) from None
     if error is not None:
         raise error
     assert answer is not None
@@ -217,7 +222,7 @@ def _redirected(url: str, target: str) -> str:
     try:
         return urljoin(url, target)
     except ValueError as error:
-        raise Unavailable(f"redirected to no address: {one_line(error)}", passing=False) from error
+        raise Unavailable(f"redirected to no address: {one_line(error)}", temporary=False) from error
 
 
 def _length(answer: requests.Response) -> int | None:
@@ -229,13 +234,13 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _goes_on(answer: requests.Response, start: int, size: int | None) -> bool:
-    """Whether this is, and says that it is, what was asked for: the same file from `start` on."""
-    said = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "").strip())
-    if answer.status_code != 206 or said is None or _is_encoded(answer):
+def _resumes(answer: requests.Response, start: int, size: int | None) -> bool:
+    """Whether the response says that it is the requested range: the same file, from `start`."""
+    declared = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "").strip())
+    if answer.status_code != 206 or declared is None or _is_encoded(answer):
         return False
-    total = None if said[2] == "*" else int(said[2])
-    return int(said[1]) == start and (size is None or total in (None, size))
+    total = None if declared[2] == "*" else int(declared[2])
+    return int(declared[1]) == start and (size is None or total in (None, size))
 
 
 def _is_encoded(answer: requests.Response) -> bool:
@@ -243,7 +248,7 @@ def _is_encoded(answer: requests.Response) -> bool:
 
 
 def _shut(answer: requests.Response) -> None:
-    with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is closed already
+    with contextlib.suppress(ValueError, RuntimeError, OSError):  # already closed
         answer.raw.shutdown()
 
 
@@ -270,7 +275,7 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(error.strerror or one_line(error), passing=False) from error
+        raise Unavailable(error.strerror or one_line(error), temporary=False) from error
 
 
 @contextlib.contextmanager
@@ -281,7 +286,7 @@ def _reachable() -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _unavailable(error) from error
     except Stalled as error:
-        raise Unavailable(str(error), passing=True) from error
+        raise Unavailable(str(error), temporary=True) from error
 
 
 KINDS: list[tuple[type[Exception], str, bool]] = [
@@ -290,18 +295,18 @@ KINDS: list[tuple[type[Exception], str, bool]] = [
     (requests.exceptions.ConnectTimeout, "no connection in time", True),
     (requests.exceptions.ReadTimeout, "no answer in time", True),
     (requests.exceptions.ConnectionError, "connection failed", True),
-    (urllib3.exceptions.ReadTimeoutError, "the transfer stalled", True),  # these two once the body is on its way
+    (urllib3.exceptions.ReadTimeoutError, "the transfer stalled", True),  # these two while the body is read
     (urllib3.exceptions.HTTPError, "the connection broke", True),
 ]
 
 
 def _unavailable(error: Exception) -> Unavailable:
-    """What lies at the bottom of their nested errors, in a line a user understands."""
+    """Say in one line what the innermost of their nested errors is."""
     bottom: BaseException = error
     while deeper := bottom.__cause__ or bottom.__context__:
         bottom = deeper
     detail = bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else one_line(bottom)
-    for kind, words, passing in KINDS:
+    for kind, words, temporary in KINDS:
         if isinstance(error, kind):
-            return Unavailable(f"{words}: {detail}", passing)
-    return Unavailable(detail, passing=False)
+            return Unavailable(f"{words}: {detail}", temporary)
+    return Unavailable(detail, temporary=False)

@@ -1,6 +1,7 @@
-"""Several things under way at once, each told of in its turn; it knows nothing of files.
+"""Tasks in worker threads, their output reported in order.
 
-The threads work and write down what they would say; only the thread that started them speaks.
+Workers queue their messages; only the thread that started them prints, one task after the other, so that the output
+of parallel downloads reads as if they had run in sequence.
 """
 
 import contextlib
@@ -10,74 +11,76 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
 from omz_model_tools.common.report import Report
-from omz_model_tools.download.progress import Gauge
+from omz_model_tools.download.progress import TransferProgress
 
-GRACE = 1.0  # seconds that stopped threads have to put their affairs in order
+GRACE = 1.0  # seconds that cancelled threads have to clean up
 
-Saying = Callable[[Report], None]
+Message = Callable[[Report], None]
 
 
-class Talk:
-    """What a task says, kept until the reader has time for it."""
+class MessageQueue:
+    """The messages of one task, in order, until the main thread prints them."""
 
     def __init__(self) -> None:
-        self._said: queue.SimpleQueue[Saying | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
 
     def line(self, text: str = "") -> None:
-        self._said.put(lambda report: report.line(text))
+        self._queue.put(lambda report: report.line(text))
 
     def section(self, text: str) -> None:
-        self._said.put(lambda report: report.section(text))
+        self._queue.put(lambda report: report.section(text))
 
     def error(self, text: str, *details: str) -> None:
-        self._said.put(lambda report: report.error(text, *details))
+        self._queue.put(lambda report: report.error(text, *details))
 
     def warning(self, text: str) -> None:
-        self._said.put(lambda report: report.warning(text))
+        self._queue.put(lambda report: report.warning(text))
 
     def end(self) -> None:
-        self._said.put(None)
+        self._queue.put(None)
 
-    def listen(self, timeout: float) -> Iterator[Saying | None]:
-        """What was and is said, to the end; None whenever nothing was said for `timeout` seconds."""
+    def read(self, timeout: float) -> Iterator[Message | None]:
+        """Yield each message until the queue is ended; None whenever `timeout` seconds passed without one."""
         while True:
             try:
-                saying = self._said.get(timeout=timeout)
+                message = self._queue.get(timeout=timeout)
             except queue.Empty:
                 yield None
                 continue
-            if saying is None:
+            if message is None:
                 return
-            yield saying
+            yield message
 
 
-class Stopped(Exception):
-    """Raised in the thread that was asked to stop."""
+class Cancelled(Exception):
+    """Raised in the thread whose work is cancelled."""
 
 
-class Stop:
+class CancellationToken:
+    """Ends another thread's work, even while it sleeps or waits for a server."""
+
     def __init__(self) -> None:
-        self._wanted = threading.Event()
+        self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], None] | None = None
 
-    def want(self) -> None:
+    def cancel(self) -> None:
         with self._lock:
-            self._wanted.set()
+            self._cancelled.set()
             if self._wake is not None:
                 self._wake()
 
     def check(self) -> None:
-        if self._wanted.is_set():
-            raise Stopped
+        if self._cancelled.is_set():
+            raise Cancelled
 
     def sleep(self, seconds: float) -> None:
-        if self._wanted.wait(seconds):
-            raise Stopped
+        if self._cancelled.wait(seconds):
+            raise Cancelled
 
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Inside, `wake` is called, from the other thread, to end a wait that only it can end."""
+        """Inside the context, `cancel` also calls `wake`, to end a wait that an event cannot end: a socket's."""
         self._set(wake)
         try:
             self.check()
@@ -91,36 +94,36 @@ class Stop:
 
 
 class Task:
-    """One thing to do in a thread of its own, and what can be seen of it from outside."""
+    """An action that a worker thread runs, with its messages, its progress and a token to cancel it."""
 
-    def __init__(self, action: Callable[["Task"], bool], gauge: Gauge) -> None:
+    def __init__(self, action: Callable[["Task"], bool], transfer: TransferProgress) -> None:
         self._action = action
         self._outcome: Future[bool] = Future()
-        self.gauge = gauge
-        self.talk = Talk()
-        self.stop = Stop()
+        self.progress = transfer
+        self.messages = MessageQueue()
+        self.cancellation = CancellationToken()
 
     def run(self) -> None:
         try:
-            self.stop.check()
+            self.cancellation.check()
             self._outcome.set_result(self._action(self))
-        except BaseException as error:  # raised again where the outcome is asked for
+        except BaseException as error:  # raised again by outcome()
             self._outcome.set_exception(error)
         finally:
-            self.talk.end()
+            self.messages.end()
 
     def outcome(self) -> bool:
-        """What the action returned, or raised."""
+        """Wait for the action; return what it returned, or raise what it raised."""
         return self._outcome.result()
 
 
 @contextlib.contextmanager
-def under_way(tasks: Sequence[Task], jobs: int) -> Iterator[None]:
-    """Inside, the tasks are carried out in their order, so many at once; what is not done at the end is stopped."""
+def running(tasks: Sequence[Task], jobs: int) -> Iterator[None]:
+    """Run the tasks in order, at most `jobs` at once; at the end of the context the unfinished ones are cancelled."""
     waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
-    # Daemons: nobody waits for a thread that waits for a server.
+    # Daemons: at exit, no one waits for a thread that is waiting for a server.
     threads = [threading.Thread(target=_work, args=(waiting,), daemon=True) for _ in range(min(jobs, len(tasks)))]
     for thread in threads:
         thread.start()
@@ -128,7 +131,7 @@ def under_way(tasks: Sequence[Task], jobs: int) -> Iterator[None]:
         yield
     finally:
         for task in tasks:
-            task.stop.want()
+            task.cancellation.cancel()
         for thread in threads:
             thread.join(GRACE / len(threads))
 

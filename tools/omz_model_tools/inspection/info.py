@@ -1,4 +1,4 @@
-"""What omz_info_dumper tells of a model: Open Model Zoo's keys with its types, then ours; it knows no command."""
+"""The output of omz_info_dumper for a model: Open Model Zoo's keys and types, then ours."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from omz_model_tools.inspection.stats import Stats
 
 
 def info_of(model: Model) -> dict[str, Any]:
-    """Plain values for JSON; paths are absolute, what is not known is null."""
+    """Return plain values for JSON; paths are absolute, unknown values null."""
     sizes = [file.size for file in model.files if file.size is not None]
     return {
         "name": model.name,
@@ -33,7 +33,7 @@ def info_of(model: Model) -> dict[str, Any]:
 
 
 def info_of_stats(stats: Stats, xml: Path) -> dict[str, Any]:
-    """GFlops and MParams as Open Model Zoo's specification tables give them, and what they are of."""
+    """Return GFlops and MParams as in Open Model Zoo's specification tables, and what they were counted on."""
     return {
         "gflops": round(stats.flops / 1e9, 4),
         "mparams": round(stats.parameters / 1e6, 4),

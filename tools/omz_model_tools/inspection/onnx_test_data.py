@@ -1,6 +1,6 @@
-"""A model held against test data as the ONNX Model Zoo ships it: test_data_set_N/{input,output}_M.pb.
+"""Compare a model with the ONNX Model Zoo's test data: test_data_set_N/{input,output}_M.pb.
 
-The model, an IR or an ONNX file, runs on the CPU in f32; its inputs and outputs are taken in their order.
+The model, an IR or an ONNX file, runs on the CPU in f32; its inputs and outputs are matched by their order.
 """
 
 import re
@@ -24,7 +24,7 @@ TENSOR = re.compile(r"(input|output)_(\d+)\.pb")
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a value may be from the one expected: rtol of that one's size, and atol."""
+    """The allowed difference of a value from the expected one: atol + rtol * |expected|, as numpy.isclose."""
 
     rtol: float
     atol: float
@@ -44,8 +44,8 @@ class Comparison:
     expected: tuple[int, ...]  # shape
     got: tuple[int, ...]
     values: int
-    outside: int  # of the values, those that are further off than allowed
-    largest: float  # difference; NaN where one is no number
+    outside: int  # number of values out of tolerance
+    largest: float  # difference; NaN if a value is NaN
 
     @property
     def agrees(self) -> bool:
@@ -57,12 +57,12 @@ class Comparison:
             return f"{where}: expected the shape {list(self.expected)}"
         largest = f"largest difference {self.largest:.2e}"
         if self.outside:
-            return f"{where}: {self.outside} of {self.values} values are too far off, {largest}"
+            return f"{where}: {self.outside} of {self.values} values are out of tolerance, {largest}"
         return f"{where}: OK, {largest}"
 
 
 def data_sets_in(folder: Path) -> list[Path]:
-    """The folders test_data_set_* in this one, by number, or this one where it is itself such a folder."""
+    """Return the folders test_data_set_* in this one, by number; or this one, if it is a data set itself."""
     with disk_problems(folder):
         names = {path.name: path for path in folder.iterdir()}
     if "input_0.pb" in names:
@@ -74,15 +74,15 @@ def data_sets_in(folder: Path) -> list[Path]:
 
 
 def compare(model: Path, data_sets: list[Path], tolerance: Tolerance) -> Iterator[Comparison]:
-    """Run the model on each data set; its outputs, as they become known."""
+    """Run the model on each data set, and yield the comparison of each output."""
     data = {folder: (_tensors(folder, "input"), _tensors(folder, "output")) for folder in data_sets}
     compiled = _compiled(model)
     for folder, (inputs, outputs) in data.items():
-        for kind, wanted, given in (("input", inputs, compiled.inputs), ("output", outputs, compiled.outputs)):
-            if len(wanted) != len(given):
-                raise Problem(f"{model}: expected {len(wanted)} {kind}s as {folder} has, got {len(given)}")
-        for port, expected, got in zip(compiled.outputs, outputs, _run(model, compiled, folder, inputs), strict=True):
-            yield _comparison(folder.name, _name(port), expected, got, tolerance)
+        for kind, expected, ports in (("input", inputs, compiled.inputs), ("output", outputs, compiled.outputs)):
+            if len(expected) != len(ports):
+                raise Problem(f"{model}: expected {len(expected)} {kind}s as {folder} has, got {len(ports)}")
+        for port, reference, got in zip(compiled.outputs, outputs, _run(model, compiled, folder, inputs), strict=True):
+            yield _comparison(folder.name, _name(port), reference, got, tolerance)
 
 
 def _run(model: Path, compiled: Any, folder: Path, inputs: list["Array"]) -> list["Array"]:
@@ -106,13 +106,13 @@ def _comparison(data_set: str, name: str, expected: "Array", got: "Array", toler
 
 
 def _tensors(folder: Path, kind: str) -> list["Array"]:
-    """input_0.pb, input_1.pb, ... or output_0.pb, ...; none may be missing between them."""
+    """Read input_0.pb, input_1.pb, ... or output_0.pb, ...; Problem if a number is missing between them."""
     with disk_problems(folder):
         matches = [TENSOR.fullmatch(path.name) for path in folder.iterdir()]
     numbers = sorted(int(match[2]) for match in matches if match is not None and match[1] == kind)
-    for wanted, number in enumerate(numbers or [-1]):
-        if wanted != number:
-            raise Problem(f"{folder / f'{kind}_{wanted}.pb'}: expected a tensor of the test data, got no such file")
+    for count, number in enumerate(numbers or [-1]):
+        if count != number:
+            raise Problem(f"{folder / f'{kind}_{count}.pb'}: expected a tensor of the test data, got no such file")
     return [_tensor(folder / f"{kind}_{number}.pb") for number in numbers]
 
 
@@ -127,7 +127,7 @@ def _tensor(path: Path) -> "Array":
     try:
         tensor.ParseFromString(raw)
         array: Array = onnx.numpy_helper.to_array(tensor)
-    except Exception as error:  # protobuf's and numpy's, of a file that is something else
+    except Exception as error:  # protobuf's or numpy's own, for a file that is no tensor
         raise Problem(f"{path}: expected a tensor (TensorProto), got something else: {one_line(error)[:200]}") from None
     return array
 

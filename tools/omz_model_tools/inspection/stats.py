@@ -1,7 +1,7 @@
-"""GFlops and MParams of an IR, counted in its graph at one shape; it knows neither descriptors nor model families.
+"""GFlops and MParams of an IR, counted in its graph for given input shapes.
 
-Counted are the operations of MatMul, ScaledDotProductAttention, Convolution and GroupConvolution, a multiplication
-and an addition as two. What works element by element (sums, norms, activations) is left out, a fraction of a per cent.
+Flops are those of MatMul, ScaledDotProductAttention, Convolution and GroupConvolution, a multiply-add counting as two.
+Element-wise ops (sums, norms, activations) are left out: a fraction of a per cent.
 """
 
 import math
@@ -22,16 +22,16 @@ COMPRESSED = ("i8", "u8", "i4", "u4")
 
 @dataclass(frozen=True)
 class Stats:
-    """What the graph of a model costs at these shapes of its inputs."""
+    """The cost of a graph at these shapes of its inputs."""
 
     input_shapes: dict[str, Shape]  # by the name of the input
     flops: int
-    counted: dict[str, int]  # how many operations of which type are in flops
+    counted: dict[str, int]  # number of ops in flops, by type
     parameters: int
 
 
 def stats_of(xml: Path, shapes: Sequence[Shape] | None = None) -> Stats:
-    """Count; without shapes every input has the most it may have, and 1 where there is no bound.
+    """Count; without `shapes`, each dimension is its maximum, or 1 if it has none.
 
     Raises Problem for an IR that cannot be read, and for shapes that its inputs cannot have.
     """
@@ -72,10 +72,10 @@ def _fits(size: int, bounds: Any) -> bool:
 
 
 def parameters_of(ops: Iterable[Any]) -> list[Any]:
-    """The constants that are weights: of real numbers, or of few bits and scaled, and of more than one value.
+    """Return the constants that are weights: floating-point or compressed, and of more than one value.
 
-    A constant that several operations share counts once. Boolean masks and shapes are no weights, nor are scales and
-    zero points of compressed ones.
+    A constant shared by several ops counts once. Masks, shapes, and the scales and zero points of compressed weights do
+    not count.
     """
     ops = list(ops)
     compressed, scaling = set(), set()
@@ -89,7 +89,7 @@ def parameters_of(ops: Iterable[Any]) -> list[Any]:
 
 
 def _source(value: Any) -> Any:
-    """What a value is decompressed from: behind conversions and the subtraction of zero points."""
+    """Return the node that a value is decompressed from, before conversions and the subtraction of zero points."""
     node = value.get_node()
     while node.get_type_name() in ("Convert", "Subtract"):
         node = node.input_value(0).get_node()

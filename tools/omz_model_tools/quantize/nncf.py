@@ -1,4 +1,4 @@
-"""Compression of a model's weights by NNCF."""
+"""Compress the weights of a model by NNCF, around what its releases get wrong on GPT-2."""
 
 import contextlib
 import io
@@ -23,8 +23,8 @@ Compress: TypeAlias = Callable[[Any, FourBits | None, Sequence[Any] | None], Any
 
 
 def load_compress() -> Compress:
-    """NNCF's compression; Problem where NNCF is missing."""
-    os.environ.setdefault("NNCF_CI", "1")  # what NNCF offers to switch its telemetry off
+    """Import NNCF and return its compression; Problem if it is not installed."""
+    os.environ.setdefault("NNCF_CI", "1")  # switches off NNCF's telemetry
     try:
         with ends_at_once(), _silence():
             import nncf  # noqa: PLC0415
@@ -59,7 +59,7 @@ def _compress(nncf: Any, model: Any, four_bits: FourBits | None, inputs: Sequenc
 
 
 def check_group_size(source: Path, model: Any, four_bits: FourBits) -> None:
-    """Raise Problem unless the group size divides the width of every matrix that becomes INT4."""
+    """Raise Problem unless the group size divides the input width of every matrix that becomes INT4."""
     products = [op for op, _ in _products(model)]
     inner = products if four_bits.all_layers else products[:-1]  # the last one is the head
     widths = sorted({op.input_value(1).get_shape()[1 if op.get_attributes()["transpose_b"] else 0] for op in inner})
@@ -81,7 +81,7 @@ def _silence() -> Iterator[None]:
 
 
 def _products(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Every MatMul with a matrix of weights, and the Constant that holds them."""
+    """Yield every MatMul by a weight matrix, and the Constant of that matrix."""
     for op in model.get_ordered_ops():
         if op.get_type_name() == "MatMul":
             weight = op.input_value(1).get_node()
@@ -107,7 +107,7 @@ def _turn_weights(model: Any) -> None:
 
 
 def _mark_for_awq(model: Any) -> None:
-    """Put a Clamp that clamps nothing before every matrix: NNCF's AWQ looks for one of some activations, Gelu not."""
+    """Put a Clamp without effect before every matrix: NNCF's AWQ only handles matrices after certain ops, not Gelu."""
     from openvino import opset13 as ops  # noqa: PLC0415
 
     for op, _ in list(_products(model)):
@@ -124,7 +124,7 @@ def _remove_marks(model: Any) -> None:
 
 
 def _name_new_ops(model: Any) -> None:
-    """Number the ops without a name of their own by type and order: NNCF's differ from run to run."""
+    """Number the ops without a name of their own by type and order: NNCF's names differ between runs."""
     seen: Counter[str] = Counter()
     for op in model.get_ordered_ops():
         kind = op.get_type_name()

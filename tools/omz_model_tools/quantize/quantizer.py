@@ -1,9 +1,9 @@
-"""IRs of a recipe with their weights compressed to 8 or 4 bits by NNCF; it knows no command line and no tokenizer.
+"""Quantize converted models: weights compressed to 8 or 4 bits, published as IRs of further precisions.
 
-Activations stay as they are, so that INT8 needs no data and the IR keeps its inputs, its output and its facts.
+Only weights are compressed, not activations, so INT8 needs no calibration data, and the IR keeps its inputs, its output
+and its facts.
 """
 
-import importlib.metadata
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,23 +14,23 @@ from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.common.publish import PublishedFolder, locked_folders
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.ir import LOCK, SMALL_FILES, facts_of, ir_bytes, maker, read_ir, save_ir
+from omz_model_tools.convert.ir import LOCK, SMALL_FILES, ir_bytes, provenance, read_ir, recipe_section, save_ir
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import Compress, check_group_size
 from omz_model_tools.quantize.settings import INT8, FourBits
 
 QUANTIZED = ("FP16-INT8", "FP16-INT4", "FP32-INT8", "FP32-INT4")
-"""SOURCE-WEIGHTS: the precision of the IR that is read, and that of the weights that are written."""
+"""SOURCE-WEIGHTS: the precision of the source IR, and that of the compressed weights."""
 CALIBRATIONS = "omz_model_tools.calibrations"
-"""The group of entry points, named as the recipes, of those who read a text for the models of a recipe."""
+"""Group of entry points, each named after a recipe, that turn a calibration text into inputs of its models."""
 
 
 class Calibration(Protocol):
-    """A module, as its entry point names it."""
+    """The module that an entry point names."""
 
-    Problem: type[Exception]  # what it raises for what the user can mend
+    Problem: type[Exception]  # what it raises for an error that the user can fix
 
-    def inputs(self, text: Path, ir: Path) -> Sequence[Any]: ...  # of the model, made of the text
+    def inputs(self, text: Path, ir: Path) -> Sequence[Any]: ...  # model inputs, made of the text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Quantizer:
     dry_run: bool = False
 
     def quantize(self, model: Model) -> bool:
-        """Publish an IR in each wanted precision; False, after telling why, at the first that fails."""
+        """Publish an IR in each wanted precision; False, after reporting why, for the first that fails."""
         if model.recipe is None:
             self.report.section(f"Skipping {model.name} (no recipe, and only IRs of a recipe are quantized)")
             self.report.line()
@@ -85,11 +85,11 @@ class Quantizer:
 
     def _compressed(self, source: Path, recipe: str, precision: str, calibration: Calibration | None) -> Any:
         model = read_ir(source)
-        section = facts_of(model, recipe)
+        section = recipe_section(model, recipe)
         if section is None:
             raise Problem(
-                f"{source}: expected an IR of the recipe {recipe}, got one of {maker(model)}; quantize it with its "
-                "maker's own tools, or convert the checkpoint with omz_converter --route direct"
+                f"{source}: expected an IR of the recipe {recipe}, got one of {provenance(model)}; "
+                "quantize it with its maker's own tools, or convert the checkpoint with omz_converter --route direct"
             )
         if "nncf" in model.get_rt_info():
             raise Problem(f"{source}: is quantized already; expected the IR that omz_converter writes")
@@ -128,8 +128,10 @@ class Quantizer:
 
 
 def load_calibration(recipe: str) -> Calibration:
-    """The installed calibration of a recipe."""
-    for entry in importlib.metadata.entry_points(group=CALIBRATIONS):
+    """Return the installed calibration of a recipe."""
+    from importlib import metadata  # noqa: PLC0415 - slow to import
+
+    for entry in metadata.entry_points(group=CALIBRATIONS):
         if entry.name == recipe:
             with ends_at_once():
                 calibration: Calibration = entry.load()
@@ -138,7 +140,7 @@ def load_calibration(recipe: str) -> Calibration:
 
 
 def _copy_companions(source: Path, folder: Path) -> None:
-    """What lies beside an IR, such as its vocabulary, belongs to it."""
+    """Copy the files beside an IR, such as its vocabulary."""
     own = {source.name, source.with_suffix(".bin").name}
     for path in sorted(source.parent.iterdir()):
         if path.is_file() and path.name not in own:

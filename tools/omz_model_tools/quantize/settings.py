@@ -7,15 +7,15 @@ from omz_model_tools.common.problem import Problem
 
 INT8 = "INT8 symmetric, whole channels"
 EACH_CHANNEL = -1
-"""The group size that means one scale for a whole channel."""
+"""The group size for one scale per channel."""
 
 
 @dataclass(frozen=True)
 class FourBits:
-    """How the weights of an INT4 IR are compressed; embeddings and head are INT8 unless all_layers."""
+    """How the weights of an INT4 IR are compressed; embeddings and head are INT8 unless `all_layers`."""
 
-    group_size: int = 64  # weights of a channel that share a scale, or EACH_CHANNEL
-    ratio: float = 1.0  # the share of the other weights that becomes INT4; the rest is INT8
+    group_size: int = 64  # weights of a channel with a common scale, or EACH_CHANNEL
+    ratio: float = 1.0  # fraction of the inner layers compressed to INT4; the others become INT8
     all_layers: bool = False
     calibration_text: Path | None = None
     awq: bool = False
@@ -24,7 +24,7 @@ class FourBits:
     def __post_init__(self) -> None:
         if self.group_size != EACH_CHANNEL and self.group_size < 2:
             raise Problem(f"--group_size: expected a number from 2, or -1 for whole channels, got {self.group_size}")
-        if not 0 < self.ratio <= 1:  # NNCF takes 0 for 1
+        if not 0 < self.ratio <= 1:  # NNCF reads 0 as 1
             raise Problem(f"--ratio: expected a number above 0 and at most 1, got {self.ratio}")
         for flag, given in (("--awq", self.awq), ("--scale_estimation", self.scale_estimation)):
             if given and self.calibration_text is None:
@@ -35,7 +35,7 @@ class FourBits:
             )
 
     def text(self) -> str:
-        """What is written into the IR and told to the user."""
+        """Describe the settings, for the report and for the IR's rt_info."""
         group = "whole channels" if self.group_size == EACH_CHANNEL else f"groups of {self.group_size}"
         means = [name for name, given in (("AWQ", self.awq), ("scale estimation", self.scale_estimation)) if given]
         scope = "all layers" if self.all_layers else "embeddings and head INT8"

@@ -51,7 +51,7 @@ class TestConvertModel:
         [("a", ["a"]), ("first", ["a"]), ("2nd", ["b"]), ("b,first", ["a", "b"]), ("b,a,2nd", ["a", "b"])],
     )
     def test_outputs_by_tensor_or_node(self, tmp_path, capsys, asked, got):
-        """In the file's order, whatever the order asked for: Model Optimizer does so too."""
+        """In the order of the file, whatever order was given: Model Optimizer does so too."""
         convert(self.tree(tmp_path), capsys, f"--output={asked}", "--input_shape=[1..7,3]", "--precisions=FP32")
         model = self.model(tmp_path)
         assert [port.get_any_name() for port in model.outputs] == got

@@ -1,4 +1,4 @@
-"""The way through ONNX: what is announced, what is refused, and which way a model takes."""
+"""The route through ONNX: what is announced, what is refused, and which way a model takes."""
 
 import sys
 from pathlib import Path
@@ -68,11 +68,11 @@ def test_a_dry_run_of_an_export(tmp_path, capsys):
         ({"model_optimizer_args": ["--input_model=5$"]}, "$mo_dir, got '--input_model=5$'"),
         (
             {"framework": "pytorch", "recipe": "toy", "model_optimizer_args": None},
-            'expected "model_optimizer_args" for the way through ONNX, got no such key',
+            'expected "model_optimizer_args" for the route through ONNX, got no such key',
         ),
         (
             {"framework": "pytorch", "recipe": "toy"},
-            'expected "conversion_to_onnx_args" for the way through ONNX, got no such key',
+            'expected "conversion_to_onnx_args" for the route through ONNX, got no such key',
         ),
     ],
 )

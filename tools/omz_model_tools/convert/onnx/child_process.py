@@ -1,21 +1,21 @@
-"""Another program, run to its end or ours; what it says, on either stream, is handed on line by line."""
+"""Run another program, passing its output on line by line; it ends when this process does."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from omz_model_tools.convert.onnx import supervisor as leash
+from omz_model_tools.convert.onnx import supervisor
 
 
 def run(command: Sequence[str], say: Callable[[str], None], environment: Mapping[str, str] | None = None) -> int:
-    """The exit code, 128 + N where signal N ended it.
+    """Run the program and return its exit code, 128 + N if signal N ended it; `say` gets its stdout and stderr.
 
-    Whatever ends this process, kill -9 too, ends the program; and so does an exception here, such as Ctrl-C. It is
-    interrupted first, and given a few seconds to tidy up; what it says then is not heard.
+    If this process ends in any way, kill -9 included, or an exception such as Ctrl-C is raised here, the program is
+    interrupted, and killed some seconds later. What it prints after that is dropped.
     """
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", leash.__file__, *command],
+        [sys.executable, "-I", "-S", supervisor.__file__, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -33,11 +33,11 @@ def run(command: Sequence[str], say: Callable[[str], None], environment: Mapping
             return process.wait()
         finally:
             process.stdin.close()
-            process.wait()  # Popen itself does not wait where it is Ctrl-C that ends this
+            process.wait()  # after Ctrl-C, Popen itself would not wait
 
 
 class LastLineHeld:
-    """Hands lines on but for the last, which a program that fails ends with, to say why."""
+    """Passes lines on, one behind: the last line of a program that fails says why, and is reported otherwise."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

@@ -27,7 +27,7 @@ DTYPES = ("bool", "double", "float", "half", "int32", "int8", "long", "short", "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 1 for what the user can mend, its one line last."""
+    """Run the export; exit code 1, with one line last on stderr, for an error that the user can fix."""
     return guarded(lambda: _export(_parser().parse_args(argv)))
 
 
@@ -35,20 +35,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m omz_model_tools.convert.onnx.export", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--model-name", required=True, metavar="FUNCTION", help="the function or class that makes it")
-    parser.add_argument("--import-module", required=True, metavar="MODULE", help="the module that FUNCTION is in")
-    paths = "a folder with MODULE, which else is an installed one; can be given several times"
+    parser.add_argument("--model-name", required=True, metavar="FUNCTION", help="function or class making the model")
+    parser.add_argument("--import-module", required=True, metavar="MODULE", help="module that has FUNCTION")
+    paths = "folder with MODULE, by default an installed module; can be given several times"
     parser.add_argument("--model-path", type=Path, metavar="DIR", action="append", default=[], help=paths)
-    parameter = "an argument of FUNCTION; can be given several times"
+    parameter = "argument of FUNCTION; can be given several times"
     parser.add_argument("--model-param", type=_pair, metavar="NAME=VALUE", action="append", default=[], help=parameter)
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="a state dict that torch.save wrote")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="state dict saved by torch.save")
     shapes = "shapes of the inputs to trace the model with, such as [1,1024]"
     parser.add_argument("--input-shapes", required=True, type=_shapes, metavar="SHAPE[,SHAPE...]", help=shapes)
-    parser.add_argument("--inputs-dtype", choices=DTYPES, default="float", help="their type (default: %(default)s)")
-    parser.add_argument("--input-names", required=True, type=_names, metavar="NAME[,NAME...]", help="their names")
-    parser.add_argument("--output-names", required=True, type=_names, metavar="NAME[,NAME...]", help="of the outputs")
-    parser.add_argument("--output-file", required=True, type=Path, metavar="FILE.onnx", help="the file to write")
-    conversion = "an argument of torch.onnx.export; can be given several times"
+    parser.add_argument(
+        "--inputs-dtype", choices=DTYPES, default="float", help="dtype of inputs (default: %(default)s)"
+    )
+    parser.add_argument("--input-names", required=True, type=_names, metavar="NAME[,NAME...]", help="names of inputs")
+    parser.add_argument("--output-names", required=True, type=_names, metavar="NAME[,NAME...]", help="names of outputs")
+    parser.add_argument("--output-file", required=True, type=Path, metavar="FILE.onnx", help="ONNX file to write")
+    conversion = "argument of torch.onnx.export; can be given several times"
     parser.add_argument(
         "--conversion-param", type=_pair, metavar="NAME=VALUE", action="append", default=[], help=conversion
     )
@@ -82,12 +84,12 @@ def _names(text: str) -> list[str]:
 
 def _export(args: argparse.Namespace) -> int:
     with warnings.catch_warnings(), disk_problems(args.output_file):
-        warnings.simplefilter("ignore")  # PyTorch's, of the exporter's age and of what a trace may miss
+        warnings.simplefilter("ignore")  # PyTorch's: that this exporter is old, and what a trace may miss
         torch, onnx = _library("torch"), _library("onnx")
         model = _make(torch, args)
         target = args.output_file
         folder = target.with_name(f".{target.name}.new")
-        if folder.exists():  # a killed run's
+        if folder.exists():  # left by a killed run
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         try:
@@ -121,7 +123,7 @@ def _make(torch: Any, args: argparse.Namespace) -> Any:
 
 
 def _module(name: str, folders: Sequence[Path]) -> ModuleType:
-    """From the first of the folders that has it, else the installed one."""
+    """Import the module from the first folder that has it, else the installed one."""
     spec = importlib.machinery.PathFinder.find_spec(name, [str(folder) for folder in folders])
     if spec is None or spec.loader is None:
         spec = importlib.util.find_spec(name)
@@ -136,9 +138,9 @@ def _module(name: str, folders: Sequence[Path]) -> ModuleType:
 
 
 def _run(module: ModuleType, action: Any, what: str) -> Any:
-    """Run code of the module, whose failures are told in one line behind their traceback.
+    """Run code of the module; if it fails, print its traceback and raise Problem with one line.
 
-    Its own `Problem`, if it has one, is what it raises for what the user can mend.
+    An exception of the module's own class `Problem`, if it has one, is an error of the user: no traceback.
     """
     try:
         return action()
@@ -167,9 +169,9 @@ def _trace(torch: Any, model: Any, args: argparse.Namespace, path: Path) -> None
 
 
 def gather_external_data(onnx: Any, path: Path) -> None:
-    """Bring the files that PyTorch lays beside an ONNX file of more than 2 GB, one a tensor, into one.
+    """Merge the files that PyTorch writes beside an ONNX model of more than 2 GB, one per tensor, into one.
 
-    Its name is made of what is in it: a new file never stands in for an old one under the same name.
+    Its name has a hash of its content, so that an ONNX file never finds another version's data under the same name.
     """
     parts = [other for other in path.parent.iterdir() if other != path]
     if not parts:
@@ -192,7 +194,7 @@ def _check(onnx: Any, path: Path) -> None:
 
 
 def publish(folder: Path, target: Path) -> None:
-    """The file takes its place after its data, if it has some; then data that no longer belongs to it goes."""
+    """Publish the external data, if there is any, then the ONNX file; then remove data of earlier versions."""
     sync_tree(folder)
     data = [path for path in folder.iterdir() if path.name != target.name]
     for path in data:

@@ -1,4 +1,4 @@
-"""Model Optimizer of openvino-dev as the maker of IRs: found in the environment it lives in, and run there."""
+"""Make IRs by Model Optimizer, run in the Python environment that has openvino-dev."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.problem import Problem, openvino_reason
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.child_process import run
-from omz_model_tools.convert.onnx.route import MakeModel, Order
+from omz_model_tools.convert.onnx.route import MakeModel, ModelSpec
 
 PROBE = "import importlib.util; print(*importlib.util.find_spec('openvino.tools.mo').submodule_search_locations)"
 INSTALL = "-m pip install openvino-dev==2024.6.0"
@@ -25,51 +25,51 @@ INSTALL = "-m pip install openvino-dev==2024.6.0"
 class ModelOptimizer:
     report: Report
     program: tuple[str, ...]
-    folder: Path  # what a descriptor calls $mo_dir
+    folder: Path  # $mo_dir in a descriptor
     extra: tuple[str, ...] = ()  # the user's arguments
 
-    def announce(self, order: Order, precision: str) -> str:
-        return f"Conversion command: {shlex.join(self.command(order, precision))}"
+    def announce(self, spec: ModelSpec, precision: str) -> str:
+        return f"Conversion command: {shlex.join(self.command(spec, precision))}"
 
-    def command(self, order: Order, precision: str) -> list[str]:
-        """In Open Model Zoo's form; the IR goes to a folder to be checked in."""
+    def command(self, spec: ModelSpec, precision: str) -> list[str]:
+        """Return the command in Open Model Zoo's form; it writes the IR to a scratch folder, to be checked there."""
         own: list[str] = []
-        if order.inputs and order.value("--input") is None:
-            own.append(f"--input={','.join(info.name for info in order.inputs)}")
-        layouts = [f"{info.name}({info.layout})" for info in order.inputs if info.layout]
-        shapes = [f"[{','.join(map(str, info.shape))}]" for info in order.inputs if info.shape]
-        derived = [f"--layout={','.join(layouts)}"] if layouts and order.value("--layout") is None else []
-        if shapes and order.value("--input_shape") is None:
+        if spec.inputs and spec.value("--input") is None:
+            own.append(f"--input={','.join(info.name for info in spec.inputs)}")
+        layouts = [f"{info.name}({info.layout})" for info in spec.inputs if info.layout]
+        shapes = [f"[{','.join(map(str, info.shape))}]" for info in spec.inputs if info.shape]
+        derived = [f"--layout={','.join(layouts)}"] if layouts and spec.value("--layout") is None else []
+        if shapes and spec.value("--input_shape") is None:
             derived.append(f"--input_shape={','.join(shapes)}")
         return [
             *self.program,
-            f"--framework={order.framework}",
-            f"--output_dir={order.scratch}",
-            f"--model_name={order.name}",
+            f"--framework={spec.framework}",
+            f"--output_dir={spec.scratch}",
+            f"--model_name={spec.name}",
             *own,
-            *order.arguments,
+            *spec.arguments,
             *derived,
             f"--compress_to_fp16={precision.startswith('FP16')}",
             *self.extra,
         ]
 
     @contextmanager
-    def start(self, order: Order) -> Iterator[MakeModel]:
-        _remove(order.scratch)  # a killed run's
+    def start(self, spec: ModelSpec) -> Iterator[MakeModel]:
+        _remove(spec.scratch)  # a killed run's
         try:
-            yield lambda precision: self._make(order, precision)
+            yield lambda precision: self._make(spec, precision)
         finally:
-            _remove(order.scratch)
+            _remove(spec.scratch)
 
-    def _make(self, order: Order, precision: str) -> Any:
+    def _make(self, spec: ModelSpec, precision: str) -> Any:
         with ends_at_once():
             import openvino  # noqa: PLC0415
-        _remove(order.scratch)
-        # It warns of its own libraries: that is no matter of ours, nor of whoever runs us with -W error.
-        code = run(self.command(order, precision), self.report.line, {"PYTHONWARNINGS": ""})
+        _remove(spec.scratch)
+        # Warnings about its own libraries must not stop it where we run with -W error.
+        code = run(self.command(spec, precision), self.report.line, {"PYTHONWARNINGS": ""})
         if code:
             raise Problem(f"Model Optimizer: expected exit code 0, got {code}; what it said is above")
-        xml = order.scratch / f"{order.name}.xml"
+        xml = spec.scratch / f"{spec.name}.xml"
         if not xml.is_file():
             raise Problem(f"Model Optimizer: expected it to write {xml}, got nothing there")
         try:
@@ -85,13 +85,13 @@ def find_model_optimizer(
     extra: tuple[str, ...] = (),
     which: Callable[[str], str | None] = shutil.which,
 ) -> ModelOptimizer:
-    """What --python and --mo name, either of which may be left out; Problem where there is no Model Optimizer."""
+    """Find the Model Optimizer of --python and --mo, either of which may be left out; Problem if there is none."""
     package = None if python is None else _package(python)
     if mo is None:
         mo = _program(python, which)
     if not mo.is_file():
         raise Problem(f"--mo: {mo}: expected Model Optimizer's program, mo or mo.py, got no such file")
-    path = Path(os.path.abspath(mo))  # noqa: PTH100 (a link in an environment's bin/ is to stay one)
+    path = Path(os.path.abspath(mo))  # noqa: PTH100 (resolving a link would leave the environment it is in)
     if python is None and path.suffix != ".py":
         if not os.access(path, os.X_OK):
             raise Problem(f"--mo: {mo}: expected a program, got a file that cannot be run; give its --python too")

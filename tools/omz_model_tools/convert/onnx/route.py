@@ -1,6 +1,6 @@
-"""The route through ONNX: a PyTorch model is exported first; then somebody makes IRs of the ONNX file.
+"""The route through ONNX: a PyTorch model is exported first; then an IR maker converts the ONNX file.
 
-Who makes them, openvino.convert_model or Model Optimizer, is not known here; both are told in Model Optimizer's words.
+The makers, openvino.convert_model and Model Optimizer, both get the descriptor's model_optimizer_args.
 """
 
 import shlex
@@ -17,79 +17,79 @@ from omz_model_tools.common.report import Report
 from omz_model_tools.convert.ir import write_facts
 from omz_model_tools.convert.onnx.child_process import LastLineHeld, run
 from omz_model_tools.convert.recipes import Description, Recipe
-from omz_model_tools.convert.route import Job, Made, Make
+from omz_model_tools.convert.route import BuiltModel, Job, Make
 from omz_model_tools.descriptor.model import InputInfo
 
-EXPORTED = "pytorch"  # the framework whose models become ONNX first
+EXPORTED = "pytorch"  # the framework whose models are exported to ONNX first
 TOKENIZER_SUFFIXES = (".json", ".txt")
-"""What of a download without a recipe belongs beside the IR: no weights."""
+"""The downloaded files to copy beside the IR of a model without a recipe."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to make an IR of, and how; `arguments` are Model Optimizer's, whole."""
+class ModelSpec:
+    """The model to convert, and Model Optimizer's `arguments` for it."""
 
     name: str
     framework: str
     arguments: tuple[str, ...]
     inputs: tuple[InputInfo, ...]
-    scratch: Path  # a folder to work in, not there yet
-    shown: Path  # the folder of IRs, for what is said
+    scratch: Path  # a working folder, not there yet
+    shown: Path  # the folder of IRs, for messages
 
     def xml(self, precision: str) -> Path:
         return self.shown / precision / f"{self.name}.xml"
 
     def value(self, flag: str) -> str | None:
-        """Of an argument --FLAG=VALUE, the last one's value."""
+        """Return the value of the last argument --FLAG=VALUE."""
         values = [argument[len(flag) + 1 :] for argument in self.arguments if argument.startswith(f"{flag}=")]
         return values[-1] if values else None
 
 
 MakeModel: TypeAlias = Callable[[str], Any]
-"""precision -> openvino.Model; one and the same for several precisions, or one for each."""
+"""precision -> openvino.Model, which may be the same for several precisions."""
 
 
-class Maker(Protocol):
-    def announce(self, order: Order, precision: str) -> str: ...
+class IRMaker(Protocol):
+    def announce(self, spec: ModelSpec, precision: str) -> str: ...
 
-    def start(self, order: Order) -> AbstractContextManager[MakeModel]:
-        """Refuse what it cannot do; the ONNX file may come after that."""
+    def start(self, spec: ModelSpec) -> AbstractContextManager[MakeModel]:
+        """Raise Problem for what the maker cannot do, before the model is exported."""
 
     @property
     def folder(self) -> Path:
-        """What a descriptor calls $mo_dir."""
+        """$mo_dir in a descriptor."""
 
 
 @dataclass(frozen=True)
-class ThroughOnnx:
+class OnnxRoute:
     report: Report
     load_recipe: Callable[[str], Recipe]
-    maker: Maker
+    maker: IRMaker
     input_shape: str | None = None  # instead of the descriptor's
     output: str | None = None
 
-    def rehearse(self, job: Job) -> None:
-        self._order(job)  # refused before anything is said
+    def announce_dry_run(self, job: Job) -> None:
+        self._spec(job)  # a Problem comes before the first line of output
         if job.model.framework == EXPORTED:
             self._say_export(job, "(DRY RUN) ")
             self.report.line()
 
     def announce(self, job: Job, precision: str) -> str:
-        return self.maker.announce(self._order(job), precision)
+        return self.maker.announce(self._spec(job), precision)
 
     @contextmanager
     def start(self, job: Job) -> Iterator[Make]:
-        order, about = self._order(job), self._description(job)
-        with self.maker.start(order) as make_model:
+        spec, about = self._spec(job), self._description(job)
+        with self.maker.start(spec) as make_model:
             if job.model.framework == EXPORTED:
                 self._export(job)
-            made: dict[int, Made] = {}
+            made: dict[int, BuiltModel] = {}
 
-            def make(precision: str) -> Made:
+            def make(precision: str) -> BuiltModel:
                 model = make_model(precision)
                 if id(model) not in made:
                     write_facts(model, about.facts)
-                    made[id(model)] = Made(model, about.companions, about.facts, about.notes if not made else ())
+                    made[id(model)] = BuiltModel(model, about.companions, about.facts, about.notes if not made else ())
                 return made[id(model)]
 
             yield make
@@ -102,7 +102,7 @@ class ThroughOnnx:
 
     def _export(self, job: Job) -> None:
         lines = LastLineHeld(self.report.line)
-        # Safe: a folder torch/ where the user happens to be is none of ours.
+        # PYTHONSAFEPATH: a folder torch/ in the current directory must not be imported.
         code = run(self._say_export(job), lines, {"PYTHONSAFEPATH": "1"})
         if code:
             raise Problem(lines.last or f"conversion to ONNX: expected exit code 0, got {code}{_hint(code)}")
@@ -112,20 +112,20 @@ class ThroughOnnx:
     def _description(self, job: Job) -> Description:
         if job.model.recipe is None:
             files = [job.downloaded / file.name for file in job.model.files]
-            return Made(None, [path for path in files if path.suffix in TOKENIZER_SUFFIXES])
+            return BuiltModel(None, [path for path in files if path.suffix in TOKENIZER_SUFFIXES])
         recipe = self.load_recipe(job.model.recipe)
         try:
             return recipe.describe(job.folder, job.checksums())
         except recipe.Problem as problem:
             raise Problem(one_line(problem)) from problem
 
-    def _order(self, job: Job) -> Order:
+    def _spec(self, job: Job) -> ModelSpec:
         given = job.model.model_optimizer_args
         if given is None:
             raise _missing(job, "model_optimizer_args")
         changed = {"--input_shape": self.input_shape, "--output": self.output}
-        kept = [one for one in given if changed.get(one.partition("=")[0]) is None]
-        return Order(
+        kept = [argument for argument in given if changed.get(argument.partition("=")[0]) is None]
+        return ModelSpec(
             name=job.model.name,
             framework="onnx" if job.model.framework == EXPORTED else job.model.framework,
             arguments=(
@@ -138,13 +138,13 @@ class ThroughOnnx:
         )
 
     def _variables(self, job: Job) -> dict[str, Path]:
-        """Open Model Zoo's, for the arguments of a descriptor."""
+        """Return Open Model Zoo's variables, which a descriptor's arguments may contain."""
         folders = {"dl_dir": job.downloaded, "conv_dir": job.converted, "config_dir": job.model.descriptor.parent}
         return {**folders, "mo_dir": self.maker.folder}
 
 
 def export_command(job: Job, variables: Mapping[str, Path]) -> list[str]:
-    """What exports a model to ONNX, in a process of its own: PyTorch runs a model's own code."""
+    """Return the command that exports a model to ONNX; a process of its own, since it runs the model's own code."""
     arguments = job.model.conversion_to_onnx_args
     if not arguments:
         raise _missing(job, "conversion_to_onnx_args")
@@ -164,7 +164,7 @@ def _expanded(job: Job, key: str, arguments: Sequence[str], variables: Mapping[s
 
 
 def _missing(job: Job, key: str) -> Problem:
-    return Problem(f'{job.model.descriptor}: expected "{key}" for the way through ONNX, got no such key')
+    return Problem(f'{job.model.descriptor}: expected "{key}" for the route through ONNX, got no such key')
 
 
 def _hint(code: int) -> str:

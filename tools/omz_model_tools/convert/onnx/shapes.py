@@ -1,13 +1,13 @@
-"""Model Optimizer's way to write shapes, [1,1024] or [?,1..1024],[2], read into bounds; it knows no library."""
+"""Parse shapes in Model Optimizer's notation, [1,1024] or [?,1..1024],[2], into bounds."""
 
 import re
 
 Bounds = tuple[int, int]
-"""The least and the most of a dimension; -1: no bound above."""
+"""Minimum and maximum of a dimension; -1: no maximum."""
 
 
 def parse_shapes(text: str) -> list[list[Bounds]]:
-    """Each shape's dimensions; ValueError for what is no list of shapes."""
+    """Return the bounds of each shape's dimensions; ValueError for anything but a list of shapes."""
     if not re.fullmatch(r"\[[^][]*\](\s*,\s*\[[^][]*\])*", text.strip()):
         raise ValueError(text)
     return [

@@ -1,7 +1,7 @@
-"""A script: runs a command that ends when whoever started this script dies, or lets go of its stdin.
+"""A script that runs a command, and ends it when the script's parent dies or closes the script's stdin.
 
-It is interrupted first, as by Ctrl-C, so that it can tidy up, and soon killed. The script imports nothing of ours, so
-that any Python can run it.
+The command is interrupted first, as by Ctrl-C, so that it can clean up, and killed some seconds later. The script
+imports only the standard library, so that any Python can run it.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ import threading
 CANNOT_RUN = 127
 STDIN = 0
 GRACE = 3.0
-"""Seconds between the two."""
+"""Seconds between the interrupt and the kill."""
 
 
 def main(command: list[str]) -> int:
-    """Run the command in a process group of its own; its exit code, 128 + N where signal N ended it."""
+    """Run the command in a process group of its own; return its exit code, 128 + N if signal N ended it."""
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=os.name != "nt")
     except OSError as error:
@@ -26,14 +26,14 @@ def main(command: list[str]) -> int:
         return CANNOT_RUN
     threading.Thread(target=_watch, args=(child,), daemon=True).start()
     code = child.wait()
-    _end(child)  # what it may have left behind
+    _end(child)  # the processes that it may have left running
     return code if code >= 0 else 128 - code
 
 
 def _watch(child: "subprocess.Popen[bytes]") -> None:
-    while os.read(STDIN, 1):  # sys.stdin has a lock, which a daemon must not hold at the end
+    while os.read(STDIN, 1):  # not sys.stdin: a daemon thread must not hold its lock at exit
         pass
-    _signal(child, signal.SIGINT)  # the other end of the pipe was closed, by whatever
+    _signal(child, signal.SIGINT)  # the parent has closed the pipe, or died
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(GRACE)
     _end(child)
@@ -47,7 +47,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _signal(child: "subprocess.Popen[bytes]", number: int) -> None:
-    """To it and to what it has started."""
+    """Send a signal to the command and to all processes of its group."""
     if os.name != "nt":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)

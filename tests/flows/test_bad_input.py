@@ -67,15 +67,15 @@ def other_architecture(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        ("model.safetensors", cut, "is no whole .safetensors file: "),
-        ("model.safetensors", claim_more, "is no whole .safetensors file: "),
-        ("model.safetensors", claim_a_huge_header, "is no whole .safetensors file: "),
-        ("model.safetensors", overlap, "is no whole .safetensors file: "),
-        ("model.safetensors", no_json, "is no whole .safetensors file: "),
+        ("model.safetensors", cut, "is not a complete .safetensors file: "),
+        ("model.safetensors", claim_more, "is not a complete .safetensors file: "),
+        ("model.safetensors", claim_a_huge_header, "is not a complete .safetensors file: "),
+        ("model.safetensors", overlap, "is not a complete .safetensors file: "),
+        ("model.safetensors", no_json, "is not a complete .safetensors file: "),
         ("model.safetensors", Path.unlink, "expected a downloaded file, got none; run: omz_downloader"),
         ("config.json", no_json, "is not JSON: "),
         ("config.json", other_architecture, '"model_type": expected "gpt2", got "llama"; '),
-        ("config.json", other_shape, "does not hold the weights its config.json describes; missing: "),
+        ("config.json", other_shape, "does not have the weights that its config.json describes; missing: "),
     ],
 )
 def test_the_converter_refuses_a_damaged_checkpoint_and_keeps_the_ir(run, downloaded, name, damage, words):

@@ -177,7 +177,7 @@ def safetensors_bytes(header: bytes, data: bytes) -> bytes:
 
 def load_weights(folder: Path) -> gpt2_recipe.Weights:
     """Return the weights of a checkpoint folder, matched with its config.json."""
-    source = gpt2_recipe.open_source(folder)
+    source = gpt2_recipe.open_checkpoint(folder)
     return gpt2_recipe.match_weights(source.path, source.tensors, source.config)
 
 

@@ -1,8 +1,8 @@
 """GPT-2 as a PyTorch module, for export to ONNX; every size's descriptor names this file.
 
-It is not transformers' GPT2LMHeadModel, since the TorchScript exporter refuses that (transformers 5.23: aten::diff),
-and reads the weights as the direct recipe does, with the same checks.
-Letters: B rows, L tokens of a row, C n_embd, H heads, D = C / H, V vocabulary.
+Not transformers' GPT2LMHeadModel, which the TorchScript exporter refuses (transformers 5.23: aten::diff). The weights
+are read as by the direct recipe, with the same checks.
+Letters: B batch, L length, C n_embd, H heads, D = C / H, V vocabulary.
 """
 
 import math
@@ -11,24 +11,24 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from gpt2_recipe import ACTIVATIONS, GPT2Config, Problem, Weights, match_weights, open_source
+from gpt2_recipe import ACTIVATIONS, GPT2Config, Problem, Weights, match_weights, open_checkpoint
 
 __all__ = ["Problem", "create_model"]
 
 APPROXIMATIONS = {"TANH": "tanh", "ERF": "none"}
-"""OpenVINO's word for a kind of Gelu -> PyTorch's."""
+"""OpenVINO's name of a Gelu approximation -> PyTorch's."""
 HIDDEN = -1e30
-"""The score of a token that lies ahead: no infinity, which Model Optimizer's FP16 turns into NaN."""
+"""The score of a masked (later) token; not -inf, which Model Optimizer's FP16 turns into NaN."""
 
 
 def create_model(model_dir: str) -> torch.nn.Module:
-    """Return the module of a checkpoint folder; it shares the mapped file's memory where that is F32."""
-    source = open_source(Path(model_dir))
+    """Return the module of a checkpoint folder; F32 weights share the memory of the mapped file."""
+    source = open_checkpoint(Path(model_dir))
     return GPT2(source.config, match_weights(source.path, source.tensors, source.config))
 
 
 class GPT2(torch.nn.Module):
-    """Token ids in, scores of the next token out."""
+    """Token ids in, logits of the next token out."""
 
     def __init__(self, config: GPT2Config, weights: Weights) -> None:
         super().__init__()
@@ -40,17 +40,17 @@ class GPT2(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:  # [B, L] -> [B, L, V]
         positions = torch.arange(ids.shape[1])
-        ahead = positions.unsqueeze(0) > positions.unsqueeze(1)  # [L, L]
+        masked = positions.unsqueeze(0) > positions.unsqueeze(1)  # [L, L]
         x = functional.embedding(ids, self._of("wte.weight")) + functional.embedding(positions, self._of("wpe.weight"))
         for i in range(self.config.n_layer):
-            x = x + self._attention(self._norm(x, f"h.{i}.ln_1"), ahead, f"h.{i}.attn")
+            x = x + self._attention(self._norm(x, f"h.{i}.ln_1"), masked, f"h.{i}.attn")
             x = x + self._mlp(self._norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp")
         head = "lm_head.weight" if "lm_head-weight" in self.weights else "wte.weight"
         return self._norm(x, "ln_f") @ self._of(head).T
 
-    def _attention(self, x: torch.Tensor, ahead: torch.Tensor, name: str) -> torch.Tensor:  # [B, L, C] -> [B, L, C]
+    def _attention(self, x: torch.Tensor, masked: torch.Tensor, name: str) -> torch.Tensor:  # [B, L, C] -> [B, L, C]
         q, k, v = (self._heads(part) for part in self._linear(x, f"{name}.c_attn").split(self.config.n_embd, dim=2))
-        scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).masked_fill(ahead, HIDDEN)
+        scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).masked_fill(masked, HIDDEN)
         mixed = (torch.softmax(scores, dim=3) @ v).transpose(1, 2)
         return self._linear(mixed.reshape(mixed.shape[0], mixed.shape[1], self.config.n_embd), f"{name}.c_proj")
 

@@ -62,7 +62,7 @@ def test_a_cut_shard_is_named(tmp_path):
     index = write_sharded(tmp_path)
     path = tmp_path / NAMES[2]
     path.write_bytes(path.read_bytes()[:-1])
-    assert refusal(index).startswith(f"{path}: is no whole .safetensors file")
+    assert refusal(index).startswith(f"{path}: is not a complete .safetensors file")
 
 
 def test_a_tensor_in_two_shards(tmp_path):
@@ -70,7 +70,7 @@ def test_a_tensor_in_two_shards(tmp_path):
     name = "transformer.wte.weight"  # in the first
     both = {**{n: t for n, t in TOY.tensors.items() if n in read_tensors(tmp_path / NAMES[1])}, name: TOY.tensors[name]}
     write_safetensors(tmp_path / NAMES[1], both)
-    assert refusal(index) == f"{tmp_path / NAMES[1]}: holds {name}, which another shard holds too"
+    assert refusal(index) == f"{tmp_path / NAMES[1]}: has {name}, which another shard has too"
 
 
 def test_an_index_that_disagrees_with_the_shards(tmp_path):
@@ -78,9 +78,9 @@ def test_an_index_that_disagrees_with_the_shards(tmp_path):
     right = json.loads(index.read_bytes())["weight_map"]
     wte = "transformer.wte.weight"
     write_index(tmp_path, right | {wte: NAMES[2]})
-    assert f"holds {wte}, and model.safetensors.index.json lists it in {NAMES[2]}; fetch both again" in refusal(index)
+    assert f"has {wte}, and model.safetensors.index.json lists it in {NAMES[2]}; fetch both again" in refusal(index)
     write_index(tmp_path, {name: shard for name, shard in right.items() if name != wte})
-    assert f"holds {wte}, and model.safetensors.index.json does not list it; fetch both again" in refusal(index)
+    assert f"has {wte}, and model.safetensors.index.json does not list it; fetch both again" in refusal(index)
     write_index(tmp_path, right | {"more": NAMES[0]})
     assert refusal(index) == f"{tmp_path / NAMES[0]}: model.safetensors.index.json lists more in it, which it lacks"
 

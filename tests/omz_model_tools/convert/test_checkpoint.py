@@ -123,7 +123,7 @@ def test_another_architecture_is_named(run: Run, tmp_path: Path) -> None:
     assert said(run("omz_converter", "--checkpoint", folder, "-o", tmp_path / "out")) == (
         1,
         "",
-        f'{path}: "model_type": expected "gpt2", got "llama"; this recipe converts GPT-2 alone\n',
+        f'{path}: "model_type": expected "gpt2", got "llama"; this recipe only converts GPT-2\n',
     )
     assert [*(tmp_path / "out").iterdir()] == []
 
@@ -137,7 +137,7 @@ def test_what_fails_leaves_the_ir_that_was_there(run: Run, tmp_path: Path) -> No
     weights.write_bytes(weights.read_bytes()[:-1])
     done = run(*command)
     assert done.returncode == 1
-    assert done.stderr.decode().startswith(f"{weights}: is no whole .safetensors file")
+    assert done.stderr.decode().startswith(f"{weights}: is not a complete .safetensors file")
     assert done.stderr.count(b"\n") == 1
     assert {path.name: path.read_bytes() for path in (out / "FP16").iterdir()} == before
     assert [path.name for path in out.iterdir()] == ["FP16"]
@@ -187,11 +187,11 @@ def test_a_users_mistake_is_one_line(run: Run, tmp_path: Path, arguments: list[s
     ("arguments", "line"),
     [
         (["--checkpoint", "my"], "--checkpoint needs -o/--output_dir"),
-        (["--checkpoint", "my", "-o", "out", "--all"], "--all means nothing with --checkpoint"),
-        (["--checkpoint", "my", "-o", "out", "--name", "gpt-2"], "--name means nothing with --checkpoint"),
-        (["--checkpoint", "my", "-o", "out", "--verify"], "--verify means nothing with --checkpoint"),
-        (["--all", "--model_name", "x"], "--model_name means nothing without --checkpoint"),
-        (["--all", "--recipe", "gpt2"], "--recipe means nothing without --checkpoint"),
+        (["--checkpoint", "my", "-o", "out", "--all"], "--all cannot be used with --checkpoint"),
+        (["--checkpoint", "my", "-o", "out", "--name", "gpt-2"], "--name cannot be used with --checkpoint"),
+        (["--checkpoint", "my", "-o", "out", "--verify"], "--verify cannot be used with --checkpoint"),
+        (["--all", "--model_name", "x"], "--model_name cannot be used without --checkpoint"),
+        (["--all", "--recipe", "gpt2"], "--recipe cannot be used without --checkpoint"),
     ],
 )
 def test_what_argparse_refuses(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:

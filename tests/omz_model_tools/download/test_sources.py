@@ -162,7 +162,7 @@ def test_a_head_without_end_is_not_waited_for(beginning: bytes, piece: bytes) ->
     impatient = Sources("omz_downloader/test", PATIENT, answer_time=0.5)
     with endless(beginning, piece) as url, pytest.raises(Unavailable) as caught:
         impatient.open(HttpSource(url), 0, None).__enter__()
-    reasons = ["no whole answer in 0 seconds", "connection failed: got more than 100 headers"]
+    reasons = ["no complete response in 0 seconds", "connection failed: got more than 100 headers"]
     assert str(caught.value) in reasons
     for left in set(threading.enumerate()) - before:
         left.join(20)

@@ -101,7 +101,7 @@ def _convert_checkpoint(
 def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
     for flag in flags:
         if getattr(args, flag):
-            parser.error(f"--{flag} has no meaning {why}")
+            parser.error(f"--{flag} cannot be used {why}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -211,7 +211,7 @@ def _in_time(get: Callable[[], requests.Response], seconds: float) -> requests.R
     try:
         answer, error = outcomes.get(timeout=seconds)
     except queue.Empty:
-        raise Unavailable(f"no whole answer in {seconds:.0f} seconds", temporary=True) from None
+        raise Unavailable(f"no complete response in {seconds:.0f} seconds", temporary=True) from None
     if error is not None:
         raise error
     assert answer is not None

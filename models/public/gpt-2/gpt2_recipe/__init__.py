@@ -1,8 +1,8 @@
-"""The gpt2 recipe: the folder of a checkpoint becomes an ov.Model.
+"""The gpt2 recipe: build an ov.Model from the folder of a GPT-2 checkpoint.
 
 Hugging Face's (config.json with safetensors or a pytorch_model.bin, in one file or in shards) or OpenAI's.
-It knows nothing of descriptors, of downloads, or of where an IR is written: omz_model_tools finds it by the entry
-point `gpt2` of the group omz_model_tools.recipes and uses `convert`, `describe` and `Problem`.
+omz_model_tools finds it by the entry point `gpt2` of the group omz_model_tools.recipes and uses `convert`, `describe`
+and `Problem`; it saves the model, and writes the facts and the companions.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from gpt2_recipe.checkpoint import Source, open_source
+from gpt2_recipe.checkpoint import Checkpoint, open_checkpoint
 from gpt2_recipe.config import ACTIVATIONS, GPT2Config, read_config
 from gpt2_recipe.graph import build
 from gpt2_recipe.memory import check_memory
@@ -24,29 +24,29 @@ __all__ = [
     "ACTIVATIONS",
     "COMPANIONS",
     "FACTS",
+    "Checkpoint",
     "Companion",
     "Conversion",
     "Description",
     "GPT2Config",
     "Problem",
-    "Source",
     "Weights",
     "convert",
     "describe",
     "expected_shapes",
     "match_weights",
-    "open_source",
+    "open_checkpoint",
     "read_config",
 ]
 
 ONE_FILE = (".safetensors", ".bin")
 FACTS = "omz_gpt2"
-"""The section of rt_info."""
+"""The section of rt_info that the facts are written to."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a recipe makes: the model, the files to lay beside it, the facts for its rt_info, and notes for the user."""
+    """A converted checkpoint: the model, the files to put beside the IR, the facts for rt_info, notes for the user."""
 
     model: ov.Model
     companions: list[Path | Companion]
@@ -56,7 +56,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Description:
-    """What belongs to a checkpoint's model, whoever makes the IR of it: as in Conversion, without the model."""
+    """As Conversion, without the model: for IRs that another converter makes of the same checkpoint."""
 
     companions: list[Path | Companion]
     facts: dict[str, dict[str, str | int]]
@@ -66,10 +66,10 @@ class Description:
 def convert(folder: Path, checksums: Mapping[str, str] | None = None) -> Conversion:
     """Build the model of a checkpoint folder.
 
-    checksums: SHA-256 by file name, as far as it is known of the files that lie there: nothing is hashed here.
+    checksums: the known SHA-256 of the folder's files, by name; nothing is hashed here.
     Raises Problem for a folder that is incomplete, damaged, or not a GPT-2 that is implemented.
     """
-    source = open_source(folder)
+    source = open_checkpoint(folder)
     weights = match_weights(source.path, source.tensors, source.config)
     check_memory(source.path, widened_bytes(weights))
     about = _describe(folder, source, checksums or {})
@@ -80,12 +80,12 @@ def convert(folder: Path, checksums: Mapping[str, str] | None = None) -> Convers
 def describe(folder: Path, checksums: Mapping[str, str] | None = None) -> Description:
     """Describe the model of a checkpoint folder without building it.
 
-    It has no fact `recipe`: that one says that the recipe built the graph.
+    The facts lack `recipe`, which says that the recipe built the graph.
     """
-    return _describe(folder, open_source(folder), checksums or {})
+    return _describe(folder, open_checkpoint(folder), checksums or {})
 
 
-def _describe(folder: Path, source: Source, checksums: Mapping[str, str]) -> Description:
+def _describe(folder: Path, source: Checkpoint, checksums: Mapping[str, str]) -> Description:
     files = tokenizer_files(folder, source.config.vocab_size)
     known = checksums.get(source.path.name) if source.path.suffix in ONE_FILE else None
     facts, added = _facts(source.config, known), as_fact(files.added)

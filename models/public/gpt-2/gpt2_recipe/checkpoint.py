@@ -1,4 +1,4 @@
-"""Which files of a folder are its weights, and who reads them; it knows neither names nor shapes of weights."""
+"""Open a checkpoint folder: find its configuration and its weights' files, and map them by the right reader."""
 
 import os
 from collections.abc import Callable
@@ -19,29 +19,29 @@ READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
     "pytorch_model.bin": read_torch,
     "pytorch_model.bin.index.json": lambda path: read_sharded(path, read_torch),
 }
-"""The first of these that lies in a folder is read."""
+"""The first of these that a folder has is read."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """A checkpoint as it is stored: `path` is the file that a complaint is about."""
+class Checkpoint:
+    """A checkpoint as it is stored; `path` is the file to name in errors."""
 
     config: GPT2Config
     path: Path
     tensors: dict[str, StoredTensor]
 
 
-def open_source(folder: Path) -> Source:
-    """Read the configuration of a folder, map its weights.
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read the configuration of a folder and map its weights.
 
     Raises Problem for a folder that is no checkpoint, or whose files are incomplete or damaged.
     """
     if os.path.lexists(folder / HPARAMS) and not os.path.lexists(folder / "config.json"):
         config, prefix = read_hparams(folder / HPARAMS), latest_prefix(folder)
-        return Source(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
+        return Checkpoint(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
     config = read_config(folder / "config.json")
     for name, read in READERS.items():
         if os.path.lexists(folder / name):
-            return Source(config, folder / name, read(folder / name))
+            return Checkpoint(config, folder / name, read(folder / name))
     first, *others = READERS
     raise Problem(f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}")

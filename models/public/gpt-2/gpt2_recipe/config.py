@@ -1,4 +1,4 @@
-"""config.json of a Hugging Face GPT-2 as checked plain values; it knows no weights.
+"""Read and check the config.json of a Hugging Face GPT-2.
 
 A field that changes the mathematics and is not implemented is refused, never ignored.
 Field names and defaults: transformers' GPT2Config.
@@ -23,7 +23,7 @@ ONLY_IMPLEMENTED = {
     "pruned_heads": {},
     "quantization_config": None,
 }
-"""Fields with the one value that is implemented, which is also the value of an absent field."""
+"""Fields of which only this value is implemented; it is also the default of an absent field."""
 
 MOST_LAYERS = 1000
 GPT2_EOS = 50256
@@ -32,7 +32,7 @@ GPT2_EOS = 50256
 
 @dataclass(frozen=True)
 class GPT2Config:
-    """What of config.json decides the graph."""
+    """The fields of config.json that the graph depends on."""
 
     vocab_size: int
     n_positions: int
@@ -49,20 +49,20 @@ class GPT2Config:
 def read_config(path: Path) -> GPT2Config:
     """Read and check a config.json.
 
-    Raises Problem when it is missing, broken, or asks for what is not implemented.
+    Raises Problem if it is missing or broken, or has a value that is not implemented.
     """
     return config_of(path, read_object(path))
 
 
 def config_of(path: Path, fields: dict[str, Any]) -> GPT2Config:
-    """Check the fields of a config.json, and fill in what is absent; `path` is only named in complaints."""
+    """Check the fields of a config.json, and fill in defaults; `path` is only for error messages."""
     _refuse_other_architectures(path, fields)
     for name, expected in ONLY_IMPLEMENTED.items():
         found = fields.get(name, expected)
         if type(found) is not type(expected) or found != expected:
             raise Problem(
                 f'{path}: "{name}": expected {json.dumps(expected)}, got {json.dumps(found)}; '
-                "the gpt2 recipe does not implement anything else"
+                "the gpt2 recipe implements no other value"
             )
     n_embd = positive_int(path, fields, "n_embd", 768)
     n_head = positive_int(path, fields, "n_head", 12)
@@ -87,19 +87,19 @@ def _refuse_other_architectures(path: Path, fields: dict[str, Any]) -> None:
     found = fields.get("model_type", "gpt2")
     if found != "gpt2":
         raise Problem(
-            f'{path}: "model_type": expected "gpt2", got {json.dumps(found)}; this recipe converts GPT-2 alone'
+            f'{path}: "model_type": expected "gpt2", got {json.dumps(found)}; this recipe only converts GPT-2'
         )
     architectures = fields.get("architectures")
     names = architectures if isinstance(architectures, list) else []
     if "model_type" not in fields and names and not str(names[0]).startswith("GPT2"):
         raise Problem(
             f'{path}: "architectures": expected GPT2LMHeadModel, got {one_line(names[0])}; '
-            "this recipe converts GPT-2 alone"
+            "this recipe only converts GPT-2"
         )
 
 
 def positive_int(path: Path, fields: dict[str, Any], name: str, default: int) -> int:
-    """Return a field that counts something; `default` stands for an absent one."""
+    """Return a field that is a count, or `default` if it is absent."""
     value = fields.get(name, default)
     if type(value) is not int or value < 1:
         raise Problem(f'{path}: "{name}": expected a positive integer, got {value!r}')
@@ -108,7 +108,7 @@ def positive_int(path: Path, fields: dict[str, Any], name: str, default: int) ->
 
 def _n_layer(path: Path, fields: dict[str, Any]) -> int:
     value = positive_int(path, fields, "n_layer", 12)
-    if value > MOST_LAYERS:  # the names of a billion layers' weights fill the memory
+    if value > MOST_LAYERS:  # the names of a billion layers' weights would fill the memory
         raise Problem(f'{path}: "n_layer": expected at most {MOST_LAYERS}, got {value}')
     return value
 
@@ -136,10 +136,10 @@ def _activation(path: Path, fields: dict[str, Any]) -> str:
 
 def _eos_token_id(path: Path, fields: dict[str, Any], vocab_size: int) -> int | None:
     value = fields.get("eos_token_id", GPT2_EOS if vocab_size == 50257 else None)
-    if isinstance(value, list) and value:  # transformers ends a text at any of them, we at the first
+    if isinstance(value, list) and value:  # transformers ends a text at any of these, we at the first
         value = value[0]
     if type(value) is int and value == GPT2_EOS >= vocab_size:
-        return None  # transformers writes GPT-2's whatever the vocabulary
+        return None  # transformers writes GPT-2's id whatever the vocabulary
     if value is not None and (type(value) is not int or not 0 <= value < vocab_size):
         raise Problem(f'{path}: "eos_token_id": expected a token id below {vocab_size} or null, got {value!r}')
     return value

@@ -1,6 +1,8 @@
-"""GPT-2 as an OpenVINO graph, op by op from config and weights; it knows no file.
+"""GPT-2 as an OpenVINO graph, built op by op from config and weights.
 
-Letters: B rows, L tokens of a row, C n_embd, H heads, D = C / H, V vocabulary.
+model.py beside this package is the same network in PyTorch, for the ONNX route; tests/support/numpy_gpt2.py is an
+independent one in numpy that judges both.
+Letters: B batch, L length, C n_embd, H heads, D = C / H, V vocabulary.
 After "Language Models are Unsupervised Multitask Learners" (Radford et al. 2019) and openai/gpt-2's model.py.
 """
 
@@ -16,13 +18,13 @@ from gpt2_recipe.config import ACTIVATIONS, GPT2Config
 from gpt2_recipe.weights import Weights
 
 Node = Any
-"""An ov.Node or ov.Output; openvino's own annotations do not let mypy tell them apart."""
+"""An ov.Node or ov.Output; OpenVINO's annotations do not let mypy distinguish them."""
 
 
 def build(config: GPT2Config, weights: Weights) -> ov.Model:
     """Return the stateless model: `input` int64 [B, L], 1 <= L <= n_positions -> `output` f32 [B, L, V].
 
-    The constants are f32, F32 weights without a copy; ov.save_model compresses them where f16 is asked for.
+    The constants are f32; F32 weights are not copied. ov.save_model compresses them to f16.
     """
     constants = _Constants(weights)
     ids = ops.parameter(ov.PartialShape([-1, ov.Dimension(1, config.n_positions)]), np.int64, name="input")
@@ -76,7 +78,7 @@ def layer_norm(x: Node, constants: "_Constants", name: str, config: GPT2Config) 
 
 
 def embed(indices: Node, table: Node) -> Node:  # [..., L] -> [..., L, C]
-    """Look rows of an embedding table up."""
+    """Look up rows of an embedding table."""
     return ops.gather(table, indices, _ints(0))
 
 
@@ -87,7 +89,7 @@ def positions(ids: Node) -> Node:  # [B, L] -> [L]
 
 
 class _Constants:
-    """One constant a weight, made when it is first asked for, so that a tied head shares the embedding's."""
+    """One constant per weight, made at its first use, so that a tied head shares the embedding's."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
@@ -104,7 +106,7 @@ def _ints(values: int | Sequence[int]) -> Node:
 
 
 def _name_every_op(model: ov.Model) -> None:
-    """Name the ops that have no name of their own by type and order: the runtime's names count up for ever."""
+    """Name the ops without a name of their own by type and order: OpenVINO's default names differ between builds."""
     seen: Counter[str] = Counter()
     kept = ("h.", "wte", "wpe", "ln_f", "lm_head", "input", "output")
     for op in model.get_ordered_ops():

@@ -1,4 +1,4 @@
-"""A JSON object read from a file, or refused with one line; it knows no fields."""
+"""Read a JSON object from a file, or raise Problem."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from gpt2_recipe.problem import Problem, require_plain_file
 def read_object(path: Path) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
-    Raises Problem when it cannot be read or holds anything else.
+    Raises Problem if it cannot be read, or has other content.
     """
     require_plain_file(path)
     try:

@@ -1,4 +1,4 @@
-"""Whether the machine has the memory that a step will need, before it is taken."""
+"""Check that the machine has the memory a conversion needs, before it is allocated."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from gpt2_recipe.problem import Problem
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:  # bytes
-    """Return what may still be allocated, swap included; None where the system does not say."""
+    """Return the available memory, swap included; None if the system has no /proc/meminfo."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         return sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024
@@ -16,11 +16,11 @@ def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:  # by
 
 
 def check_memory(path: Path, needed: int, available: Callable[[], int | None] = available_memory) -> None:
-    """Raise Problem when `needed` bytes are more than there are."""
-    there = available()
-    if there is not None and needed > there:
+    """Raise Problem if `needed` bytes are more than available."""
+    free = available()
+    if free is not None and needed > free:
         raise Problem(
-            f"{path}: converting it needs {_gigabytes(needed)} of memory, and {_gigabytes(there)} are available; "
+            f"{path}: converting it needs {_gigabytes(needed)} of memory, and {_gigabytes(free)} are available; "
             "end other programs, or save it as F32 in model.safetensors, which is not copied"
         )
 

@@ -1,20 +1,20 @@
-"""The exception for what the owner of a checkpoint can mend; anything else that is raised is a bug."""
+"""Problem, the exception for errors that the owner of a checkpoint can fix; any other exception is a bug."""
 
 from pathlib import Path
 
 
 class Problem(Exception):
-    """One line for the user: what, where, expected, got, what to do."""
+    """An error in one line: what, where, expected, got, what to do."""
 
 
 def one_line(text: object) -> str:
-    """Return a text of somebody else's as one line that prints."""
+    """Return another library's text as one printable line."""
     words = " ".join(str(text).split())
     return words if words.isprintable() else ascii(words)
 
 
 def require_plain_file(path: Path) -> None:
-    """Raise Problem for what is there and no file, such as a pipe that would be waited for, or a folder."""
+    """Raise Problem for a path that exists and is no file: a folder, or a pipe, which reading would wait for."""
     if path.exists() and not path.is_file():
         raise Problem(
             f"{path}: cannot be read: expected a file, got {'a folder' if path.is_dir() else 'a pipe or device'}"

@@ -1,4 +1,4 @@
-"""The weights of one GPT-2 under their published names, every one matched; it knows no graph.
+"""Match the tensors of a checkpoint with the weights of a GPT-2: every published name, shape and dtype, or Problem.
 
 Names and shapes: the checkpoints of openai-community/gpt2 and what transformers saves (facts in the README of
 models/public/gpt-2).
@@ -20,7 +20,7 @@ Weights: TypeAlias = dict[str, StoredTensor]
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 """Constants of the original implementation, not weights (not to be confused with attn.c_attn.bias)."""
 LISTED = 6
-"""How many names of one kind an error lists."""
+"""Names of one kind that an error lists."""
 
 
 def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
@@ -48,8 +48,8 @@ def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
 def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
     """Return a GPT-2's tensors by their names; `lm_head.weight` is among them only where it is not tied.
 
-    Raises Problem, with the list of what is missing, extra, misshapen or of another dtype, unless every name and
-    shape is the one the configuration asks for; `path` is only named in it.
+    Raises Problem, with the lists of missing, extra, misshapen and mistyped tensors, unless all are as the
+    configuration says; `path` is only for that message.
     """
     found = _published(path, tensors)
     shapes = expected_shapes(config)
@@ -62,12 +62,12 @@ def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
 
 
 def widened_bytes(weights: Weights) -> int:
-    """Return the memory that weights take which are not stored as F32, and so are no views of their file."""
+    """Return the memory, in bytes, of the weights that are not stored as F32: they are widened to copies."""
     return sum(4 * math.prod(tensor.shape) for tensor in weights.values() if tensor.dtype != "F32")
 
 
 def _published(path: Path, tensors: Weights) -> Weights:
-    """Return the weights under their names without a prefix; mask buffers are left out."""
+    """Return the weights under their names without prefix; mask buffers are left out."""
     wrapper = _wrapper(tensors)
     found: Weights = {}
     for stored_name, tensor in tensors.items():
@@ -80,13 +80,13 @@ def _published(path: Path, tensors: Weights) -> Weights:
 
 
 def _wrapper(tensors: Weights) -> str:
-    """Return what a trainer's wrapper put before every name, such as `module.` or `_orig_mod.`; mostly nothing."""
+    """Return the prefix that a training wrapper put before every name, such as `module.` or `_orig_mod.`, or ""."""
     embeddings = [name.removesuffix("wte.weight") for name in tensors if name.endswith("wte.weight")]
     return embeddings[0].removesuffix("transformer.") if len(embeddings) == 1 else ""
 
 
 def _match_or_stop(path: Path, found: Weights, shapes: dict[str, tuple[int, ...]]) -> None:
-    complaints = {
+    mismatches = {
         "missing": sorted(shapes.keys() - found.keys()),
         "extra": sorted(found.keys() - shapes.keys()),
         "misshapen": [
@@ -98,9 +98,9 @@ def _match_or_stop(path: Path, found: Weights, shapes: dict[str, tuple[int, ...]
             f"{name} ({tensor.dtype})" for name, tensor in found.items() if tensor.dtype not in STORED_AS
         ],
     }
-    if any(complaints.values()):
-        listed = "; ".join(f"{kind}: {_shortened(names)}" for kind, names in complaints.items() if names)
-        raise Problem(f"{path}: does not hold the weights its config.json describes; {listed}")
+    if any(mismatches.values()):
+        listed = "; ".join(f"{kind}: {_shortened(names)}" for kind, names in mismatches.items() if names)
+        raise Problem(f"{path}: does not have the weights that its config.json describes; {listed}")
 
 
 def _shortened(names: list[str]) -> str:
@@ -108,7 +108,7 @@ def _shortened(names: list[str]) -> str:
     return ", ".join(map(one_line, names[:LISTED])) + (f" and {more} more" if more > 0 else "")
 
 
-def _equal(one: StoredTensor, other: StoredTensor) -> bool:
-    if one.dtype == other.dtype:
-        return np.array_equal(one.data, other.data)
-    return np.array_equal(one.as_f32(), other.as_f32())
+def _equal(a: StoredTensor, b: StoredTensor) -> bool:
+    if a.dtype == b.dtype:
+        return np.array_equal(a.data, b.data)
+    return np.array_equal(a.as_f32(), b.as_f32())

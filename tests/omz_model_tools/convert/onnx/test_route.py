@@ -86,9 +86,9 @@ def test_a_descriptor_that_does_not_lead_through_onnx(tmp_path, capsys, changed,
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--route=direct", "--mo=x"], "--mo means nothing with --route direct"),
-        (["--route=direct", "-p", "x"], "--python means nothing with --route direct"),
-        (["--route=direct", "--output=x"], "--output means nothing with --route direct"),
+        (["--route=direct", "--mo=x"], "--mo cannot be used with --route direct"),
+        (["--route=direct", "-p", "x"], "--python cannot be used with --route direct"),
+        (["--route=direct", "--output=x"], "--output cannot be used with --route direct"),
         (["--route=mo"], "argument --route: invalid choice: 'mo' (choose from"),
     ],
 )
@@ -101,7 +101,7 @@ def test_flags_that_contradict_each_other(tmp_path, capsys, arguments, complaint
 def test_a_checkpoint_takes_the_direct_route(tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"\A2\Z"):
         converter(["--checkpoint=x", "-o=y", "--route=onnx"])
-    assert capsys.readouterr().err.endswith("--route means nothing with --checkpoint\n")
+    assert capsys.readouterr().err.endswith("--route cannot be used with --checkpoint\n")
 
 
 def test_each_packaged_size_names_the_one_model_py():

@@ -1,6 +1,7 @@
 """CRC-32C (Castagnoli) of large arrays, in numpy; and the masked form of it that LevelDB and TensorFlow store.
 
-A CRC without its complements is linear: a message may be folded, row on row, before it is reduced bit by bit.
+Without its initial and final complement a CRC is linear over GF(2), so that a message can be folded, row by row,
+into a short one of the same CRC.
 """
 
 from functools import cache
@@ -12,13 +13,13 @@ Words = npt.NDArray[np.uint32]
 
 POLYNOMIAL = 0x82F63B78  # reflected
 ROW_WORDS = (1 << 16, 1 << 8, 1)
-"""Widths at which the message is folded: rows that stay in the cache, then shorter ones, then a word."""
+"""Widths, in words, to fold the message to: rows that fit the CPU cache, then shorter ones, then one word."""
 
 
 def crc32c(data: npt.NDArray[np.uint8]) -> int:  # [bytes]
-    """Return the CRC-32C of some bytes."""
+    """Return the CRC-32C of the bytes."""
     if data.size < 4:
-        return _of_a_few(data.tobytes())
+        return _of_few_bytes(data.tobytes())
     front = -data.size % 4  # zeros in front of a message do not change its linear CRC
     words = np.zeros((data.size + front) // 4, "<u4")
     bytes_ = words.view(np.uint8)
@@ -36,7 +37,7 @@ def masked_crc32c(data: npt.NDArray[np.uint8]) -> int:  # [bytes]
 
 
 def _fold(words: Words, width: int) -> Words:  # [n] -> [width], or [n] where that is less
-    """Return fewer words of the same linear CRC: each row is advanced by its width and added to the next."""
+    """Return a shorter message of the same linear CRC: each row is advanced by its width and added to the next."""
     if len(words) <= width:
         return words
     head = len(words) % width or width
@@ -48,7 +49,7 @@ def _fold(words: Words, width: int) -> Words:  # [n] -> [width], or [n] where th
 
 
 def _advance(states: Words, count: int) -> Words:  # [n] -> [n]
-    """Return the linear CRC states after so many zero bytes more."""
+    """Return the linear CRC states after `count` further zero bytes."""
     low, high = _tables(count)
     halves = states.astype("<u4", copy=False).view("<u2")
     advanced: Words = low[halves[0::2]] ^ high[halves[1::2]]
@@ -57,10 +58,10 @@ def _advance(states: Words, count: int) -> Words:  # [n] -> [n]
 
 @cache
 def _tables(count: int) -> tuple[Words, Words]:  # [2^16] each
-    """Return what `count` zero bytes make of the low and of the high half of a state."""
-    bits: Words = np.array([1 << place for place in range(32)], np.uint32)
-    power: Words = (bits >> np.uint32(1)) ^ np.where(bits & 1, np.uint32(POLYNOMIAL), np.uint32(0))  # of one bit
-    columns = bits  # of no bit
+    """Return the states that `count` zero bytes turn each low half and each high half of a state into."""
+    bits: Words = np.array([1 << bit for bit in range(32)], np.uint32)
+    power: Words = (bits >> np.uint32(1)) ^ np.where(bits & 1, np.uint32(POLYNOMIAL), np.uint32(0))  # one zero bit
+    columns = bits  # the identity
     for exponent in range((8 * count).bit_length()):
         if 8 * count >> exponent & 1:
             columns = _apply(power, columns)
@@ -69,7 +70,7 @@ def _tables(count: int) -> tuple[Words, Words]:  # [2^16] each
 
 
 def _apply(matrix: Words, states: Words) -> Words:  # [32], [n] -> [n]
-    """Return matrix times each state over GF(2); a matrix is what it makes of each single bit."""
+    """Return matrix times each state over GF(2); column i of the matrix is the image of bit i."""
     chosen = np.where(states[:, None] >> np.arange(32, dtype=np.uint32) & 1, matrix, np.uint32(0))
     sums: Words = np.bitwise_xor.reduce(chosen, axis=1)
     return sums
@@ -82,7 +83,7 @@ def _every_sum(columns: Words) -> Words:  # [k] -> [2^k]
     return sums
 
 
-def _of_a_few(data: bytes) -> int:
+def _of_few_bytes(data: bytes) -> int:
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

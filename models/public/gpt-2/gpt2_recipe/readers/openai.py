@@ -1,4 +1,4 @@
-"""OpenAI's own checkpoints, and those of gpt-2-simple, as config and weights under the published names.
+"""Read OpenAI's own checkpoints, and those of gpt-2-simple, as config and weights under Hugging Face's names.
 
 A folder with hparams.json, model.ckpt.* or model-STEP.*, and a file `checkpoint` that names the latest step.
 """
@@ -14,17 +14,17 @@ from gpt2_recipe.tensor import StoredTensor
 
 HPARAMS = "hparams.json"
 FIELDS = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head", "n_layer": "n_layer"}
-"""What hparams.json calls a field -> what config.json does."""
+"""Name of a field in hparams.json -> its name in config.json."""
 PARAMETERS = {"g": "weight", "w": "weight", "b": "bias"}
 VARIABLE = re.compile(r"model/(?:(wte|wpe)|(?:h(\d+)/)?([a-z]\w*(?:/[a-z]\w*)?)/([gwb]))")
 OPTIMIZER = re.compile(r".*/(Adam|Adam_1|Momentum)")
-"""What an optimizer keeps beside each variable."""
+"""The optimizer states that are stored with each variable."""
 
 
 def read_hparams(path: Path) -> GPT2Config:
-    """Read hparams.json: GPT-2 has no other settings in OpenAI's code.
+    """Read hparams.json, which has all settings of GPT-2 in OpenAI's code.
 
-    Raises Problem when it is missing or broken.
+    Raises Problem if it is missing or broken.
     """
     fields = read_object(path)
     for name in FIELDS:
@@ -35,7 +35,7 @@ def read_hparams(path: Path) -> GPT2Config:
 def latest_prefix(folder: Path) -> Path:
     """Return the path of the checkpoint's files without their suffixes.
 
-    Raises Problem when there is none, or several and no file `checkpoint` that names one of them.
+    Raises Problem if there is none, or several and no file `checkpoint` that names one of them.
     """
     prefixes = sorted(path.name.removesuffix(".index") for path in folder.glob("model*.index"))
     named = _named_in(folder / "checkpoint")
@@ -70,7 +70,7 @@ def _published(variable: str) -> str:
 
 
 def _named_in(path: Path) -> str | None:
-    """Return the file name that `checkpoint` gives: the folder before it is that of the machine which wrote it."""
+    """Return the file name in `checkpoint`, without the folder, which is one of the machine that wrote it."""
     require_plain_file(path)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

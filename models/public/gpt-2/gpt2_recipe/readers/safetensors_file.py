@@ -1,4 +1,4 @@
-"""The tensors of a .safetensors file as numpy views of the mapped file; it knows no GPT-2.
+"""Map the tensors of a .safetensors file as numpy views.
 
 The safetensors library reads and checks the header; the data comes from a memory map, because the library's
 numpy reader refuses BF16 and copies what it reads.
@@ -21,29 +21,29 @@ ITEM_BITS |= {name: 8 * dtype.itemsize for name, dtype in STORED_AS.items()}
 def read_tensors(path: Path) -> dict[str, StoredTensor]:
     """Map a .safetensors file.
 
-    Returns its tensors by name; one whose dtype is not in STORED_AS has no readable data, which its reader sees.
-    Raises Problem when the file is missing, truncated or malformed.
+    Returns its tensors by name; of a dtype that is not in STORED_AS, the data cannot be used.
+    Raises Problem if the file is missing, truncated or malformed.
     """
     require_plain_file(path)
     try:
-        path.open("rb").close()  # the library calls whatever it cannot read missing
+        path.open("rb").close()  # the library reports any file that it cannot read as missing
         with safe_open(path, framework="numpy") as file:
             slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
             layout = [(name, part.get_dtype(), tuple(part.get_shape())) for name, part in slices]
-        # Copy on write: OpenVINO shares only what it may write to, and never writes.
+        # Copy on write: OpenVINO shares only writable arrays, though it does not write to them.
         mapped = np.memmap(path, dtype=np.uint8, mode="c")
     except OSError as error:
         raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
-        raise Problem(f"{path}: is no whole .safetensors file: {one_line(error)}; fetch it again") from None
+        raise Problem(f"{path}: is not a complete .safetensors file: {one_line(error)}; fetch it again") from None
     return _lay_out(path, mapped, layout)
 
 
 def _lay_out(
     path: Path, mapped: npt.NDArray[np.uint8], layout: list[tuple[str, str, tuple[int, ...]]]
 ) -> dict[str, StoredTensor]:
-    # The library has refused overlaps, holes and a wrong file size: in the order of their offsets the tensors
-    # follow one another to the last byte.
+    # The library has refused overlaps, holes and a wrong file size: in the order of their offsets, the tensors are
+    # contiguous to the last byte.
     start = 8 + int.from_bytes(mapped[:8].tobytes(), "little")
     tensors = {}
     for name, dtype, shape in layout:

@@ -1,6 +1,6 @@
-"""A checkpoint in several files, as its index.json lists them; what one file holds is read by its reader.
+"""Read a checkpoint in several files (shards), as its index lists them.
 
-The index of transformers: {"weight_map": {name: file}}, the files lying beside it.
+The index of transformers: {"weight_map": {name: file}}, with the files beside it.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Tensors = dict[str, StoredTensor]
 def read_sharded(index: Path, read_shard: Callable[[Path], Tensors]) -> Tensors:
     """Return the tensors of all shards by name.
 
-    Raises Problem when a shard is missing or damaged, or the index and the shards disagree.
+    Raises Problem if a shard is missing or damaged, or the index and the shards disagree.
     """
     weight_map = _weight_map(index)
     found: Tensors = {}
@@ -26,10 +26,10 @@ def read_sharded(index: Path, read_shard: Callable[[Path], Tensors]) -> Tensors:
             raise Problem(f"{path}: {index.name} names this shard, and there is no such file; fetch it again")
         for name, tensor in read_shard(path).items():
             if name in found:
-                raise Problem(f"{path}: holds {one_line(name)}, which another shard holds too")
+                raise Problem(f"{path}: has {one_line(name)}, which another shard has too")
             if weight_map.get(name) != shard:
                 listed = f"lists it in {weight_map[name]}" if name in weight_map else "does not list it"
-                raise Problem(f"{path}: holds {one_line(name)}, and {index.name} {listed}; fetch both again")
+                raise Problem(f"{path}: has {one_line(name)}, and {index.name} {listed}; fetch both again")
             found[name] = tensor
     for name in sorted(weight_map.keys() - found.keys()):
         raise Problem(f"{index.parent / weight_map[name]}: {index.name} lists {one_line(name)} in it, which it lacks")
@@ -47,6 +47,6 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _is_plain_name(name: str) -> bool:
-    """Whether a name leads nowhere but into its folder, on any system."""
+    """Whether a name is that of a file in the same folder, on any system."""
     plain = name == PurePosixPath(name).name == PureWindowsPath(name).name and name not in ("", ".", "..")
     return plain and name.isprintable()

@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoint files, PREFIX.index and PREFIX.data-*, read without TensorFlow; it knows no GPT-2.
+"""Map the tensors of a TensorFlow checkpoint, PREFIX.index and PREFIX.data-*, without TensorFlow.
 
 The index is a LevelDB table of name -> BundleEntryProto, each block with its CRC-32C; the data is raw, little-endian.
 After tensorflow/core/util/tensor_bundle, tensorflow/core/protobuf/tensor_bundle.proto, leveldb/doc/table_format.md.
@@ -20,19 +20,19 @@ from gpt2_recipe.tensor import STORED_AS, StoredTensor
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 DTYPES = {1: "F32", 19: "F16", 14: "BF16"}
-"""DataType of types.proto -> what StoredTensor calls it."""
+"""DataType of types.proto -> dtype of StoredTensor."""
 LITTLE = 0
 
 Bytes = npt.NDArray[np.uint8]
 
 
 class _Damaged(Exception):
-    """What is wrong with the index, without its path."""
+    """The index is damaged; the text says how, without the path."""
 
 
 @dataclass
 class _Message:
-    """One protobuf message: what its fields hold, by number; a number given twice is a list of two."""
+    """A protobuf message: the values of its fields, in order, by field number."""
 
     fields: dict[int, list[Any]] = field(default_factory=dict)
 
@@ -47,10 +47,10 @@ class _Message:
 
 
 def read_bundle(prefix: Path) -> dict[str, StoredTensor]:
-    """Map a checkpoint and compare every tensor that can be used with its checksum.
+    """Map a checkpoint and verify the checksum of every tensor that can be used.
 
     prefix: the path without `.index`. A tensor of another dtype than F32, F16, BF16 comes without data.
-    Raises Problem when a file is missing or damaged, or the checkpoint is of a kind that is not read.
+    Raises Problem if a file is missing or damaged, or the checkpoint has an unsupported form.
     """
     index = prefix.with_name(prefix.name + ".index")
     require_plain_file(index)
@@ -58,20 +58,20 @@ def read_bundle(prefix: Path) -> dict[str, StoredTensor]:
         entries = dict(_table(index.read_bytes()))
         header = _message(entries.pop(b"", b""))
         if header.number(2) != LITTLE:
-            raise _Damaged("its data is big-endian, which is not read")
+            raise _Damaged("its data is big-endian, which is not supported")
         count = header.number(1)
         shards: dict[int, Bytes] = {}
         return {_text(key): _tensor(prefix, count, shards, key, value) for key, value in entries.items()}
     except OSError as error:
         raise Problem(f"{error.filename or index}: cannot be read: {error.strerror or one_line(error)}") from None
     except _Damaged as damage:
-        raise Problem(f"{index}: is no whole TensorFlow checkpoint: {damage}; fetch it again") from None
+        raise Problem(f"{index}: is not a complete TensorFlow checkpoint: {damage}; fetch it again") from None
 
 
 def _tensor(prefix: Path, count: int, shards: dict[int, Bytes], key: bytes, value: bytes) -> StoredTensor:
     name, entry = one_line(_text(key)), _message(value)
     if 7 in entry.fields:
-        raise _Damaged(f"{name} is stored in slices, which are not read")
+        raise _Damaged(f"{name} is stored in slices, which are not supported")
     shape = tuple(size.number(1) for shape in entry.messages(2) for size in shape.messages(2))
     dtype = DTYPES.get(entry.number(1))
     if dtype is None:
@@ -88,13 +88,13 @@ def _tensor(prefix: Path, count: int, shards: dict[int, Bytes], key: bytes, valu
         )
     data = shards[number][offset : offset + size]
     if masked_crc32c(data) != entry.number(6):
-        raise Problem(f"{path}: {name}: the bytes are not those of its checksum; fetch the file again")
+        raise Problem(f"{path}: {name}: checksum mismatch; fetch the file again")
     return StoredTensor(dtype, shape, data)
 
 
 def _mapped(path: Path) -> Bytes:
     require_plain_file(path)
-    if path.stat().st_size == 0:  # which cannot be mapped
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
         return np.empty(0, np.uint8)
     return np.memmap(path, dtype=np.uint8, mode="c")
 
@@ -109,7 +109,7 @@ def _text(key: bytes) -> str:
 def _table(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of a LevelDB table, in their order."""
     if len(raw) < FOOTER or int.from_bytes(raw[-8:], "little") != MAGIC:
-        raise _Damaged("it does not end as one does")
+        raise _Damaged("it lacks the end of a table")
     footer = raw[-FOOTER:]
     *_, at = _two_varints(footer, 0)  # the metaindex, which is not needed
     start, size, _ = _two_varints(footer, at)
@@ -124,20 +124,20 @@ def _table(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(raw: bytes, start: int, size: int) -> bytes:
-    """Return the content of a block, behind which stand its compression and its checksum."""
-    behind = start + size + 1
-    if behind + 4 > len(raw):
-        raise _Damaged("a block ends behind the file")
-    stored = int.from_bytes(raw[behind : behind + 4], "little")
+    """Return the content of a block, which its compression type and its checksum follow."""
+    trailer = start + size + 1
+    if trailer + 4 > len(raw):
+        raise _Damaged("a block ends after the end of the file")
+    stored = int.from_bytes(raw[trailer : trailer + 4], "little")
     if masked_crc32c(np.frombuffer(raw, np.uint8, size + 1, start)) != stored:
-        raise _Damaged("a block's bytes are not those of its checksum")
+        raise _Damaged("checksum mismatch of a block")
     if raw[start + size] != 0:
         raise _Damaged("a block is compressed, which TensorFlow does not do")
     return raw[start : start + size]
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys and values of a block: each key repeats so many bytes of the one before it."""
+    """Yield the keys and values of a block; each key begins with `shared` bytes of the one before it."""
     if len(block) < 4:
         raise _Damaged("a block is too short")
     end = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")  # of the entries, before the restarts
@@ -146,7 +146,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         shared, at = _varint(block, at)
         added, length, at = _two_varints(block, at)
         if shared > len(key) or at + added + length > end:
-            raise _Damaged("an entry ends behind its block")
+            raise _Damaged("an entry ends after the end of its block")
         key = key[:shared] + block[at : at + added]
         at += added + length
         yield key, block[at - length : at]

@@ -1,6 +1,6 @@
-"""The tensors of a pytorch_model.bin, read by PyTorch's weights-only loader and no other; it knows no GPT-2.
+"""Map the tensors of a pytorch_model.bin by PyTorch's weights-only loader.
 
-Such a file is a pickle, which may hold code: that loader makes tensors of it and refuses everything else.
+Such a file is a pickle, which may contain code: that loader accepts tensors and refuses everything else.
 """
 
 import pickle
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import torch
 
 ZIP = b"PK\x03\x04"
-"""How the files of PyTorch 1.6 and later begin; older ones cannot be mapped."""
+"""The first bytes of a file of PyTorch 1.6 or later; older files cannot be mapped."""
 NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def read_torch(path: Path) -> dict[str, StoredTensor]:
     """Map a file that torch.save wrote a state dict into.
 
-    Raises Problem when PyTorch is missing, or the file is, or it is damaged or holds anything but tensors.
+    Raises Problem if PyTorch or the file is missing, or the file is damaged or has anything but tensors.
     """
     loaded = _load(path)
     if not isinstance(loaded, dict):
@@ -48,7 +48,7 @@ def _load(path: Path) -> Any:
         if not mapped:
             check_memory(path, path.stat().st_size)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of a pickle's protocol, then refuses it
+            warnings.simplefilter("ignore")  # PyTorch warns of a pickle's protocol, then refuses it
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except OSError as error:
         raise Problem(f"{path}: cannot be read: {error.strerror or one_line(error)}") from None
@@ -60,8 +60,8 @@ def _load(path: Path) -> Any:
             f"{path}: PyTorch's weights-only loader refuses it, and nothing else reads it here ({reason[:200]}); "
             "fetch it again, or use a model.safetensors"
         ) from None
-    except Exception as error:  # a damaged file makes that loader raise whatever comes
-        raise Problem(f"{path}: is no whole PyTorch file: {one_line(error)[:200]}; fetch it again") from None
+    except Exception as error:  # for a damaged file, the loader raises almost anything
+        raise Problem(f"{path}: is not a complete PyTorch file: {one_line(error)[:200]}; fetch it again") from None
 
 
 def _stored(path: Path, name: str, value: Any) -> StoredTensor:
@@ -70,7 +70,7 @@ def _stored(path: Path, name: str, value: Any) -> StoredTensor:
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         raise Problem(f"{path}: {one_line(name)}: expected a dense tensor, got {type(value).__name__}")
     dtype = str(value.dtype).removeprefix("torch.")
-    if dtype not in NAMES:  # whoever needs this tensor names it
+    if dtype not in NAMES:  # match_weights refuses it if it is a weight
         return StoredTensor(dtype, tuple(value.shape), np.empty(0, np.uint8))
     return StoredTensor(NAMES[dtype], tuple(value.shape), _bytes(path, name, value))
 
@@ -79,5 +79,5 @@ def _bytes(path: Path, name: str, tensor: "torch.Tensor") -> Any:  # [*shape] ->
     import torch  # noqa: PLC0415
 
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise Problem(f"{path}: {one_line(name)}: claims more values than are stored; fetch the file again")
+        raise Problem(f"{path}: {one_line(name)}: its shape needs more values than are stored; fetch the file again")
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()

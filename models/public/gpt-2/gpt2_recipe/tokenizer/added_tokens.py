@@ -1,6 +1,6 @@
-"""The tokens that a checkpoint's tokenizer files add to its vocabulary, and what they mean; it writes no file.
+"""Read the added tokens of a checkpoint's tokenizer files, with their flags.
 
-transformers finds them in a text before anything else, and leaves the special ones out of what it decodes.
+transformers matches them in a text before any merge, and leaves the special ones out of decoded text.
 """
 
 import json
@@ -18,31 +18,31 @@ TOKENIZER, LISTED, CONFIG, NAMED = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-"""Where they stand, by the version of transformers that wrote the folder; the first that tells of a token counts."""
+"""The files that list them, by the version of transformers that wrote the folder; the first to list a token counts."""
 FLAGS = ("special", "lstrip", "rstrip", "single_word")
 END_OF_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """One of them, with the published names of its flags."""
+    """An added token, with the flags of the tokenizers library."""
 
     content: str
     id: int
     special: bool = False
-    lstrip: bool = False  # takes the white space before it
+    lstrip: bool = False  # also matches the white space before it
     rstrip: bool = False
-    single_word: bool = False  # only where no letter touches it
+    single_word: bool = False  # only matches between non-letters
 
 
 def added_tokens(folder: Path, ids: Mapping[str, int]) -> tuple[list[AddedToken], list[str]]:
-    """Return them in the order of their ids, and notes about those whose id another token has.
+    """Return the added tokens in the order of their ids, and notes about those whose id is already in use.
 
-    ids: the vocabulary, which decides where it holds the token itself. Raises Problem for a broken file.
+    ids: the vocabulary, whose id of a token overrides the files'. Raises Problem for a broken file.
     """
     names = {i: token for token, i in ids.items()}
     kept, notes = [], []
-    for token in _first_told(folder, ids):
+    for token in _collect(folder, ids):
         owner = names.setdefault(token.id, token.content)
         if owner == token.content:
             kept.append(token)
@@ -52,7 +52,7 @@ def added_tokens(folder: Path, ids: Mapping[str, int]) -> tuple[list[AddedToken]
 
 
 def as_fact(tokens: Iterable[AddedToken]) -> str | None:
-    """Return them as text for an IR's rt_info; None where <|endoftext|>, which every GPT-2 has, is the only one."""
+    """Return the tokens as text for an IR's rt_info; None if <|endoftext|>, which every GPT-2 has, is the only one."""
     listed = list(tokens)
     if all(token == AddedToken(END_OF_TEXT, token.id, special=True) for token in listed):
         return None
@@ -60,14 +60,14 @@ def as_fact(tokens: Iterable[AddedToken]) -> str | None:
 
 
 def from_fact(text: str) -> list[AddedToken]:
-    """Return what as_fact wrote; ValueError or TypeError for anything else."""
+    """Parse the text of as_fact; ValueError or TypeError for anything else."""
     return [AddedToken(**fields) for fields in json.loads(text)]
 
 
-def _first_told(folder: Path, ids: Mapping[str, int]) -> list[AddedToken]:
+def _collect(folder: Path, ids: Mapping[str, int]) -> list[AddedToken]:
     named = set(_named(folder))
     found: dict[str, AddedToken] = {}
-    for path, i, fields in _told(folder, named):
+    for path, i, fields in _listed(folder, named):
         content = fields["content"]
         if type(i) is not int or i < 0 or any("\ud800" <= symbol <= "\udfff" for symbol in content):
             raise Problem(f"{path}: {content!a}: expected an added token and its id, got the id {i!r}; fetch it again")
@@ -78,8 +78,8 @@ def _first_told(folder: Path, ids: Mapping[str, int]) -> list[AddedToken]:
     return list(found.values())
 
 
-def _told(folder: Path, named: set[str]) -> Iterator[tuple[Path, Any, Mapping[str, Any]]]:
-    """Yield (file, id, fields with content) of each added token, of whatever file it stands in."""
+def _listed(folder: Path, named: set[str]) -> Iterator[tuple[Path, Any, Mapping[str, Any]]]:
+    """Yield (file, id, fields with content) of each added token, file by file."""
     listed = _fields(folder / TOKENIZER).get("added_tokens")
     for fields in listed if isinstance(listed, list) else []:
         if isinstance(fields, dict) and isinstance(fields.get("content"), str):
@@ -93,7 +93,7 @@ def _told(folder: Path, named: set[str]) -> Iterator[tuple[Path, Any, Mapping[st
 
 
 def _named(folder: Path) -> Iterator[str]:
-    """Yield what the files call pad_token, additional_special_tokens and the like."""
+    """Yield the tokens that the files name as pad_token, additional_special_tokens and the like."""
     for name in (CONFIG, NAMED):
         for key, value in _fields(folder / name).items():
             if key.endswith(("_token", "_special_tokens")):

@@ -1,6 +1,6 @@
-"""Whether a vocabulary and its merges are a byte-level BPE as GPT-2's, told of the checkpoint's own files.
+"""Check that a vocabulary and its merges are a byte-level BPE as GPT-2's; errors name the checkpoint's own files.
 
-It refuses what the demo's tokenizer refuses, and writes nothing.
+The checks are those of the demo's tokenizer, which may not be imported here.
 """
 
 from collections import Counter
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from gpt2_recipe.problem import Problem, one_line
 
-MOST_UNMADE = 16
-"""Tokens such as <|endoftext|> are in a vocabulary without a merge that makes them; many more mean a cut file."""
+MAX_UNREACHABLE = 16
+"""Tokens such as <|endoftext|> are the result of no merge; many more of this kind mean a truncated file."""
 
 
 class NotByteLevel(Exception):
-    """Why a tokenizer cannot be written as GPT-2's vocab.json and merges.txt, though nothing is broken."""
+    """The tokenizer is not broken, but cannot be written as GPT-2's vocab.json and merges.txt."""
 
 
 def check_vocabulary(path: Path, ids: Mapping[str, int]) -> None:
-    """Raise Problem for one that is broken, NotByteLevel for one of another kind."""
+    """Raise Problem for a broken vocabulary, NotByteLevel for one of another kind."""
     twice = [i for i, count in Counter(ids.values()).items() if count > 1]
     if twice:
         names = [token for token, i in ids.items() if i == twice[0]]
@@ -37,7 +37,7 @@ def check_vocabulary(path: Path, ids: Mapping[str, int]) -> None:
 
 
 def read_merges(path: Path) -> dict[str, tuple[str, str]]:
-    """Return the pairs of a merges.txt by their places in it; Problem where it is no text."""
+    """Return the pairs of a merges.txt by their line; Problem if it is not UTF-8."""
     raw = path.read_bytes()
     try:
         lines = raw.decode().splitlines()
@@ -52,24 +52,24 @@ def read_merges(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def check_merges(path: Path, merges: Mapping[str, tuple[str, str]], ids: Mapping[str, int]) -> None:
-    """Raise Problem unless these pairs, each named by its place, make the tokens of the vocabulary."""
-    for place, (left, right) in merges.items():
+    """Raise Problem unless these pairs, each named by its position, make the tokens of the vocabulary."""
+    for position, (left, right) in merges.items():
         if not {left, right, left + right} <= ids.keys():
             pair = one_line(ascii(f"{left} {right}"))
-            raise Problem(f"{path}: {place}: does not fit the vocabulary: {pair}; fetch both again")
-    count = len(unmade(merges.values(), ids.keys()))
-    if count > most_unmade(len(ids)):
+            raise Problem(f"{path}: {position}: does not fit the vocabulary: {pair}; fetch both again")
+    count = len(unreachable_tokens(merges.values(), ids.keys()))
+    if count > max_unreachable(len(ids)):
         raise Problem(f"{path}: does not fit the vocabulary: does not make {count} of its tokens; fetch both again")
 
 
-def unmade(merges: Iterable[tuple[str, str]], tokens: Collection[str]) -> set[str]:
-    """Return the tokens that no text becomes."""
+def unreachable_tokens(merges: Iterable[tuple[str, str]], tokens: Collection[str]) -> set[str]:
+    """Return the tokens that no merge makes, so that no text is encoded to them."""
     return set(tokens) - {left + right for left, right in merges} - BYTE_SYMBOLS
 
 
-def most_unmade(count: int) -> int:
-    """Return how many such tokens the demo takes in a vocabulary of so many."""
-    return max(MOST_UNMADE, count // 100)
+def max_unreachable(count: int) -> int:
+    """Return how many such tokens the demo accepts in a vocabulary of `count`."""
+    return max(MAX_UNREACHABLE, count // 100)
 
 
 def _byte_symbols() -> frozenset[str]:

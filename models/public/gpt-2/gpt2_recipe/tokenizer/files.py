@@ -1,7 +1,4 @@
-"""The vocab.json and merges.txt that belong beside an IR, from whichever tokenizer files a checkpoint has.
-
-It knows no weights: the number of ids that the embedding has is given to it.
-"""
+"""Make the vocab.json and merges.txt to put beside an IR, from whichever tokenizer files a checkpoint has."""
 
 import json
 from collections.abc import Mapping
@@ -16,26 +13,26 @@ from gpt2_recipe.tokenizer.byte_level import (
     NotByteLevel,
     check_merges,
     check_vocabulary,
-    most_unmade,
+    max_unreachable,
     read_merges,
-    unmade,
+    unreachable_tokens,
 )
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
 COMPANIONS = (VOCAB, MERGES)
-"""The tokenizer's files, which lie beside the IR so that its path alone is enough to use it."""
+"""The tokenizer's files beside the IR, so that the path of the IR alone is enough to run it."""
 OPENAI = ("encoder.json", "vocab.bpe")
-"""What OpenAI calls the same two files."""
+"""OpenAI's names of the same two files."""
 TOKENIZER = "tokenizer.json"
 UNUSED = "<|unused_{}|>"
-"""The name of an id that the embedding has and no tokenizer file names."""
+"""The name given to an id of the embedding that no tokenizer file names."""
 PLAIN_MODEL: dict[str, Any] = {"continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
 PLAIN_BYTES: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 
 
 @dataclass(frozen=True)
 class Companion:
-    """A file to be written beside the IR that the checkpoint has in another form."""
+    """A file to write beside the IR, with its content."""
 
     name: str
     content: bytes
@@ -43,7 +40,7 @@ class Companion:
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """What to lay beside the IR, lines for the user where that is not all he needs, and what is no plain text."""
+    """Files to put beside the IR, notes for the user, and the added (special) tokens."""
 
     companions: list[Path | Companion]
     notes: list[str]
@@ -52,7 +49,7 @@ class TokenizerFiles:
 
 @dataclass(frozen=True)
 class _Tokenizer:
-    """A byte-level BPE, with the files that hold it already or none."""
+    """A byte-level BPE, with its files: the checkpoint's own, or to be written."""
 
     ids: dict[str, int]
     pairs: list[tuple[str, str]]
@@ -61,9 +58,9 @@ class _Tokenizer:
 
 
 def tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
-    """Return what lies in a checkpoint's folder as vocab.json and merges.txt, with a token for each of its ids.
+    """Return a checkpoint's tokenizer as vocab.json and merges.txt, with a token for each row of the embedding.
 
-    Raises Problem for a tokenizer file that is broken; one of another kind is a note, since the IR is of use without.
+    Raises Problem for a broken tokenizer file; for one of another kind a note, since the IR is useful without it.
     """
     try:
         tokenizer = _find(folder)
@@ -84,7 +81,7 @@ def tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
     vocab = tokenizer.vocab
     if ids != tokenizer.ids:
         vocab = Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode())
-        notes += _what_was_added(folder, tokenizer, ids, unused)
+        notes += _notes_on_added(folder, tokenizer, ids, unused)
     notes += [
         f"{folder}: its added token {token.content!r} counts as a whole word only, which gpt2_export does not carry"
         for token in added
@@ -154,7 +151,7 @@ def _ids(path: Path, vocab: Any) -> dict[str, int]:
 
 
 def _merges(path: Path, merges: Any) -> list[tuple[str, str]]:
-    """Return the pairs; tokenizer.json holds strings or pairs, by the version that wrote it."""
+    """Return the pairs; tokenizer.json has strings or pairs, depending on the version that wrote it."""
     pairs = (
         [pair.split(" ") if isinstance(pair, str) else pair for pair in merges] if isinstance(merges, list) else None
     )
@@ -178,15 +175,15 @@ def _no_tokenizer(folder: Path) -> str:
     )
 
 
-def _what_was_added(folder: Path, tokenizer: _Tokenizer, ids: Mapping[str, int], unused: list[int]) -> list[str]:
+def _notes_on_added(folder: Path, tokenizer: _Tokenizer, ids: Mapping[str, int], unused: list[int]) -> list[str]:
     count = len(ids) - len(tokenizer.ids)
     named = f", {len(unused)} of them named {UNUSED.format(unused[0])} and so on" if unused else ""
     tokens = "1 token" if count == 1 else f"{count} tokens"
     notes = [f"{folder}: vocab.json beside the IR holds {tokens} more than the vocabulary of the checkpoint{named}"]
-    strange = len(unmade(tokenizer.pairs, ids.keys()))
-    if strange > most_unmade(len(ids)):
+    strange = len(unreachable_tokens(tokenizer.pairs, ids.keys()))
+    if strange > max_unreachable(len(ids)):
         notes.append(
-            f"{folder}: no text becomes {strange} of its tokens, and the demo takes {most_unmade(len(ids))} of that "
-            "kind; the demo will refuse it"
+            f"{folder}: {strange} of its tokens are made by no merge, and the demo accepts {max_unreachable(len(ids))} "
+            "of that kind; the demo will refuse it"
         )
     return notes

@@ -118,7 +118,8 @@ def test_more_tokens_without_a_merge_than_the_demo_takes(tmp_path):
     assert len(tokenizer_files(tmp_path, 315).notes) == 1
     files = tokenizer_files(tmp_path, 316)
     assert files.notes[1] == (
-        f"{tmp_path}: 17 of its tokens are made by no merge, and the demo accepts 16 of that kind; the demo will refuse it"
+        f"{tmp_path}: 17 of its tokens are made by no merge, and the demo accepts 16 of that kind; "
+        "the demo will refuse it"
     )
     lay(tokenizer_files(tmp_path, 315), tmp_path / "ir")
     with pytest.raises(DemoProblem):

@@ -15,7 +15,8 @@ import openvino as ov
 import pytest
 
 from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
-from gpt2_text_prediction.generator import configuration, find_tokenizer_files
+from gpt2_text_prediction.engine.configuration import default_config
+from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
@@ -228,7 +229,7 @@ def test_a_missing_model_is_a_problem(tmp_path):
     [("CPU", {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}), ("GPU.0", {}), ("AUTO", {})],
 )
 def test_the_default_settings_are_exact_arithmetic_on_a_cpu(device, config):
-    assert configuration(device) == config
+    assert default_config(device) == config
 
 
 def test_the_default_settings_are_in_force(ir):

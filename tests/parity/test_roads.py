@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import gpt2_recipe
 from gpt2_text_prediction.engine.engine import load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from omz_model_tools.convert.onnx import export as to_onnx
 from support import HANGS_AFTER
 from support.model_optimizer_python import model_optimizer_python
@@ -116,11 +116,11 @@ def test_greedy_continuation(roads, theirs, road):
             do_sample=False,
             pad_token_id=0,
         )[0, prompt.shape[1] :].tolist()
-    engine, cache = load_engine(roads(road), config=EXACT), Cache()
+    engine, cache = load_engine(roads(road), config=EXACT), SequenceCache()
     assert engine.back_end.name == ("stateful" if road == "direct" else "recompute")
     ours, new = [], prompt[0].tolist()
     for _ in range(NEW_TOKENS):
-        ((logits,),) = engine.step([Row(cache, new)])
+        ((logits,),) = engine.step([StepInput(cache, new)])
         logits[theirs.config.eos_token_id] = -np.inf  # what min_new_tokens does
         new = [int(logits.argmax())]
         ours += new

@@ -13,7 +13,7 @@ import pytest
 
 import gpt2_recipe
 from gpt2_text_prediction.engine.engine import load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 
 torch = pytest.importorskip("torch")
@@ -67,10 +67,10 @@ def test_greedy_continuation_through_the_cache(pair):
         theirs = pair.theirs.generate(
             torch.from_numpy(prompt), max_new_tokens=64, min_new_tokens=64, do_sample=False, pad_token_id=0
         )[0, 32:].tolist()
-    engine, cache = load_engine(pair.ir, config=EXACT), Cache()
+    engine, cache = load_engine(pair.ir, config=EXACT), SequenceCache()
     ours, new = [], prompt[0].tolist()
     for _ in range(64):
-        ((logits,),) = engine.step([Row(cache, new)])
+        ((logits,),) = engine.step([StepInput(cache, new)])
         logits[pair.config.eos_token_id] = -np.inf  # what min_new_tokens does
         new = [int(logits.argmax())]
         ours += new

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_text_prediction.engine.ir import read_ir
-from gpt2_text_prediction.generator import find_tokenizer_files
+from gpt2_text_prediction.engine import read_ir
 from gpt2_text_prediction.problem import Problem, readable
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text import load_tokenizer
 
 __all__ = ["Problem", "inputs"]
 
@@ -28,7 +27,7 @@ def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, 
         words = raw.decode()
     except UnicodeDecodeError as error:
         raise Problem(f"{text}: expected UTF-8, got the byte 0x{raw[error.start]:02x} at {error.start}") from None
-    tokens = GPT2Tokenizer(*find_tokenizer_files(ir, None, None)).encode(words)
+    tokens = load_tokenizer(ir).encode(words)
     length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
     if len(tokens) < length:
         raise Problem(f"{text}: expected at least {length} tokens to calibrate with, got {len(tokens)}")

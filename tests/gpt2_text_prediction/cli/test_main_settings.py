@@ -52,10 +52,10 @@ def test_other_names_of_the_same_flags(demo):
 
 
 def test_bans_and_bias(demo, generator):
-    (likeliest,) = generator.next_tokens(PROMPT, 1)
-    bias = demo("-i", PROMPT, "--temp", 0, "-n", 3, "--logit_bias", f"{likeliest.token}=-inf").stdout.decode()
-    assert bias == f"{PROMPT}{drawn(generator, 3, temperature=0, logit_bias={likeliest.token: -float('inf')})}\n"
-    word = likeliest.text.strip()
+    (argmax,) = generator.next_tokens(PROMPT, 1)
+    bias = demo("-i", PROMPT, "--temp", 0, "-n", 3, "--logit_bias", f"{argmax.token}=-inf").stdout.decode()
+    assert bias == f"{PROMPT}{drawn(generator, 3, temperature=0, logit_bias={argmax.token: -float('inf')})}\n"
+    word = argmax.text.strip()
     banned = demo("-i", PROMPT, "--temp", 0, "-n", 20, "--bad_words", word, "--no-echo").stdout.decode()
     assert not re.search(rf"\b{word}\b", banned)
 

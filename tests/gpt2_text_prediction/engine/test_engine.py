@@ -9,8 +9,8 @@ from openvino import opset13 as ops
 
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.backends.stateful import Stateful
-from gpt2_text_prediction.engine.engine import SETTLED, Engine, load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.engine import STEPS_UNTIL_HUGE_PAGES, Engine, load_engine
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 TOY = Toy(n_layer=2, n_head=3, n_embd=6, n_positions=8, vocab_size=11)
@@ -23,13 +23,16 @@ class Judged:
         self.engine = engine
         self.toy = toy
 
-    def step(self, *rows: Row) -> None:
-        pasts = [row.cache.tokens[: row.past] if row.past is not None else [*row.cache.tokens] for row in rows]
+    def step(self, *rows: StepInput) -> None:
+        pasts = [
+            row.cache.tokens[: row.num_computed_tokens] if row.num_computed_tokens is not None else [*row.cache.tokens]
+            for row in rows
+        ]
         answers = self.engine.step(rows)
         assert len(answers) == len(rows)
-        for row, past, logits in zip(rows, pasts, answers, strict=True):
-            whole = [*past, *row.tokens]
-            expected = self.toy.logits(whole)[len(past) :][list(row.wanted)]
+        for row, num_computed_tokens, logits in zip(rows, pasts, answers, strict=True):
+            whole = [*num_computed_tokens, *row.tokens]
+            expected = self.toy.logits(whole)[len(num_computed_tokens) :][list(row.logits_indices)]
             assert_close(logits, expected.reshape(-1, self.toy.vocab_size))
             assert [*row.cache.tokens] == whole
 
@@ -89,138 +92,156 @@ def judged(engine) -> Judged:
 
 
 def test_a_whole_prompt(judged):
-    judged.step(Row(Cache(), [3, 1, 4, 1, 5], wanted=range(5)))
+    judged.step(StepInput(SequenceCache(), [3, 1, 4, 1, 5], logits_indices=range(5)))
 
 
 def test_a_single_token(judged):
-    judged.step(Row(Cache(), [3]))
+    judged.step(StepInput(SequenceCache(), [3]))
 
 
 def test_token_by_token_to_the_last_position(judged):
-    cache = Cache()
+    cache = SequenceCache()
     for token in range(8):
-        judged.step(Row(cache, [token]))
+        judged.step(StepInput(cache, [token]))
 
 
 @pytest.mark.parametrize("cuts", [[1], [7], [2, 3], [3, 4, 6], [4]], ids=str)
 def test_chunks(judged, cuts):
-    cache = Cache()
+    cache = SequenceCache()
     for start, stop in zip([0, *cuts], [*cuts, 8], strict=True):
-        judged.step(Row(cache, range(start, stop), wanted=range(stop - start)))
+        judged.step(StepInput(cache, range(start, stop), logits_indices=range(stop - start)))
 
 
 def test_all_positions_at_once_and_again(judged):
     for seed in range(3):
         tokens = np.random.default_rng(seed).integers(0, 11, 8)
-        judged.step(Row(Cache(), tokens, wanted=range(8)))
+        judged.step(StepInput(SequenceCache(), tokens, logits_indices=range(8)))
 
 
 def test_a_ragged_batch(judged):
-    caches = [Cache(), Cache(), Cache()]
-    judged.step(*(Row(c, t, wanted=range(len(t))) for c, t in zip(caches, ([1], [2, 3, 4, 5], [6, 7]), strict=True)))
-    judged.step(*(Row(c, t, wanted=range(len(t))) for c, t in zip(caches, ([1, 2], [6], [8, 9, 10]), strict=True)))
-    judged.step(*(Row(c, [5]) for c in caches))
+    caches = [SequenceCache(), SequenceCache(), SequenceCache()]
+    judged.step(
+        *(
+            StepInput(c, t, logits_indices=range(len(t)))
+            for c, t in zip(caches, ([1], [2, 3, 4, 5], [6, 7]), strict=True)
+        )
+    )
+    judged.step(
+        *(StepInput(c, t, logits_indices=range(len(t))) for c, t in zip(caches, ([1, 2], [6], [8, 9, 10]), strict=True))
+    )
+    judged.step(*(StepInput(c, [5]) for c in caches))
 
 
 def test_rows_in_another_order(judged):
-    one, two, three = caches = [Cache(), Cache(), Cache()]
-    judged.step(*(Row(cache, range(n, 2 * n + 1)) for n, cache in enumerate(caches)))
-    judged.step(Row(three, [1]), Row(one, [2]), Row(two, [3]))
-    judged.step(Row(two, [1, 2]), Row(three, [2]), Row(one, [3]))
+    one, two, three = caches = [SequenceCache(), SequenceCache(), SequenceCache()]
+    judged.step(*(StepInput(cache, range(n, 2 * n + 1)) for n, cache in enumerate(caches)))
+    judged.step(StepInput(three, [1]), StepInput(one, [2]), StepInput(two, [3]))
+    judged.step(StepInput(two, [1, 2]), StepInput(three, [2]), StepInput(one, [3]))
 
 
 def test_rows_leave_and_come_back(judged):
-    one, two = Cache(), Cache()
-    judged.step(Row(one, [1, 2]), Row(two, [3]))
-    judged.step(Row(two, [4]))
-    judged.step(Row(two, [5, 6]), Row(one, [7]))
-    judged.step(Row(one, [8]))
-    judged.step(Row(two, [9]))
-    judged.step(Row(one, [9]), Row(two, [9]))
+    one, two = SequenceCache(), SequenceCache()
+    judged.step(StepInput(one, [1, 2]), StepInput(two, [3]))
+    judged.step(StepInput(two, [4]))
+    judged.step(StepInput(two, [5, 6]), StepInput(one, [7]))
+    judged.step(StepInput(one, [8]))
+    judged.step(StepInput(two, [9]))
+    judged.step(StepInput(one, [9]), StepInput(two, [9]))
 
 
 def test_rows_enter_a_running_batch(judged):
     caches = []
     for n in range(5):
-        caches.insert(n // 2, Cache())
-        judged.step(*(Row(cache, [n, 10 - n] if not cache.tokens else [n]) for cache in caches))
+        caches.insert(n // 2, SequenceCache())
+        judged.step(*(StepInput(cache, [n, 10 - n] if not cache.tokens else [n]) for cache in caches))
 
 
 def test_forks_share_their_past_and_then_part(judged):
-    root = Cache()
-    judged.step(Row(root, [1, 2, 3]))
+    root = SequenceCache()
+    judged.step(StepInput(root, [1, 2, 3]))
     left, right = root.fork(), root.fork()
-    judged.step(Row(left, [4]), Row(root, [5]), Row(right, [6, 7]))
+    judged.step(StepInput(left, [4]), StepInput(root, [5]), StepInput(right, [6, 7]))
     deeper = left.fork().fork()
-    judged.step(Row(deeper, [8]), Row(left, [9]), Row(right, [10]))
+    judged.step(StepInput(deeper, [8]), StepInput(left, [9]), StepInput(right, [10]))
     assert (left.tokens, deeper.tokens, root.tokens) == ([1, 2, 3, 4, 9], [1, 2, 3, 4, 8], [1, 2, 3, 5])
 
 
 def test_forks_of_a_stale_cache_and_of_an_empty_one(judged):
-    old = Cache()
-    judged.step(Row(old, [1, 2, 3]))
-    judged.step(Row(Cache(), [4]))
-    stale, empty = old.fork(), Cache().fork()
-    judged.step(Row(stale, [5]), Row(empty, [6]))
-    judged.step(Row(old, [7]), Row(stale.fork(), [8]), Row(stale, [9]), Row(empty, [10]))
+    old = SequenceCache()
+    judged.step(StepInput(old, [1, 2, 3]))
+    judged.step(StepInput(SequenceCache(), [4]))
+    stale, empty = old.fork(), SequenceCache().fork()
+    judged.step(StepInput(stale, [5]), StepInput(empty, [6]))
+    judged.step(StepInput(old, [7]), StepInput(stale.fork(), [8]), StepInput(stale, [9]), StepInput(empty, [10]))
 
 
 def test_a_fork_outlives_what_its_origin_does(judged):
-    root = Cache()
-    judged.step(Row(root, [1, 2, 3]))
+    root = SequenceCache()
+    judged.step(StepInput(root, [1, 2, 3]))
     fork = root.fork()
-    judged.step(Row(root, [9], past=1))
-    judged.step(Row(fork, [4]))
-    judged.step(Row(root, [5]), Row(fork, [5]))
+    judged.step(StepInput(root, [9], num_computed_tokens=1))
+    judged.step(StepInput(fork, [4]))
+    judged.step(StepInput(root, [5]), StepInput(fork, [5]))
 
 
-@pytest.mark.parametrize("past", range(5))
-def test_a_smaller_past_drops_tokens(judged, past):
-    cache, other = Cache(), Cache()
-    judged.step(Row(cache, [1, 2, 3, 4]), Row(other, [5]))
-    judged.step(Row(cache, [6, 7], past=past, wanted=[0, 1]), Row(other, [8]))
-    judged.step(Row(cache, [9]), Row(other, [10]))
+@pytest.mark.parametrize("num_computed_tokens", range(5))
+def test_a_smaller_past_drops_tokens(judged, num_computed_tokens):
+    cache, other = SequenceCache(), SequenceCache()
+    judged.step(StepInput(cache, [1, 2, 3, 4]), StepInput(other, [5]))
+    judged.step(
+        StepInput(cache, [6, 7], num_computed_tokens=num_computed_tokens, logits_indices=[0, 1]), StepInput(other, [8])
+    )
+    judged.step(StepInput(cache, [9]), StepInput(other, [10]))
 
 
 def test_dropping_again_and_again_drops_what_is_left(judged):
-    cache = Cache()
-    judged.step(Row(cache, [1, 2, 3, 4, 5, 6]))
-    for past in (5, 3, 3, 4, 1, 0):
-        judged.step(Row(cache, [7, 8], past=past))
+    cache = SequenceCache()
+    judged.step(StepInput(cache, [1, 2, 3, 4, 5, 6]))
+    for num_computed_tokens in (5, 3, 3, 4, 1, 0):
+        judged.step(StepInput(cache, [7, 8], num_computed_tokens=num_computed_tokens))
 
 
 def test_a_rejected_tail_is_replaced_by_a_longer_one(judged):
-    cache = Cache()
-    judged.step(Row(cache, [1]))
+    cache = SequenceCache()
+    judged.step(StepInput(cache, [1]))
     for accepted in (0, 2, 1):
-        judged.step(Row(cache, [2, 3, 4], wanted=[0, 1, 2]))
-        judged.step(Row(cache, [5], past=len(cache.tokens) - 3 + accepted))
+        judged.step(StepInput(cache, [2, 3, 4], logits_indices=[0, 1, 2]))
+        judged.step(StepInput(cache, [5], num_computed_tokens=len(cache.tokens) - 3 + accepted))
 
 
-@pytest.mark.parametrize("wanted", [[], [0], [-1], [0, -1], [2, 0, 1], [1, 1], [-3, -2], range(3)], ids=str)
-def test_wanted_positions_come_in_the_order_asked_for(judged, wanted):
-    cache, other = Cache(), Cache()
-    judged.step(Row(cache, [1, 2, 3], wanted=wanted), Row(other, [4], wanted=[]), Row(Cache(), [5, 6]))
-    judged.step(Row(cache, [4, 5, 6], wanted=wanted), Row(other, [7, 8], wanted=[0]))
+@pytest.mark.parametrize("logits_indices", [[], [0], [-1], [0, -1], [2, 0, 1], [1, 1], [-3, -2], range(3)], ids=str)
+def test_logits_indices_come_in_the_order_asked_for(judged, logits_indices):
+    cache, other = SequenceCache(), SequenceCache()
+    judged.step(
+        StepInput(cache, [1, 2, 3], logits_indices=logits_indices),
+        StepInput(other, [4], logits_indices=[]),
+        StepInput(SequenceCache(), [5, 6]),
+    )
+    judged.step(
+        StepInput(cache, [4, 5, 6], logits_indices=logits_indices), StepInput(other, [7, 8], logits_indices=[0])
+    )
 
 
 def test_the_default_is_the_last_position(engine):
-    assert_close(engine.step([Row(Cache(), [1, 2])])[0], TOY.logits([1, 2])[1:])
+    assert_close(engine.step([StepInput(SequenceCache(), [1, 2])])[0], TOY.logits([1, 2])[1:])
 
 
 def test_hidden_columns_do_not_pile_up(judged):
-    cache, other = Cache(), Cache()
-    judged.step(Row(cache, [1, 2, 3]), Row(other, [4]))
+    cache, other = SequenceCache(), SequenceCache()
+    judged.step(StepInput(cache, [1, 2, 3]), StepInput(other, [4]))
     for n in range(60):
-        judged.step(Row(cache, [n % 11, 5, 6], past=3), Row(other, [n % 7], past=n % 2))
-    judged.step(Row(other, [7, 8]))
+        judged.step(
+            StepInput(cache, [n % 11, 5, 6], num_computed_tokens=3),
+            StepInput(other, [n % 7], num_computed_tokens=n % 2),
+        )
+    judged.step(StepInput(other, [7, 8]))
 
 
 def test_many_short_rows_one_after_another(judged):
-    kept = Cache()
-    judged.step(Row(kept, [1]))
+    kept = SequenceCache()
+    judged.step(StepInput(kept, [1]))
     for n in range(40):
-        judged.step(Row(Cache(), [n % 11] * 4), Row(kept, [2], past=1))
+        judged.step(StepInput(SequenceCache(), [n % 11] * 4), StepInput(kept, [2], num_computed_tokens=1))
 
 
 def test_no_rows_are_no_step(engine):
@@ -228,72 +249,76 @@ def test_no_rows_are_no_step(engine):
 
 
 def test_logits_handed_out_are_not_written_to_again(engine):
-    cache = Cache()
-    (first,) = engine.step([Row(cache, [1, 2], wanted=[0, 1])])
+    cache = SequenceCache()
+    (first,) = engine.step([StepInput(cache, [1, 2], logits_indices=[0, 1])])
     before = first.copy()
-    engine.step([Row(cache, [3, 4], wanted=[0, 1])])
-    engine.step([Row(Cache(), [9, 9], wanted=[0, 1])])
+    engine.step([StepInput(cache, [3, 4], logits_indices=[0, 1])])
+    engine.step([StepInput(SequenceCache(), [9, 9], logits_indices=[0, 1])])
     np.testing.assert_array_equal(first, before)
 
 
 def test_a_cache_made_of_tokens_is_computed(judged):
-    judged.step(Row(Cache([1, 2, 3]), [4]), Row(Cache([5]), [6]))
+    judged.step(StepInput(SequenceCache([1, 2, 3]), [4]), StepInput(SequenceCache([5]), [6]))
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, lambda t: np.array(t, np.uint8), lambda t: range(3, 5)])
 def test_tokens_may_be_any_sequence_of_whole_numbers(judged, kind):
-    cache = Cache()
-    judged.step(Row(cache, kind([3, 4])))
-    judged.step(Row(cache, kind([3, 4])))
+    cache = SequenceCache()
+    judged.step(StepInput(cache, kind([3, 4])))
+    judged.step(StepInput(cache, kind([3, 4])))
 
 
 MISUSES = {
-    "no tokens": lambda c: [Row(c, [])],
-    "fractions": lambda c: [Row(c, [1.0])],
-    "booleans": lambda c: [Row(c, [True])],
-    "strings": lambda c: [Row(c, ["1"])],
-    "a matrix": lambda c: [Row(c, [[1, 2]])],
-    "ragged": lambda c: [Row(c, [[1], [2, 3]])],
-    "a single number": lambda c: [Row(c, 1)],
-    "a negative id": lambda c: [Row(c, [1, -1])],
-    "an id past the vocabulary": lambda c: [Row(c, [11])],
-    "an id past int64": lambda c: [Row(c, [2**70])],
-    "a past longer than the cache": lambda c: [Row(c, [1], past=4)],
-    "a negative past": lambda c: [Row(c, [1], past=-1)],
-    "more than all positions": lambda c: [Row(c, [1] * 6)],
-    "more than all positions anew": lambda c: [Row(c, [1] * 9, past=0)],
-    "wanted behind the end": lambda c: [Row(c, [1, 2], wanted=[2])],
-    "wanted before the start": lambda c: [Row(c, [1, 2], wanted=[-3])],
-    "one cache twice": lambda c: [Row(c, [1]), Row(c, [2])],
-    "a good row before a bad one": lambda c: [Row(c, [1]), Row(Cache(), [99])],
-    "a bad row before a good one": lambda c: [Row(Cache(), []), Row(c, [1])],
+    "no tokens": lambda c: [StepInput(c, [])],
+    "fractions": lambda c: [StepInput(c, [1.0])],
+    "booleans": lambda c: [StepInput(c, [True])],
+    "strings": lambda c: [StepInput(c, ["1"])],
+    "a matrix": lambda c: [StepInput(c, [[1, 2]])],
+    "ragged": lambda c: [StepInput(c, [[1], [2, 3]])],
+    "a single number": lambda c: [StepInput(c, 1)],
+    "a negative id": lambda c: [StepInput(c, [1, -1])],
+    "an id past the vocabulary": lambda c: [StepInput(c, [11])],
+    "an id past int64": lambda c: [StepInput(c, [2**70])],
+    "a past longer than the cache": lambda c: [StepInput(c, [1], num_computed_tokens=4)],
+    "a negative past": lambda c: [StepInput(c, [1], num_computed_tokens=-1)],
+    "more than all positions": lambda c: [StepInput(c, [1] * 6)],
+    "more than all positions anew": lambda c: [StepInput(c, [1] * 9, num_computed_tokens=0)],
+    "an index past the end": lambda c: [StepInput(c, [1, 2], logits_indices=[2])],
+    "an index before the start": lambda c: [StepInput(c, [1, 2], logits_indices=[-3])],
+    "one cache twice": lambda c: [StepInput(c, [1]), StepInput(c, [2])],
+    "a good row before a bad one": lambda c: [StepInput(c, [1]), StepInput(SequenceCache(), [99])],
+    "a bad row before a good one": lambda c: [StepInput(SequenceCache(), []), StepInput(c, [1])],
 }
 
 
 @pytest.mark.parametrize("misuse", MISUSES, ids=lambda name: name.replace(" ", "_"))
 def test_misuse_is_a_value_error_and_leaves_the_cache_as_it_was(judged, misuse):
-    cache = Cache()
-    judged.step(Row(cache, [1, 2, 3]))
-    with pytest.raises(ValueError, match=r"^(expected|two rows|setting an array)"):
+    cache = SequenceCache()
+    judged.step(StepInput(cache, [1, 2, 3]))
+    with pytest.raises(ValueError, match=r"^(expected|two sequences|setting an array)"):
         judged.engine.step(MISUSES[misuse](cache))
     assert cache.tokens == [1, 2, 3]
-    judged.step(Row(cache, [4]))
+    judged.step(StepInput(cache, [4]))
 
 
-def rows_of(moves, caches: list[Cache]) -> list[Row]:
+def rows_of(moves, caches: list[SequenceCache]) -> list[StepInput]:
     """Make rows of numbers: whom (a new one past the end), whether a fork, how much past, which tokens and places."""
-    rows: list[Row] = []
-    for who, fork, past, tokens, wanted in moves:
-        cache = caches[who] if who < len(caches) else Cache()
+    rows: list[StepInput] = []
+    for who, fork, num_computed_tokens, tokens, logits_indices in moves:
+        cache = caches[who] if who < len(caches) else SequenceCache()
         cache = cache.fork() if fork else cache
         if any(row.cache is cache for row in rows):
             continue
         if cache not in caches:
             caches.append(cache)
         held = len(cache.tokens)
-        kept = None if past is None and held < 8 else min(7 if past is None else past, held)
+        kept = (
+            None
+            if num_computed_tokens is None and held < 8
+            else min(7 if num_computed_tokens is None else num_computed_tokens, held)
+        )
         new = tokens[: 8 - (held if kept is None else kept)]
-        rows.append(Row(cache, new, kept, [place for place in wanted if -len(new) <= place < len(new)]))
+        rows.append(StepInput(cache, new, kept, [place for place in logits_indices if -len(new) <= place < len(new)]))
     del caches[:-6]
     return rows
 
@@ -318,7 +343,7 @@ def test_any_schedule_gives_the_oracles_logits(engine, steps):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_long_schedule_gives_the_oracles_logits(judged, seed):
     rng = np.random.default_rng(seed)
-    caches: list[Cache] = []
+    caches: list[SequenceCache] = []
     for _ in range(150):
         moves = [
             (
@@ -394,10 +419,10 @@ def test_irs_that_differ_from_ours_are_run_right(tmp_path, name, back_end):
     path = save(FOREIGN[name](TOY.model(tmp_path)), tmp_path / "foreign.xml")
     judged = Judged(load_engine(path, config=EXACT, back_end=back_end))
     assert judged.engine.n_positions == (6 if "6" in name or "six" in name else 8)
-    one, two = Cache(), Cache()
-    judged.step(Row(one, [1, 2, 3], wanted=range(3)))
-    judged.step(Row(two, [4, 5]), Row(one, [6]))
-    judged.step(Row(one, range(judged.engine.n_positions), past=0))
+    one, two = SequenceCache(), SequenceCache()
+    judged.step(StepInput(one, [1, 2, 3], logits_indices=range(3)))
+    judged.step(StepInput(two, [4, 5]), StepInput(one, [6]))
+    judged.step(StepInput(one, range(judged.engine.n_positions), num_computed_tokens=0))
 
 
 @pytest.mark.parametrize("back_end", ["stateful", "paged"])
@@ -406,7 +431,7 @@ def test_logits_of_half_precision_are_handed_out_in_f32(tmp_path, back_end):
     logits = model.get_results()[0].input_value(0)
     half = ov.Model([ops.result(ops.convert(logits, "f16"))], model.get_parameters(), "half")
     engine = load_engine(save(half, tmp_path / "half.xml"), config=EXACT, back_end=back_end)
-    (got,) = engine.step([Row(Cache(), [1, 2, 3])])
+    (got,) = engine.step([StepInput(SequenceCache(), [1, 2, 3])])
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, TOY.logits([1, 2, 3])[2:], rtol=1e-3, atol=1e-2)
 
@@ -416,7 +441,7 @@ def test_weights_that_are_no_numbers_give_logits_that_are_none(tmp_path, back_en
     toy = Toy(seed=77)
     toy.state["h.0.mlp.c_fc.bias"][0] = np.nan
     engine = load_engine(toy.ir(tmp_path), config=EXACT, back_end=back_end)
-    (logits,) = engine.step([Row(Cache(), [1])])
+    (logits,) = engine.step([StepInput(SequenceCache(), [1])])
     assert np.isnan(logits).all()
 
 
@@ -425,10 +450,10 @@ def test_a_cache_of_another_engine_is_computed_again(tmp_path, back_end):
     one = Judged(load_engine(TOY.ir(tmp_path / "one"), config=EXACT, back_end=back_end))
     other_toy = Toy(n_layer=1, n_head=1, n_embd=6, n_positions=8, vocab_size=11, seed=5)
     other = Judged(load_engine(other_toy.ir(tmp_path / "other"), config=EXACT, back_end=back_end), other_toy)
-    cache = Cache()
-    one.step(Row(cache, [1, 2, 3]))
-    other.step(Row(Cache(), [4, 5, 6]))
-    other.step(Row(cache, [7]))
+    cache = SequenceCache()
+    one.step(StepInput(cache, [1, 2, 3]))
+    other.step(StepInput(SequenceCache(), [4, 5, 6]))
+    other.step(StepInput(cache, [7]))
 
 
 class Watched:
@@ -471,40 +496,40 @@ def watch(ir):
 
 
 def test_answers_are_right_before_and_behind_the_step_after_which_the_weights_are_moved(judged):
-    cache = Cache()
-    for step in range(SETTLED + 2):
-        judged.step(Row(cache, [step % 11], past=min(step, 3)))
+    cache = SequenceCache()
+    for step in range(STEPS_UNTIL_HUGE_PAGES + 2):
+        judged.step(StepInput(cache, [step % 11], num_computed_tokens=min(step, 3)))
 
 
 def test_what_the_cache_holds_is_not_computed_again(watch):
     judged, watched = watch()
-    one, two = Cache(), Cache()
-    judged.step(Row(one, [1, 2, 3]), Row(two, [4]))
+    one, two = SequenceCache(), SequenceCache()
+    judged.step(StepInput(one, [1, 2, 3]), StepInput(two, [4]))
     watched.most_tokens = 0
-    judged.step(Row(two, [5]), Row(one, [6]))
-    judged.step(Row(one.fork(), [7]), Row(one, [8]), Row(two, [9]))
-    judged.step(Row(one, [7], past=2))
+    judged.step(StepInput(two, [5]), StepInput(one, [6]))
+    judged.step(StepInput(one.fork(), [7]), StepInput(one, [8]), StepInput(two, [9]))
+    judged.step(StepInput(one, [7], num_computed_tokens=2))
     assert (watched.most_tokens, watched.calls) == (1, 4)
 
 
 def test_dropped_tokens_do_not_pile_up_in_the_cache(watch):
     judged, watched = watch()
-    cache, other = Cache(), Cache()
-    judged.step(Row(cache, [1, 2, 3]), Row(other, [4]))
+    cache, other = SequenceCache(), SequenceCache()
+    judged.step(StepInput(cache, [1, 2, 3]), StepInput(other, [4]))
     for _ in range(60):
-        judged.step(Row(cache, [5, 6], past=3), Row(other, [7], past=1))
+        judged.step(StepInput(cache, [5, 6], num_computed_tokens=3), StepInput(other, [7], num_computed_tokens=1))
     assert watched.most_columns <= 3 * 8
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_interrupted_step_spoils_no_cache(watch, when):
     judged, _ = watch(interrupted=2, when=when)
-    one, two = Cache(), Cache()
-    judged.step(Row(one, [1, 2]), Row(two, [3]))
+    one, two = SequenceCache(), SequenceCache()
+    judged.step(StepInput(one, [1, 2]), StepInput(two, [3]))
     with pytest.raises(KeyboardInterrupt):
-        judged.step(Row(two, [4, 5]), Row(one, [6]))
-    judged.step(Row(one, [7]))
-    judged.step(Row(two, [8]), Row(one, [9]))
+        judged.step(StepInput(two, [4, 5]), StepInput(one, [6]))
+    judged.step(StepInput(one, [7]))
+    judged.step(StepInput(two, [8]), StepInput(one, [9]))
 
 
 @pytest.fixture(scope="module")
@@ -529,9 +554,9 @@ def test_a_setting_that_is_given_is_in_force(ir):
 def test_max_seq_len_lowers_the_number_of_positions(ir, length):
     engine = load_engine(ir, config=EXACT, max_seq_len=length)
     assert engine.n_positions == length
-    Judged(engine).step(Row(Cache(), range(length)))
+    Judged(engine).step(StepInput(SequenceCache(), range(length)))
     with pytest.raises(ValueError, match=f"at most {length} positions"):
-        engine.step([Row(Cache(), [1] * (length + 1))])
+        engine.step([StepInput(SequenceCache(), [1] * (length + 1))])
 
 
 @pytest.mark.parametrize("length", [-1, 0, 1, 9])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_text_prediction.engine import huge_pages as tested
-from gpt2_text_prediction.engine.huge_pages import HugePages, give_back, without
+from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages, without
 
 SIZE = 16 << 20
 
@@ -87,10 +87,10 @@ def test_what_is_given_back_of_a_file_is_read_again(tmp_path):
         mapped = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in (one, two)]
     assert [sum(memory[::4096]) for memory in mapped] == [0, 0]  # all of both is in memory now
     held = [resident(memory) for memory in mapped]
-    assert give_back(named) == SIZE
+    assert drop_mapped_pages(named) == SIZE
     assert (held, [resident(memory) for memory in mapped]) == ([SIZE, SIZE], [0, SIZE])
     assert mapped[0][:] == content
-    assert give_back(tmp_path / "nothing") == 0
+    assert drop_mapped_pages(tmp_path / "nothing") == 0
 
 
 def test_what_of_a_span_lies_in_no_other_by_hand():

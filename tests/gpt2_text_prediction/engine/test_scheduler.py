@@ -11,8 +11,16 @@ import pytest
 
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.engine import load_engine
-from gpt2_text_prediction.engine.scheduler import CHUNK, CHUNK_BESIDE, CLOSED, DRAFTED, Busy, Cancelled, Scheduler
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.scheduler import (
+    CLOSED,
+    MAX_DECODE_TOKENS,
+    PREFILL_CHUNK,
+    PREFILL_CHUNK_BESIDE_DECODE,
+    Busy,
+    Cancelled,
+    Scheduler,
+)
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from support import HANGS_AFTER
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close
 
@@ -38,10 +46,10 @@ class Noting:
         if self.error:
             raise self.error
         self.steps.append([(row.cache.name, len(row.tokens)) for row in rows])
-        return [np.zeros((len(row.wanted), 3), np.float32) for row in rows]
+        return [np.zeros((len(row.logits_indices), 3), np.float32) for row in rows]
 
 
-class Named(Cache):
+class Named(SequenceCache):
     name = ""
 
 
@@ -58,26 +66,26 @@ class Work:
         self.broken = ""
         self.limits: list[int] = []
         self.error: Exception | None = None
-        self.row = Row(self.cache, [0])
+        self.row = StepInput(self.cache, [0])
         self.threads: set[str] = set()
 
     @property
     def done(self) -> bool:
         return self.new == 0
 
-    def enter(self) -> None:
+    def start(self) -> None:
         self.call("enter")
 
-    def needs(self) -> int:
+    def num_tokens_to_compute(self) -> int:
         return self.prompt or 1
 
-    def next_row(self, most: int) -> Row:
+    def next_input(self, most: int) -> StepInput:
         self.call("next_row")
         self.limits.append(most)
-        self.row = Row(self.cache, [0] * (min(most, self.prompt) or 1))
+        self.row = StepInput(self.cache, [0] * (min(most, self.prompt) or 1))
         return self.row
 
-    def take(self, logits) -> None:
+    def process_logits(self, logits) -> None:
         self.call("take")
         if self.prompt:
             self.prompt -= len(self.row.tokens)
@@ -118,7 +126,7 @@ def held(engine: Noting, scheduler: Scheduler, ended: SimpleQueue) -> Work:
 
 def test_waiting_tasks_enter_where_finished_ones_left(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=2)
+    scheduler = Scheduler(engine, max_num_seqs=2)
     scheduler.submit([Work(name, 1, new, ended) for name, new in zip("abcd", (1, 3, 2, 1), strict=True)])
     assert wait(ended, 4) == ["a", "b", "c", "d"]
     assert names(engine) == ["ab", "bc", "bc", "d"]
@@ -126,7 +134,7 @@ def test_waiting_tasks_enter_where_finished_ones_left(ended):
 
 def test_callers_take_turns(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=1)
+    scheduler = Scheduler(engine, max_num_seqs=1)
     held(engine, scheduler, ended)
     scheduler.submit([Work(name, 1, 1, ended) for name in "abc"])
     scheduler.submit([Work("d", 1, 1, ended)])
@@ -140,12 +148,12 @@ def test_a_long_prompt_comes_in_chunks_beside_those_that_run(ended):
     engine = Noting()
     scheduler = Scheduler(engine)
     held(engine, scheduler, ended).new = 5
-    scheduler.submit([Work("p", 2 * CHUNK_BESIDE + 2, 1, ended), Work("q", 20, 1, ended)])
+    scheduler.submit([Work("p", 2 * PREFILL_CHUNK_BESIDE_DECODE + 2, 1, ended), Work("q", 20, 1, ended)])
     engine.gate.release(100)
     wait(ended, 3)
     assert engine.steps[1:4] == [
-        [("x", 1), ("p", CHUNK_BESIDE)],
-        [("x", 1), ("p", CHUNK_BESIDE)],
+        [("x", 1), ("p", PREFILL_CHUNK_BESIDE_DECODE)],
+        [("x", 1), ("p", PREFILL_CHUNK_BESIDE_DECODE)],
         [("x", 1), ("p", 2), ("q", 20)],
     ]
 
@@ -153,21 +161,21 @@ def test_a_long_prompt_comes_in_chunks_beside_those_that_run(ended):
 def test_prompts_alone_come_in_larger_chunks(ended):
     engine = Noting()
     scheduler = Scheduler(engine)
-    scheduler.submit([Work("p", CHUNK + 5, 1, ended)])
+    scheduler.submit([Work("p", PREFILL_CHUNK + 5, 1, ended)])
     wait(ended, 1)
-    assert engine.steps == [[("p", CHUNK)], [("p", 5)]]
+    assert engine.steps == [[("p", PREFILL_CHUNK)], [("p", 5)]]
 
 
 def test_rows_are_given_fewer_drafts_the_more_they_are(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=40)
+    scheduler = Scheduler(engine, max_num_seqs=40)
     for count in (1, 4, 40):
         tasks = [Work("a", 1, 1, ended) for _ in range(count)]
         held(engine, scheduler, ended)
         scheduler.submit(tasks)
         engine.gate.release(100)
         wait(ended, count + 1)
-        assert tasks[0].limits == [max(1, DRAFTED // (count + 1))]
+        assert tasks[0].limits == [max(1, MAX_DECODE_TOKENS // (count + 1))]
 
 
 def test_tasks_wait_for_memory_and_small_ones_do_not_pass_a_large_one(ended):
@@ -221,7 +229,7 @@ def test_what_a_task_raises_ends_that_task_alone(ended, broken):
 
 def test_a_step_that_fails_ends_its_tasks_and_the_next_runs(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=2)
+    scheduler = Scheduler(engine, max_num_seqs=2)
     held(engine, scheduler, ended)
     waiting = [Work("a", 1, 1, ended), Work("b", 1, 1, ended)]
     engine.error = Problem("cannot be run")
@@ -236,7 +244,7 @@ def test_a_step_that_fails_ends_its_tasks_and_the_next_runs(ended):
 
 def test_cancelling_frees_the_rows_and_ends_what_waits(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=1)
+    scheduler = Scheduler(engine, max_num_seqs=1)
     engine.gate = threading.Semaphore(0)
     tasks = [Work("a", 1, 50, ended), Work("b", 1, 1, ended)]
     call = scheduler.submit(tasks)
@@ -278,7 +286,7 @@ def test_cancelling_what_has_ended_does_nothing(ended):
 
 def test_more_callers_than_may_wait_are_told_so(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=1, most_calls=2)
+    scheduler = Scheduler(engine, max_num_seqs=1, max_waiting_callers=2)
     held(engine, scheduler, ended)
     for name in "ab":
         scheduler.submit([Work(name, 1, 1, ended)])
@@ -298,7 +306,7 @@ def test_no_tasks_are_nothing_to_wait_for():
 
 def test_closing_ends_all_and_takes_nothing_more(ended):
     engine = Noting()
-    scheduler = Scheduler(engine, most_rows=1)
+    scheduler = Scheduler(engine, max_num_seqs=1)
     running = held(engine, scheduler, ended)
     waiting = Work("a", 1, 1, ended)
     scheduler.submit([waiting])
@@ -330,7 +338,7 @@ def test_steps_of_ones_own_come_between(ended):
     answers = SimpleQueue()
     cache = Named()
     cache.name = "d"
-    own = threading.Thread(target=lambda: answers.put(scheduler.step([Row(cache, [1, 2])])))
+    own = threading.Thread(target=lambda: answers.put(scheduler.step([StepInput(cache, [1, 2])])))
     own.start()
     while not scheduler._direct:
         pass
@@ -344,7 +352,7 @@ def test_the_error_of_a_step_of_ones_own_is_its_callers(ended):
     engine = Noting()
     engine.error = ValueError("two rows")
     with pytest.raises(ValueError, match="two rows"):
-        Scheduler(engine).step([Row(Cache(), [1])])
+        Scheduler(engine).step([StepInput(SequenceCache(), [1])])
 
 
 @pytest.mark.parametrize(
@@ -356,13 +364,13 @@ def test_threads_that_fork_and_step_get_the_oracles_logits(tmp_path, back_end):
 
     def run(seed: int) -> None:
         rng = np.random.default_rng(seed)
-        caches = [Cache()]
+        caches = [SequenceCache()]
         for _ in range(25):
             cache = caches[rng.integers(len(caches))].fork()
             new = rng.integers(0, 11, rng.integers(1, 20)).tolist()
-            past = min(len(cache.tokens), 100)
-            whole = [*cache.tokens[:past], *new]
-            (logits,) = scheduler.step([Row(cache, new, past)])
+            num_computed_tokens = min(len(cache.tokens), 100)
+            whole = [*cache.tokens[:num_computed_tokens], *new]
+            (logits,) = scheduler.step([StepInput(cache, new, num_computed_tokens)])
             try:
                 assert_close(logits, TOY.logits(whole)[-1:])
             except AssertionError as error:

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from gpt2_text_prediction.engine.waiting import loop_queue, raise_error
-from gpt2_text_prediction.generation.request import Reading, Recent
+from gpt2_text_prediction.engine.scheduler import loop_queue, raise_error
+from gpt2_text_prediction.generation.request import PrefixCache, ScoreRequest
 
 
 def in_a_thread(work) -> None:
@@ -32,7 +32,7 @@ def test_for_a_loop_that_is_closed_nobody_waits():
 
 
 def test_the_error_that_ended_a_task_is_raised():
-    reading = Reading([1, 2], 0, Recent(), lambda place, logits: None, lambda ended: None)
+    reading = ScoreRequest([1, 2], 0, PrefixCache(), lambda place, logits: None, lambda ended: None)
     raise_error(reading)
     reading.end(ZeroDivisionError("why"))
     with pytest.raises(ZeroDivisionError, match="why"):

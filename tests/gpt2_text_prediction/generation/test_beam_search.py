@@ -8,7 +8,7 @@ import pytest
 
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.engine import load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_text_prediction.generation.beam_search import Beams, _largest, beam_search
 from support.toy import EXACT, Toy, save, without_attention_ops
 
@@ -121,10 +121,10 @@ def test_where_few_tokens_are_left_fewer_texts_are_found(engine):
 
 
 def test_the_engine_goes_on_as_before(engine):
-    cache = Cache()
-    engine.step([Row(cache, PROMPT)])
+    cache = SequenceCache()
+    engine.step([StepInput(cache, PROMPT)])
     beam_search(engine, [9, 9], Beams(num_beams=3), 4, None)
-    ((logits,),) = engine.step([Row(cache, [5])])
+    ((logits,),) = engine.step([StepInput(cache, [5])])
     np.testing.assert_allclose(logits, TOY.logits([*PROMPT, 5])[-1], atol=1e-3)
 
 

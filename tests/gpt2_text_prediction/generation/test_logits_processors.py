@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem, Sampling
-from gpt2_text_prediction.generation.logits_processors import History, Processing, likeliest, process, require_lengths
+from gpt2_text_prediction.generation.logits_processors import (
+    History,
+    LogitsProcessors,
+    argmax,
+    process,
+    require_lengths,
+)
 from gpt2_text_prediction.generation.sampling import choose
 
 INF = math.inf
@@ -18,7 +24,7 @@ HISTORY = History(prompt=[0, 1, 2], new=[1, 1, 3], eos_token_id=4)
 
 
 def processed(history=HISTORY, logits=LOGITS, **settings_) -> list[float]:
-    return process(np.float32(logits), Processing(**settings_), history).tolist()
+    return process(np.float32(logits), LogitsProcessors(**settings_), history).tolist()
 
 
 @pytest.mark.parametrize(
@@ -96,9 +102,9 @@ def test_penalties_see_the_prompt_only_where_they_should():
 def test_settings_that_are_off_copy_nothing_and_those_on_leave_the_logits_as_they_were():
     logits = LOGITS.copy()
     logits.flags.writeable = False
-    assert process(logits, Processing(), HISTORY) is logits
-    assert process(logits, Processing(ignore_eos=True), HISTORY) is logits
-    everything = Processing(repetition_penalty=2, logit_bias={1: 1}, bad_words_ids=[[2]], no_repeat_ngram_size=1)
+    assert process(logits, LogitsProcessors(), HISTORY) is logits
+    assert process(logits, LogitsProcessors(ignore_eos=True), HISTORY) is logits
+    everything = LogitsProcessors(repetition_penalty=2, logit_bias={1: 1}, bad_words_ids=[[2]], no_repeat_ngram_size=1)
     assert process(logits, everything, HISTORY) is not logits
     assert logits.tolist() == LOGITS.tolist()
 
@@ -141,7 +147,7 @@ def test_logits_that_are_no_numbers_stay_a_problem(broken, settings_):
 
 
 def test_the_likeliest_is_the_first_of_equal_ones():
-    assert likeliest(np.float32([0, 7, 7])) == 1
+    assert argmax(np.float32([0, 7, 7])) == 1
 
 
 NO_NUMBERS = (math.nan, INF, -INF, "1", None, True)
@@ -176,12 +182,12 @@ def test_settings_cannot_be_changed_from_outside_and_compare_and_copy_by_value()
 
 
 def test_min_new_tokens_above_max_new_tokens_is_a_problem():
-    require_lengths(Processing(min_new_tokens=5), 5)
+    require_lengths(LogitsProcessors(min_new_tokens=5), 5)
     with pytest.raises(Problem, match=r"^min_new_tokens: expected at most max_new_tokens, 4, got 5"):
-        require_lengths(Processing(min_new_tokens=5), 4)
+        require_lengths(LogitsProcessors(min_new_tokens=5), 4)
     for count in (0, -1, 1.5, True):
         with pytest.raises(Problem, match=r"^max_new_tokens: expected a whole number from 1, got "):
-            require_lengths(Processing(), count)
+            require_lengths(LogitsProcessors(), count)
 
 
 TOKENS = st.integers(0, 6)

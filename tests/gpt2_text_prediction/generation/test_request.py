@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from gpt2_text_prediction.engine.engine import Engine, load_engine
 from gpt2_text_prediction.engine.scheduler import Cancelled, Scheduler
-from gpt2_text_prediction.engine.sequence import Cache, Row
-from gpt2_text_prediction.generation.request import MOST_LOGITS, Generation, Plan, Prompt, Reading, Recent, logprob
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
+from gpt2_text_prediction.generation.request import (
+    MAX_LOGITS,
+    GenerateRequest,
+    PrefixCache,
+    Prompt,
+    RequestParams,
+    ScoreRequest,
+    logprob,
+)
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from support import HANGS_AFTER
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
@@ -46,12 +54,12 @@ class Counting:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.fits: Callable[[Sequence[int]], bool] = engine.fits
-        self.steps = self.tokens = self.most_rows = 0
+        self.steps = self.tokens = self.max_num_seqs = 0
 
-    def step(self, rows: Sequence[Row]) -> list[np.ndarray]:
+    def step(self, rows: Sequence[StepInput]) -> list[np.ndarray]:
         self.steps += 1
         self.tokens += sum(len(row.tokens) for row in rows)
-        self.most_rows = max(self.most_rows, len(rows))
+        self.max_num_seqs = max(self.max_num_seqs, len(rows))
         return self.engine.step(rows)
 
 
@@ -59,10 +67,10 @@ def text(seed: int, length: int, kinds: int = 11) -> list[int]:
     return np.random.default_rng(seed).integers(0, kinds, length).tolist()
 
 
-def oracle(prompt: Sequence[int], plan: Plan) -> tuple[list[int], str]:
+def oracle(prompt: Sequence[int], plan: RequestParams) -> tuple[list[int], str]:
     """Token by token, each from the oracle's logits for the whole text."""
     rng, new = np.random.default_rng(plan.seed), []
-    while len(new) < plan.most:
+    while len(new) < plan.max_new_tokens:
         token = choose(TOY.logits([*prompt, *new])[-1], plan.sampling, rng)
         if token == plan.eos_token_id:
             return new, "stop"
@@ -70,11 +78,11 @@ def oracle(prompt: Sequence[int], plan: Plan) -> tuple[list[int], str]:
     return new, "length"
 
 
-def with_its_end(tokens: list[int], reason: str | None, plan: Plan) -> list[int]:
+def with_its_end(tokens: list[int], reason: str | None, plan: RequestParams) -> list[int]:
     return [*tokens, plan.eos_token_id] if reason == "stop" else tokens
 
 
-def is_near_tie(tokens: list[int], expected: list[int], prompt: Sequence[int], plan: Plan) -> bool:
+def is_near_tie(tokens: list[int], expected: list[int], prompt: Sequence[int], plan: RequestParams) -> bool:
     """Tell whether the first token that is not the oracle's is one that rounding could draw."""
     rng = np.random.default_rng(plan.seed)
     place = next(i for i, pair in enumerate(zip(tokens, expected, strict=False)) if pair[0] != pair[1])
@@ -85,11 +93,13 @@ def is_near_tie(tokens: list[int], expected: list[int], prompt: Sequence[int], p
     return tokens[place] in {choose(one, plan.sampling, deepcopy(rng)) for one in near}
 
 
-def run(engine, tasks: list[tuple[Sequence[int], Plan]], recent: Recent | None = None, **options) -> list[Generation]:
+def run(
+    engine, tasks: list[tuple[Sequence[int], RequestParams]], recent: PrefixCache | None = None, **options
+) -> list[GenerateRequest]:
     """Run tasks as one call; return them ended."""
-    ended: SimpleQueue[Generation] = SimpleQueue()
-    scheduler, recent = Scheduler(engine, **options), recent or Recent()
-    generations = [Generation(Prompt(prompt), plan, recent, ended.put) for prompt, plan in tasks]
+    ended: SimpleQueue[GenerateRequest] = SimpleQueue()
+    scheduler, recent = Scheduler(engine, **options), recent or PrefixCache()
+    generations = [GenerateRequest(Prompt(prompt), plan, recent, ended.put) for prompt, plan in tasks]
     scheduler.submit(generations)
     for _ in tasks:
         assert ended.get(timeout=HANGS_AFTER).error is None
@@ -97,15 +107,15 @@ def run(engine, tasks: list[tuple[Sequence[int], Plan]], recent: Recent | None =
     return generations
 
 
-def judge(generations: list[Generation], tasks: list[tuple[Sequence[int], Plan]]) -> None:
+def judge(generations: list[GenerateRequest], tasks: list[tuple[Sequence[int], RequestParams]]) -> None:
     for one, (prompt, plan) in zip(generations, tasks, strict=True):
         assert (one.tokens, one.finish_reason) == oracle(prompt, plan)
 
 
-def plans(count: int, most: int = 20, lookup: bool = False, eos: int | None = None) -> list[Plan]:
+def plans(count: int, most: int = 20, lookup: bool = False, eos: int | None = None) -> list[RequestParams]:
     """Greedy ones and drawn ones in turns."""
     drawn = Sampling(temperature=1.3, top_p=0.95)
-    return [Plan((GREEDY, drawn)[n % 2], (7, n, 0), most, eos, lookup) for n in range(count)]
+    return [RequestParams((GREEDY, drawn)[n % 2], (7, n, 0), most, eos, lookup) for n in range(count)]
 
 
 @pytest.mark.parametrize("lookup", [False, True])
@@ -114,7 +124,7 @@ def test_prompts_of_all_lengths_run_together_as_each_would_alone(engine, lookup)
     tasks = [
         (text(n, length), plan) for n, (length, plan) in enumerate(zip(lengths, plans(9, 30, lookup), strict=True))
     ]
-    judge(run(engine, tasks, most_rows=4), tasks)
+    judge(run(engine, tasks, max_num_seqs=4), tasks)
 
 
 @pytest.mark.parametrize("lookup", [False, True])
@@ -128,8 +138,8 @@ def test_a_text_ends_at_its_end_wherever_it_stands_in_a_draft(engine, lookup):
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_drafts_do_not_go_past_the_last_token_or_position(engine, most):
     tasks = [
-        ([1, 2] * 64, Plan(GREEDY, (0,), min(most, 2), None, True)),
-        ([1, 2] * 20, Plan(GREEDY, (0,), most, None, True)),
+        ([1, 2] * 64, RequestParams(GREEDY, (0,), min(most, 2), None, True)),
+        ([1, 2] * 20, RequestParams(GREEDY, (0,), most, None, True)),
     ]
     judge(run(engine, tasks), tasks)
 
@@ -138,7 +148,7 @@ def test_repetitive_texts_take_fewer_steps_with_drafts(engine):
     plain, drafting = Counting(engine), Counting(engine)
     repetitive = Sampling(temperature=0.5, logit_bias={3: 50.0})
     for counting, lookup in ((plain, False), (drafting, True)):
-        tasks = [(text(3, 20), Plan(repetitive, (0,), 100, None, lookup))]
+        tasks = [(text(3, 20), RequestParams(repetitive, (0,), 100, None, lookup))]
         judge(run(counting, tasks), tasks)
     assert plain.steps == 100
     assert drafting.steps < 20
@@ -147,14 +157,16 @@ def test_repetitive_texts_take_fewer_steps_with_drafts(engine):
 def test_texts_that_never_repeat_are_hardly_drafted(engine):
     counting = Counting(engine)
     flat = Sampling(temperature=100.0, top_p=1)
-    tasks = [(text(3, 20), Plan(flat, (1,), 110, None, True))]
+    tasks = [(text(3, 20), RequestParams(flat, (1,), 110, None, True))]
     judge(run(counting, tasks), tasks)
     assert counting.tokens <= 20 + 110 + 2 * 12
 
 
 def test_logprobs_are_the_models_own(engine):
     prompt = text(5, 9)
-    (one,) = run(engine, [(prompt, Plan(Sampling(temperature=2.0, top_k=3), (1,), 6, None, with_logprobs=True))])
+    (one,) = run(
+        engine, [(prompt, RequestParams(Sampling(temperature=2.0, top_k=3), (1,), 6, None, with_logprobs=True))]
+    )
     logits = TOY.logits([*prompt, *one.tokens])[8:-1].astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(one.logprobs, expected[np.arange(6), one.tokens], atol=1e-4)
@@ -167,7 +179,7 @@ def test_a_logprob_by_hand():
 
 def test_tokens_are_told_as_they_come(engine):
     told, ended = [], SimpleQueue()
-    one = Generation(Prompt([1, 2]), Plan(GREEDY, (0,), 5, None), Recent(), ended.put, told.append)
+    one = GenerateRequest(Prompt([1, 2]), RequestParams(GREEDY, (0,), 5, None), PrefixCache(), ended.put, told.append)
     Scheduler(engine).submit([one])
     assert ended.get(timeout=HANGS_AFTER) is one
     assert told == one.tokens == TOY.greedy([1, 2], 5)
@@ -178,8 +190,8 @@ def test_samples_of_a_prompt_share_its_computation(engine, count):
     prompt_tokens, ended = text(1, 70), SimpleQueue()
     counting = Counting(engine)
     prompt = Prompt(prompt_tokens, count)
-    drawn = [Plan(Sampling(temperature=1.5), (3, 0, n), 6, None) for n in range(count)]
-    samples = [Generation(prompt, plan, Recent(), ended.put) for plan in drawn]
+    drawn = [RequestParams(Sampling(temperature=1.5), (3, 0, n), 6, None) for n in range(count)]
+    samples = [GenerateRequest(prompt, plan, PrefixCache(), ended.put) for plan in drawn]
     Scheduler(counting).submit(samples)
     for _ in samples:
         assert ended.get(timeout=HANGS_AFTER).error is None
@@ -192,7 +204,10 @@ def test_samples_of_one_token_each_need_no_step_of_their_own(engine):
     counting, ended = Counting(engine), SimpleQueue()
     prompt = Prompt([1, 2, 3], 5)
     Scheduler(counting).submit(
-        [Generation(prompt, Plan(Sampling(), (3, 0, n), 1, None), Recent(), ended.put) for n in range(5)]
+        [
+            GenerateRequest(prompt, RequestParams(Sampling(), (3, 0, n), 1, None), PrefixCache(), ended.put)
+            for n in range(5)
+        ]
     )
     for _ in range(5):
         assert len(ended.get(timeout=HANGS_AFTER).tokens) == 1
@@ -209,7 +224,9 @@ def test_where_the_first_sample_is_cancelled_the_next_computes_the_prompt(engine
             return super().step(rows)
 
     scheduler, prompt = Scheduler(Gated(engine)), Prompt([1, 2, 3], 2)
-    first, second = (Generation(prompt, Plan(GREEDY, (0,), 3, None), Recent(), ended.put) for _ in range(2))
+    first, second = (
+        GenerateRequest(prompt, RequestParams(GREEDY, (0,), 3, None), PrefixCache(), ended.put) for _ in range(2)
+    )
     call = scheduler.submit([first])
     assert entered.acquire(timeout=HANGS_AFTER)
     scheduler.submit([second])
@@ -220,19 +237,19 @@ def test_where_the_first_sample_is_cancelled_the_next_computes_the_prompt(engine
 
 
 def test_a_prompt_that_goes_on_from_a_recent_text_computes_the_rest(engine):
-    counting, recent = Counting(engine), Recent()
-    tasks = [(text(1, 20), Plan(GREEDY, (0,), 10, None))]
+    counting, recent = Counting(engine), PrefixCache()
+    tasks = [(text(1, 20), RequestParams(GREEDY, (0,), 10, None))]
     (one,) = run(counting, tasks, recent)
     longer = [*text(1, 20), *one.tokens, 5]
     counting.tokens = 0
-    tasks = [(longer, Plan(GREEDY, (0,), 3, None))]
+    tasks = [(longer, RequestParams(GREEDY, (0,), 3, None))]
     judge(run(counting, tasks, recent), tasks)
     assert counting.tokens == 2 + 2  # its last token had not been run
 
 
 def test_a_prompt_that_comes_again_computes_its_last_token(engine):
-    counting, recent = Counting(engine), Recent()
-    tasks = [(text(1, 20), Plan(GREEDY, (0,), 3, None))]
+    counting, recent = Counting(engine), PrefixCache()
+    tasks = [(text(1, 20), RequestParams(GREEDY, (0,), 3, None))]
     run(counting, tasks, recent)
     counting.tokens = 0
     judge(run(counting, tasks, recent), tasks)
@@ -240,26 +257,26 @@ def test_a_prompt_that_comes_again_computes_its_last_token(engine):
 
 
 def test_of_a_cache_of_mostly_other_tokens_nothing_is_used():
-    recent = Recent(2)
-    recent.add(Cache([1, 2, 3, 4, 5, 6, 7]))
-    assert recent.start([1, 2, 3, 9])[1] == 0
-    assert recent.start([1, 2, 3, 4, 9])[1] == 4
-    recent.add(Cache([1, 2, 3, 4, 9, 9]))
-    assert recent.start([1, 2, 3, 4, 9, 7])[1] == 5
-    recent.add(Cache([8]))
-    recent.add(Cache())
-    assert recent.start([1, 2, 3, 4, 5, 6, 7])[1] == 4
-    assert recent.start([8])[1] == 0
+    recent = PrefixCache(2)
+    recent.add(SequenceCache([1, 2, 3, 4, 5, 6, 7]))
+    assert recent.lookup([1, 2, 3, 9])[1] == 0
+    assert recent.lookup([1, 2, 3, 4, 9])[1] == 4
+    recent.add(SequenceCache([1, 2, 3, 4, 9, 9]))
+    assert recent.lookup([1, 2, 3, 4, 9, 7])[1] == 5
+    recent.add(SequenceCache([8]))
+    recent.add(SequenceCache())
+    assert recent.lookup([1, 2, 3, 4, 5, 6, 7])[1] == 4
+    assert recent.lookup([8])[1] == 0
 
 
-@pytest.mark.parametrize("length", [1, 2, MOST_LOGITS - 1, MOST_LOGITS, MOST_LOGITS + 1, 130])
+@pytest.mark.parametrize("length", [1, 2, MAX_LOGITS - 1, MAX_LOGITS, MAX_LOGITS + 1, 130])
 @pytest.mark.parametrize("from_end", [False, True])
 def test_a_text_is_read_with_its_logits(engine, length, from_end):
     tokens, first, got, ended = text(2, length), (length - 1 if from_end else 0), {}, SimpleQueue()
-    scheduler, recent = Scheduler(engine), Recent()
+    scheduler, recent = Scheduler(engine), PrefixCache()
     for _ in range(2):
         got.clear()
-        scheduler.submit([Reading(tokens, first, recent, got.__setitem__, ended.put)])
+        scheduler.submit([ScoreRequest(tokens, first, recent, got.__setitem__, ended.put)])
         assert ended.get(timeout=HANGS_AFTER).error is None
         assert list(got) == [*range(first, length)]
         assert_close(np.stack([*got.values()]), TOY.logits(tokens)[first:])
@@ -280,11 +297,11 @@ TASKS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(calls=TASKS, most_rows=st.integers(1, 5), seed=st.integers(0, 3))
+@given(calls=TASKS, max_num_seqs=st.integers(1, 5), seed=st.integers(0, 3))
 def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the_oracles(
-    engine, calls, most_rows, seed
+    engine, calls, max_num_seqs, seed
 ):
-    scheduler, recent, ended = Scheduler(engine, most_rows), Recent(), SimpleQueue()
+    scheduler, recent, ended = Scheduler(engine, max_num_seqs), PrefixCache(), SimpleQueue()
     all_tasks = []
     for n, (tokens, most, greedy, lookup, cancelled, samples) in enumerate(calls):
         prompt, handed = Prompt(tokens, samples), []
@@ -295,11 +312,11 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
                 scheduler.cancel(handed[0])
 
         sampling = GREEDY if greedy else Sampling(temperature=1.2)
-        wanted = [Plan(sampling, (seed, n, s), most, 10, lookup) for s in range(samples)]
-        tasks = [Generation(prompt, plan, recent, ended.put, told) for plan in wanted]
+        params = [RequestParams(sampling, (seed, n, s), most, 10, lookup) for s in range(samples)]
+        tasks = [GenerateRequest(prompt, plan, recent, ended.put, told) for plan in params]
         with scheduler._lock:  # so that the call is known before its first token is told
             handed.append(scheduler.submit(tasks))
-        all_tasks += zip(tasks, [tokens] * samples, wanted, strict=True)
+        all_tasks += zip(tasks, [tokens] * samples, params, strict=True)
     for _ in all_tasks:
         ended.get(timeout=HANGS_AFTER)
     scheduler.close()

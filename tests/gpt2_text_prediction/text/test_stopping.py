@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem, TextRules
-from gpt2_text_prediction.text.stopping import StoppableText
+from gpt2_text_prediction.text.stopping import StoppingDetokenizer
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from support.toy import Toy
 
@@ -22,7 +22,7 @@ def tokenizer(tmp_path_factory) -> GPT2Tokenizer:
 
 def shown(tokenizer: GPT2Tokenizer, tokens: list[int], rules: TextRules) -> tuple[list[str], bool]:
     """Return the pieces, until a rule stops the text, and whether one has."""
-    text, pieces = StoppableText(tokenizer, rules), []
+    text, pieces = StoppingDetokenizer(tokenizer, rules), []
     for token in tokens:
         pieces.append(text.push(token))
         if text.stopped:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, TextStream
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, IncrementalDetokenizer
 from support import DATA
 from support.toy import BYTE_SYMBOLS, Toy
 
@@ -117,7 +117,7 @@ def test_an_id_that_no_vocabulary_has_is_a_problem(gpt2, token):
 
 
 def streamed(tokenizer: GPT2Tokenizer, tokens) -> list[str]:
-    stream = TextStream(tokenizer)
+    stream = IncrementalDetokenizer(tokenizer)
     return [*(stream.push(token) for token in tokens), stream.close()]
 
 
@@ -175,7 +175,7 @@ def test_texts_with_bytes_cut_out_stream_as_they_decode(gpt2, raw, cuts):
 
 
 def test_two_streams_do_not_share_their_cut_characters(gpt2):
-    one, two = TextStream(gpt2), TextStream(gpt2)
+    one, two = IncrementalDetokenizer(gpt2), IncrementalDetokenizer(gpt2)
     first, last = gpt2.encode("日")
     assert one.push(first) == ""
     assert two.push(15496) == "Hello"

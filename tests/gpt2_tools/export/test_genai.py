@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from gpt2_text_prediction.engine.engine import load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from support import HANGS_AFTER
 from support.command import run_process
@@ -90,9 +90,9 @@ def export(ir, folder):
 def greedy(ir, tokens, count):
     """Our engine's likeliest continuation, in exact mode."""
     engine = load_engine(ir, "CPU", {**EXACT, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"})
-    cache, new, found = Cache(), list(tokens), []
+    cache, new, found = SequenceCache(), list(tokens), []
     for _ in range(count):
-        (logits,) = engine.step([Row(cache, new)])
+        (logits,) = engine.step([StepInput(cache, new)])
         new = [int(logits[0].argmax())]
         found += new
     return found

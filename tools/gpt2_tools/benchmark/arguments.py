@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
+from gpt2_text_prediction.engine import PRECISION_HINTS
 from gpt2_tools.benchmark.peers.environments import default_cache
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
 from gpt2_tools.benchmark.random_checkpoint import SIZES

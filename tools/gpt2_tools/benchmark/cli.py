@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine.ir import check_files
+from gpt2_text_prediction.engine import check_files
 from gpt2_tools.benchmark.arguments import parse
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.growth import batch_curve, check_room, length_curve, thread_curve

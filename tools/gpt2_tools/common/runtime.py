@@ -34,6 +34,6 @@ def installed(name: str) -> bool:
 
 def settings_of(compiled: "ov.CompiledModel") -> dict[str, str | None]:
     """Return the threads and the precisions as the device reports them; None if it does not."""
-    from gpt2_text_prediction.engine.engine import device_property  # noqa: PLC0415 (OpenVINO)
+    from gpt2_text_prediction.engine import device_property  # noqa: PLC0415 (OpenVINO)
 
     return {ours: device_property(compiled, theirs) for ours, theirs in PROPERTIES.items()}

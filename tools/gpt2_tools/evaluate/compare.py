@@ -14,13 +14,12 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from gpt2_text_prediction.engine.engine import compile_model
-from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
+from gpt2_text_prediction.engine import IR, TokenInput, compile_model, last_line, read_ir
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 from gpt2_tools.evaluate.divergence import Differences, differences, joined
 from gpt2_tools.evaluate.perplexity import exp
-from gpt2_tools.evaluate.scorer import TokenInput, Tokens, scoring_configuration
+from gpt2_tools.evaluate.scorer import Tokens, scoring_configuration
 from gpt2_tools.evaluate.windows import Window
 
 Floats = npt.NDArray[np.float32]

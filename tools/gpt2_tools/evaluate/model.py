@@ -8,10 +8,8 @@ from typing import Any
 
 import openvino as ov
 
-from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_text_prediction.engine.ir import read_ir
-from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.engine import PRECISION_HINTS, read_ir
+from gpt2_text_prediction.text import GPT2Tokenizer, load_tokenizer
 from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.scorer import Scorer, compile_scorer, scoring_configuration
 from omz_model_tools.common import positive_int
@@ -62,9 +60,8 @@ def load_model(args: argparse.Namespace, path: Path, max_seq_len: int | None = N
     """
     core = ov.Core()
     ir = read_ir(core, path)
-    tokenizer = GPT2Tokenizer(*find_tokenizer_files(path, args.vocab, args.merges))
+    tokenizer = load_tokenizer(path, args.vocab, args.merges, ir.vocab_size)
     config = scoring_configuration(args.device, args.precision_hint, args.num_threads)
-    check_fit(path, ir.vocab_size, tokenizer)
     scorer = compile_scorer(core, ir, args.device, config, max_seq_len)
     return ModelUnderTest(scorer, tokenizer, args.device)
 

@@ -14,9 +14,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from gpt2_text_prediction.engine.engine import compile_model
-from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
-from gpt2_text_prediction.generator import configuration
+from gpt2_text_prediction.engine import IR, TokenInput, compile_model, default_config, last_line, read_ir
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 
@@ -43,38 +41,6 @@ class Likelihood(NamedTuple):
 
     logprob: float
     is_greedy: bool
-
-
-class TokenInput(NamedTuple):
-    """The token ids that a compiled model takes: [B, L], or as in the ONNX Model Zoo [B, S, L] with S = 1.
-
-    None is a dynamic dimension. The zoo's models run one row at a time, as the zoo's own test data does.
-    """
-
-    rows: int | None
-    length: int | None
-    sequences: tuple[int, ...]
-
-    @classmethod
-    def of(cls, compiled: ov.CompiledModel) -> "TokenInput":
-        """Return the input of a model."""
-        batch, *sequences, length = compiled.input(0).partial_shape
-        return cls(
-            batch.get_length() if batch.is_static else 1 if sequences else None,
-            length.get_length() if length.is_static else None,
-            (1,) * len(sequences),
-        )
-
-    def shape(self, rows: int, length: int) -> tuple[int, ...]:
-        """Return the shape in which rows of a length are given."""
-        return (self.rows or rows, *self.sequences, self.length or length)
-
-    def padded(self, tokens: Tokens) -> Tokens:  # [B, L] -> shape(B, L)
-        """Return tokens in that shape, padded on the right with zeros, which the causal mask hides."""
-        rows, length = tokens.shape
-        ids = np.zeros((self.rows or rows, self.length or length), np.int64)
-        ids[:rows, :length] = tokens
-        return ids.reshape(self.shape(rows, length))
 
 
 class Scorer:
@@ -184,8 +150,8 @@ def scoring_configuration(
     Exact is f32 for inference and for the KV cache.
     """
     if precision_hint not in (None, "f32"):
-        return configuration(device, precision_hint, num_threads)
-    exact = configuration(device, "f32", num_threads)
+        return default_config(device, precision_hint, num_threads)
+    exact = default_config(device, "f32", num_threads)
     return exact | {"KV_CACHE_PRECISION": "f32"} if device.startswith("CPU") else exact
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2_text_prediction.problem import readable
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 
 PIECE = 2**16

@@ -15,7 +15,7 @@ from typing import Any
 import openvino as ov
 
 from gpt2_recipe.tokenizer import AddedToken
-from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache
+from gpt2_text_prediction.engine import NoCachePossible, with_kv_cache
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.export.recipe_ir import RecipeIR
 from omz_model_tools.common import ends_at_once, one_line

@@ -16,9 +16,8 @@ import openvino as ov
 
 from gpt2_recipe import ACTIVATIONS, FACTS, GPT2Config, expected_shapes
 from gpt2_recipe.tokenizer import END_OF_TEXT, AddedToken, from_fact
-from gpt2_text_prediction.engine.ir import check_files, read_ir
-from gpt2_text_prediction.generator import find_tokenizer_files
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.engine import check_files, read_ir
+from gpt2_text_prediction.text import GPT2Tokenizer, find_tokenizer_files
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.convert import provenance, recipe_section
 
@@ -48,7 +47,7 @@ def read_recipe_ir(path: Path) -> RecipeIR:
     _refuse_foreign(core, path)
     ir = read_ir(core, path)
     assert ir.n_positions is not None  # a fact of the recipe
-    vocab, merges = find_tokenizer_files(path, None, None)
+    vocab, merges = find_tokenizer_files(path)
     tokenizer = GPT2Tokenizer(vocab, merges)
     if tokenizer.vocab_size != ir.vocab_size:
         raise Problem(_misfit(path, ir.vocab_size, vocab, tokenizer.vocab_size))

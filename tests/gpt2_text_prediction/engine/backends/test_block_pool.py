@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2_text_prediction.engine.backends.block_pool import Blocks, Claim, Lease, NotEnoughBlocks
+from gpt2_text_prediction.engine.backends.block_pool import AllocationRequest, BlockPool, BlockTable, NotEnoughBlocks
 
 SIZE = 4
 
@@ -16,22 +16,25 @@ class Remembering:
     """Blocks whose every place remembers the text up to its token, as keys and values do."""
 
     def __init__(self, count: int) -> None:
-        self.blocks = Blocks(count, SIZE)
+        self.blocks = BlockPool(count, SIZE)
         self.memory = [[None] * SIZE for _ in range(count)]
         self.computed = 0
 
-    def step(self, *claims: Claim) -> list[Lease]:
-        grants, copies = self.blocks.grant(claims)
+    def step(self, *requests: AllocationRequest) -> list[BlockTable]:
+        allocations, copies = self.blocks.allocate(requests)
         for source, target in copies:
             self.memory[target] = list(self.memory[source])
-        for grant, claim in zip(grants, claims, strict=True):
-            for place in range(grant.start, len(claim.tokens)):
-                self.memory[grant.lease.blocks[place // SIZE]][place % SIZE] = tuple(claim.tokens[: place + 1])
-            self.computed += len(claim.tokens) - grant.start
-        for grant, claim in zip(grants, claims, strict=True):
-            assert grant.start <= claim.first
-            self.judge(grant.lease.blocks, claim.tokens)
-        return [self.blocks.publish(grant, claim.tokens) for grant, claim in zip(grants, claims, strict=True)]
+        for allocate, request in zip(allocations, requests, strict=True):
+            for place in range(allocate.start, len(request.tokens)):
+                self.memory[allocate.table.blocks[place // SIZE]][place % SIZE] = tuple(request.tokens[: place + 1])
+            self.computed += len(request.tokens) - allocate.start
+        for allocate, request in zip(allocations, requests, strict=True):
+            assert allocate.start <= request.first
+            self.judge(allocate.table.blocks, request.tokens)
+        return [
+            self.blocks.cache_full_blocks(allocate, request.tokens)
+            for allocate, request in zip(allocations, requests, strict=True)
+        ]
 
     def judge(self, blocks: list[int], tokens: list[int]) -> None:
         assert len(blocks) == -(-len(tokens) // SIZE)
@@ -39,15 +42,15 @@ class Remembering:
             assert self.memory[blocks[place // SIZE]][place % SIZE] == tuple(tokens[: place + 1])
 
 
-def new(tokens, lease=None, kept=0) -> Claim:
+def new(tokens, table=None, num_computed_tokens=0) -> AllocationRequest:
     """A claim that wants the logits of its last token."""
-    return Claim(lease, list(tokens), kept, len(tokens) - 1)
+    return AllocationRequest(table, list(tokens), num_computed_tokens, len(tokens) - 1)
 
 
 def test_a_row_has_the_blocks_that_it_fills():
     memory = Remembering(5)
-    (lease,) = memory.step(new(range(9)))
-    assert (len(lease.blocks), lease.held, memory.blocks.free()) == (3, 9, 2)
+    (table,) = memory.step(new(range(9)))
+    assert (len(table.blocks), table.num_tokens, memory.blocks.num_free_blocks()) == (3, 9, 2)
 
 
 def test_a_row_continues_in_its_last_block():
@@ -60,12 +63,12 @@ def test_a_row_continues_in_its_last_block():
 
 def test_blocks_are_given_back_when_the_last_lease_ends():
     memory = Remembering(5)
-    (lease,) = memory.step(new(range(6)))
-    other = copy(lease)
-    del lease
-    assert memory.blocks.free() == 3
+    (table,) = memory.step(new(range(6)))
+    other = copy(table)
+    del table
+    assert memory.blocks.num_free_blocks() == 3
     del other
-    assert memory.blocks.free() == 5
+    assert memory.blocks.num_free_blocks() == 5
 
 
 def test_a_common_beginning_is_computed_once():
@@ -73,7 +76,7 @@ def test_a_common_beginning_is_computed_once():
     (one,) = memory.step(new([1, 2, 3, 4, 5, 6, 7, 8, 9]))
     (two,) = memory.step(new([1, 2, 3, 4, 5, 6, 7, 8, 0, 0]))
     assert one.blocks[:2] == two.blocks[:2]
-    assert (memory.computed, memory.blocks.free()) == (9 + 2, 8 - 4)
+    assert (memory.computed, memory.blocks.num_free_blocks()) == (9 + 2, 8 - 4)
 
 
 def test_a_beginning_is_found_when_its_row_is_gone():
@@ -83,10 +86,10 @@ def test_a_beginning_is_found_when_its_row_is_gone():
     assert memory.computed == 9 + 4
 
 
-def test_what_is_wanted_is_computed_even_where_it_is_known():
+def test_tokens_whose_logits_are_wanted_are_computed_even_where_cached():
     memory = Remembering(8)
     memory.step(new(range(8)))
-    memory.step(Claim(None, [*range(8)], 0, 3))
+    memory.step(AllocationRequest(None, [*range(8)], 0, 3))
     assert memory.computed == 8 + 8
 
 
@@ -101,7 +104,7 @@ def test_rows_that_compute_the_same_in_one_step_share_it_afterwards():
     memory = Remembering(8)
     one, two = memory.step(new([1, 2, 3, 4, 5]), new([1, 2, 3, 4, 6]))
     assert one.blocks[0] == two.blocks[0]
-    assert memory.blocks.free() == 8 - 3
+    assert memory.blocks.num_free_blocks() == 8 - 3
 
 
 def test_a_fork_copies_the_last_block_when_it_writes_into_it():
@@ -118,8 +121,8 @@ def test_a_fork_copies_the_last_block_when_it_writes_into_it():
 
 def test_a_shorter_past_leaves_what_others_know_as_it_is():
     memory = Remembering(8)
-    (lease,) = memory.step(new(range(8)))
-    memory.step(new([0, 1, 2, 3, 4, 9], lease, 5))
+    (table,) = memory.step(new(range(8)))
+    memory.step(new([0, 1, 2, 3, 4, 9], table, 5))
     memory.step(new(range(9)))
     assert memory.computed == 8 + 1 + 1
 
@@ -150,7 +153,7 @@ def test_rows_that_rest_lose_their_blocks_to_rows_that_run():
     (rests,) = memory.step(new([1] * 7))
     (waits,) = memory.step(new([2] * 3))
     memory.step(new([3] * 8))
-    assert (rests.held, waits.held) == (0, 3)
+    assert (rests.num_tokens, waits.num_tokens) == (0, 3)
     (rests,) = memory.step(new([1] * 8, rests, 7))
     memory.judge(rests.blocks, [1] * 8)
 
@@ -158,28 +161,28 @@ def test_rows_that_rest_lose_their_blocks_to_rows_that_run():
 @pytest.mark.parametrize("lengths", [[17], [8, 9], [5, 5, 1], [1] * 5])
 def test_more_rows_than_blocks_change_nothing(lengths):
     memory = Remembering(4)
-    (lease,) = memory.step(new([1] * 6))
+    (table,) = memory.step(new([1] * 6))
     with pytest.raises(NotEnoughBlocks, match=r"^\d blocks needed, there are 4$"):
         memory.step(*(new([n + 2] * length) for n, length in enumerate(lengths)))
-    assert (lease.held, memory.blocks.free()) == (6, 2)
-    memory.step(new([1] * 8, lease, 6))
+    assert (table.num_tokens, memory.blocks.num_free_blocks()) == (6, 2)
+    memory.step(new([1] * 8, table, 6))
     assert memory.computed == 8
 
 
 def test_as_many_rows_as_there_are_blocks():
     memory = Remembering(4)
-    leases = memory.step(*(new([n]) for n in range(4)))
-    memory.step(*(new([n, n], lease, 1) for n, lease in enumerate(leases)))
+    tables = memory.step(*(new([n]) for n in range(4)))
+    memory.step(*(new([n, n], table, 1) for n, table in enumerate(tables)))
     assert memory.computed == 8
 
 
 def test_an_interrupted_step_leaves_nothing_held_and_nothing_known():
     memory = Remembering(4)
-    (lease,) = memory.step(new(range(6)))
-    memory.blocks.grant([new(range(10), lease, 6)])
+    (table,) = memory.step(new(range(6)))
+    memory.blocks.allocate([new(range(10), table, 6)])
     gc.collect()
-    assert (lease.held, memory.blocks.free()) == (0, 4)
-    memory.step(new(range(10), lease, 6))
+    assert (table.num_tokens, memory.blocks.num_free_blocks()) == (0, 4)
+    memory.step(new(range(10), table, 6))
     assert memory.computed == 6 + 6  # the first block was known
 
 
@@ -189,38 +192,47 @@ STEP = st.lists(
         st.booleans(),  # of a fork
         st.none() | st.integers(0, 12),  # how much of it counts
         st.lists(st.integers(0, 1), min_size=1, max_size=6),
-        st.integers(0, 5),  # the first place wanted
+        st.integers(0, 5),  # the first index wanted
     ),
     min_size=1,
     max_size=4,
 )
 
 
-def claims_of(moves, texts) -> list[Claim]:
-    claims: list[Claim] = []
-    for who, fork, past, tokens, first in moves:
-        before, lease = texts[who] if who < len(texts) else ([], None)
-        if lease is not None and (fork or any(claim.lease is lease for claim in claims)):
-            lease = copy(lease)
-        kept = len(before) if past is None else min(past, len(before))
-        claims.append(Claim(lease, [*before[:kept], *tokens], kept, kept + min(first, len(tokens) - 1)))
-    return claims
+def claims_of(moves, texts) -> list[AllocationRequest]:
+    requests: list[AllocationRequest] = []
+    for who, fork, kept, tokens, first in moves:
+        before, table = texts[who] if who < len(texts) else ([], None)
+        if table is not None and (fork or any(request.table is table for request in requests)):
+            table = copy(table)
+        num_computed_tokens = len(before) if kept is None else min(kept, len(before))
+        requests.append(
+            AllocationRequest(
+                table,
+                [*before[:num_computed_tokens], *tokens],
+                num_computed_tokens,
+                num_computed_tokens + min(first, len(tokens) - 1),
+            )
+        )
+    return requests
 
 
 def run_schedule(memory: Remembering, steps) -> None:
-    texts: list[tuple[list[int], Lease]] = []
+    texts: list[tuple[list[int], BlockTable]] = []
     for moves in steps:
-        claims = claims_of(moves, texts)
+        requests = claims_of(moves, texts)
         try:
-            leases = memory.step(*claims)
+            tables = memory.step(*requests)
         except NotEnoughBlocks:
-            leases = []
-        if not leases:
-            assert sum(1 - (-len(claim.tokens) // SIZE) for claim in claims) > memory.blocks.count
-        texts = [*((claim.tokens, lease) for claim, lease in zip(claims, leases, strict=bool(leases))), *texts][:5]
-        for tokens, lease in texts:
-            if lease.held:
-                memory.judge(lease.blocks, tokens)
+            tables = []
+        if not tables:
+            assert sum(1 - (-len(request.tokens) // SIZE) for request in requests) > memory.blocks.count
+        texts = [*((request.tokens, table) for request, table in zip(requests, tables, strict=bool(tables))), *texts][
+            :5
+        ]
+        for tokens, table in texts:
+            if table.num_tokens:
+                memory.judge(table.blocks, tokens)
 
 
 @settings(max_examples=400, deadline=None)
@@ -228,4 +240,4 @@ def run_schedule(memory: Remembering, steps) -> None:
 def test_any_schedule_finds_what_was_written_for_it(steps, count):
     memory = Remembering(count)
     run_schedule(memory, steps)
-    assert memory.blocks.free() == count
+    assert memory.blocks.num_free_blocks() == count

@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_logits_indices
 from support.toy import EXACT, Toy, assert_close, compiled, save, without_attention_ops
 
 TOYS = {
@@ -77,12 +77,12 @@ def test_the_variables_have_the_names_and_shapes_that_openvino_genai_knows(toy, 
         assert info.data_shape == ov.PartialShape([-1, toy.n_head, -1, toy.n_embd // toy.n_head])
 
 
-@pytest.mark.parametrize("wanted", [False, True], ids=["all positions", "wanted positions"])
+@pytest.mark.parametrize("logits_indices", [False, True], ids=["all positions", "logits_indices"])
 @pytest.mark.parametrize("config", [{}, EXACT], ids=["default", "exact"])
-def test_attention_is_fused_with_its_cache(toy, tmp_path, wanted, config):
+def test_attention_is_fused_with_its_cache(toy, tmp_path, logits_indices, config):
     model = with_kv_cache(toy.model(tmp_path))
-    if wanted:
-        with_wanted_positions(model)
+    if logits_indices:
+        with_logits_indices(model)
     layers = attention_layers(ov.Core().compile_model(model, "CPU", config))
     assert layers == {"ScaledDotProductAttention": toy.n_layer, "Softmax": 0}
 
@@ -174,12 +174,12 @@ def test_any_number_but_zero_shows_a_column(tmp_path, value):
     assert_close(run(request, [[5, 6]], mask=[[value, value]])[0], Toy().logits([5, 6]))
 
 
-def test_wanted_positions_pick_from_the_flattened_batch(toy, tmp_path):
+def test_logits_indices_pick_from_the_flattened_batch(toy, tmp_path):
     model = with_kv_cache(toy.model(tmp_path))
-    with_wanted_positions(model)
+    with_logits_indices(model)
     request = compiled(model).create_infer_request()
-    assert [port.get_any_name() for port in model.inputs][-1] == "wanted"
-    got = run(request, [[5, 6], [7, 8]], wanted=np.array([3, 0, 3]))
+    assert [port.get_any_name() for port in model.inputs][-1] == "logits_indices"
+    got = run(request, [[5, 6], [7, 8]], logits_indices=np.array([3, 0, 3]))
     assert_close(got[0:1], toy.logits([7, 8])[1:])
     assert_close(got[1:2], toy.logits([5, 6])[:1])
     np.testing.assert_array_equal(got[0], got[2])
@@ -237,13 +237,13 @@ def test_a_graph_of_another_kind_is_refused_and_left_as_it_was(tmp_path, change)
         assert (tmp_path / f"before.{suffix}").read_bytes() == (tmp_path / f"after.{suffix}").read_bytes()
 
 
-def test_wanted_positions_need_the_vocabularys_matmul_last(tmp_path):
+def test_logits_indices_need_the_vocabularys_matmul_last(tmp_path):
     model = with_kv_cache(Toy().model(tmp_path))
     logits = model.get_results()[0].input_value(0)
     scaled = ops.result(ops.multiply(logits, ops.constant(np.float32(2))))
     other = ov.Model([scaled], model.get_sinks(), model.get_parameters(), "scaled")
     save(other, tmp_path / "before.xml")
     with pytest.raises(NoCachePossible):
-        with_wanted_positions(other)
+        with_logits_indices(other)
     save(other, tmp_path / "after.xml")
     assert (tmp_path / "before.xml").read_bytes() == (tmp_path / "after.xml").read_bytes()

@@ -8,7 +8,7 @@ import openvino as ov
 import pytest
 
 from gpt2_text_prediction.engine.backends import paged_attention
-from gpt2_text_prediction.engine.backends.kv_cache import with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.engine.backends.kv_cache import with_kv_cache, with_logits_indices
 from gpt2_text_prediction.engine.backends.paged_attention import (
     INPUTS,
     NoPagedAttention,
@@ -21,7 +21,7 @@ from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy
 
 def paged_model(folder, toy: Toy) -> ov.Model:
     model = with_kv_cache(toy.model(folder))
-    with_wanted_positions(model)
+    with_logits_indices(model)
     with_paged_attention(model)
     return model
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gpt2_text_prediction.engine.engine import load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, inference_clock, lookup_figures
 from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy
 
@@ -98,6 +98,6 @@ def test_the_figures_of_a_longer_prompt(engine):
 def test_every_inference_is_on_the_clock_and_then_none(engine):
     with inference_clock(ticking()) as times:
         for _ in range(3):
-            engine.step([Row(Cache(), [1, 2])])
-    engine.step([Row(Cache(), [1, 2])])
+            engine.step([StepInput(SequenceCache(), [1, 2])])
+    engine.step([StepInput(SequenceCache(), [1, 2])])
     assert times == [1.0, 1.0, 1.0]

@@ -3,12 +3,12 @@
 import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
-from gpt2_tools.benchmark.engine.tokenizer import TextTimes, load_tokenizer, text_figures, text_times
+from gpt2_tools.benchmark.engine.tokenizer import TextTimes, text_figures, text_times, tokenizer_beside
 from gpt2_tools.benchmark.figures import Figure
 
 
 def test_both_ways_by_hand(mini_ir):
-    tokenizer = load_tokenizer(mini_ir, pytest.fail)
+    tokenizer = tokenizer_beside(mini_ir, pytest.fail)
     ticks = iter([1.0, 1.5, 1.75])
     assert text_times(tokenizer, [1, 2, 3], [4, 5], lambda: next(ticks)) == TextTimes(0.5, 0.25)
 
@@ -24,9 +24,9 @@ def test_figures_are_in_milliseconds():
 
 def test_without_a_vocabulary_it_is_said(tmp_path):
     said = []
-    assert load_tokenizer(tmp_path / "x.xml", said.append) is None
+    assert tokenizer_beside(tmp_path / "x.xml", said.append) is None
     assert said[0].startswith(f"the tokenizer is not measured: {tmp_path}/vocab.json: there is no such file")
 
 
 def test_it_is_the_demos_tokenizer(mini_ir):
-    assert isinstance(load_tokenizer(mini_ir, pytest.fail), GPT2Tokenizer)
+    assert isinstance(tokenizer_beside(mini_ir, pytest.fail), GPT2Tokenizer)

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_text_prediction.engine.engine import Engine, default_back_end, load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
-from gpt2_text_prediction.generation.sampling import Sampling, choose
+from gpt2_text_prediction.engine import Engine, SequenceCache, StepInput, default_back_end, load_engine
+from gpt2_text_prediction.generation import Sampling, choose
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.processes.process import own_memory, own_peak_memory
 from gpt2_tools.common.runtime import settings_of
@@ -46,13 +45,13 @@ class EngineBenchmark:
 
     def generate(self, prompt_tokens: int, new_tokens: int, rows: int = 1) -> Generated:
         """Continue as many prompts together, greedily, past any end; the prompts are the same in every run."""
-        self.engine.forget()
-        caches = [Cache() for _ in range(rows)]
+        self.engine.reset_prefix_cache()
+        caches = [SequenceCache() for _ in range(rows)]
         new = [np.roll(self._tokens, -row)[:prompt_tokens].tolist() for row in range(rows)]
         tokens: list[list[int]] = [[] for _ in caches]
         times = [self._clock()]
         for _ in range(new_tokens):
-            logits = self.engine.step([Row(cache, added) for cache, added in zip(caches, new, strict=True)])
+            logits = self.engine.step([StepInput(cache, added) for cache, added in zip(caches, new, strict=True)])
             new = [[int(one[0].argmax())] for one in logits]
             times.append(self._clock())
             for written, added in zip(tokens, new, strict=True):

@@ -7,13 +7,9 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
-from gpt2_text_prediction.engine.engine import Engine
-from gpt2_text_prediction.engine.scheduler import DRAFTED
-from gpt2_text_prediction.engine.sequence import Cache, Row
-from gpt2_text_prediction.engine.waiting import raise_error
-from gpt2_text_prediction.generation.request import Generation, Plan, Prompt, Recent
-from gpt2_text_prediction.generation.sampling import Sampling
-from gpt2_text_prediction.generator import TextGenerator
+from gpt2_text_prediction import TextGenerator
+from gpt2_text_prediction.engine import MAX_DECODE_TOKENS, Engine, PrefixCache, SequenceCache, StepInput, raise_error
+from gpt2_text_prediction.generation import GenerateRequest, Prompt, RequestParams, Sampling
 from gpt2_tools.benchmark.engine.inference_hook import Infer, inference_replaced
 from gpt2_tools.benchmark.figures import Figure
 
@@ -33,20 +29,20 @@ class Script:
 
     def speed(self, engine: Engine, lookup: bool, clock: Clock = time.perf_counter) -> float:
         """Return the tokens/s after the first token, with prompt lookup or without; sampling takes its usual time."""
-        plan = Plan(GREEDY, [0], len(self.continuation), eos_token_id=None, lookup=lookup)
-        generation = Generation(Prompt(self.prompt), plan, Recent(), lambda _: None)
-        generation.enter()
+        plan = RequestParams(GREEDY, [0], len(self.continuation), eos_token_id=None, prompt_lookup=lookup)
+        generation = GenerateRequest(Prompt(self.prompt), plan, PrefixCache(), lambda _: None)
+        generation.start()
         self._step(engine, generation, len(self.prompt))
         start = clock()
         while not generation.done:
-            self._step(engine, generation, DRAFTED)
+            self._step(engine, generation, MAX_DECODE_TOKENS)
         return (len(self.continuation) - 1) / (clock() - start)
 
-    def _step(self, engine: Engine, generation: Generation, max_tokens: int) -> None:
-        (logits,) = engine.step([generation.next_row(max_tokens)])
+    def _step(self, engine: Engine, generation: GenerateRequest, max_tokens: int) -> None:
+        (logits,) = engine.step([generation.next_input(max_tokens)])
         for row, token in zip(logits, self.continuation[len(generation.tokens) :], strict=False):
             row[token] = row.max() + 1  # greedy sampling now chooses the script's token
-        generation.take(logits)
+        generation.process_logits(logits)
 
 
 def lookup_figures(engine: Engine, scripts: dict[str, Script], runs: int) -> dict[str, Figure]:
@@ -68,15 +64,15 @@ def appended_figures(
     appended = length // 10
     cached = length - appended
 
-    def seconds(cache: Cache, tokens: list[int]) -> float:
+    def seconds(cache: SequenceCache, tokens: list[int]) -> float:
         start = clock()
-        engine.step([Row(cache, tokens)])
+        engine.step([StepInput(cache, tokens)])
         return clock() - start
 
     def once() -> tuple[float, float]:
-        cache = Cache()
-        engine.step([Row(cache, draw(engine, cached, rng))])
-        return seconds(cache, draw(engine, appended, rng)), seconds(Cache(), draw(engine, length, rng))
+        cache = SequenceCache()
+        engine.step([StepInput(cache, draw(engine, cached, rng))])
+        return seconds(cache, draw(engine, appended, rng)), seconds(SequenceCache(), draw(engine, length, rng))
 
     pairs = [once() for _ in range(runs + 1)][1:]
     return {
@@ -105,21 +101,19 @@ def generate(
     generator: TextGenerator, prompts: list[list[int]], new_tokens: int
 ) -> tuple[float, float | None, list[list[int]]]:
     """Continue prompts in one batch, greedily, ignoring end-of-text; return the same as runner.Generate."""
-    ended: SimpleQueue[Generation] = SimpleQueue()
+    ended: SimpleQueue[GenerateRequest] = SimpleQueue()
     times: list[float] = []
     sampling = Sampling(temperature=0, ignore_eos=True)
     start = time.perf_counter()
-    generations = [
-        generator.generation(
-            Prompt(prompt),
-            generator.plan(sampling, (0, number, 0), new_tokens, with_logprobs=False),
-            ended.put,
-            lambda _: times.append(time.perf_counter() - start),
+    inputs = generator.input_processor
+    requests = [
+        inputs.process_tokens(prompt, sampling, new_tokens).request(
+            Prompt(prompt), (0, number, 0), ended.put, lambda _: times.append(time.perf_counter() - start)
         )
         for number, prompt in enumerate(prompts)
     ]
-    generator.scheduler.submit(generations)
-    for _ in generations:
+    generator.scheduler.submit(requests)
+    for _ in requests:
         raise_error(ended.get())
     seconds = time.perf_counter() - start
     return seconds, times[0], [generation.tokens for generation in generations]

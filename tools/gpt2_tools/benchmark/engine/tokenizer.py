@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.generator import find_tokenizer_files
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text import GPT2Tokenizer, load_tokenizer
 from gpt2_tools.benchmark.figures import Figure
 
 Clock = Callable[[], float]
@@ -20,10 +19,10 @@ class TextTimes(NamedTuple):
     detokenization: float
 
 
-def load_tokenizer(model: Path, say: Callable[[str], None]) -> GPT2Tokenizer | None:
+def tokenizer_beside(model: Path, say: Callable[[str], None]) -> GPT2Tokenizer | None:
     """Return the tokenizer that lies beside a model; None, after telling why, where there is none."""
     try:
-        return GPT2Tokenizer(*find_tokenizer_files(model, None, None))
+        return load_tokenizer(model)
     except Problem as reason:
         say(f"the tokenizer is not measured: {reason}")
         return None

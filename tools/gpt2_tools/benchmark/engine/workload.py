@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from gpt2_text_prediction.generator import configuration
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.engine import default_config
+from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
 from gpt2_tools.benchmark.engine.roofline import bandwidth_meter, bound_figures
-from gpt2_tools.benchmark.engine.tokenizer import TextTimes, load_tokenizer, text_figures, text_times
+from gpt2_tools.benchmark.engine.tokenizer import TextTimes, text_figures, text_times, tokenizer_beside
 from gpt2_tools.benchmark.engine.with_transformers import times_faster, token_times
 from gpt2_tools.benchmark.figures import Figure, Repeats, checksum
 from gpt2_tools.common.problem import Problem
@@ -33,7 +33,7 @@ class Setup:
 
     def load(self, properties: Mapping[str, str] = MappingProxyType({})) -> EngineBenchmark:
         """Load it, with further properties of the device."""
-        config = configuration(self.device, self.precision_hint, self.num_threads)
+        config = default_config(self.device, self.precision_hint, self.num_threads)
         return EngineBenchmark(self.model, self.device, config | dict(properties))
 
     def load_on(self, threads: int) -> EngineBenchmark:
@@ -85,7 +85,7 @@ def engine_figures(
 ) -> tuple[Figures, list[str]]:
     """Return the figures of one workload, beside transformers where there is its checkpoint, and its checksums."""
     lengths.check(bench.engine.n_positions)
-    tokenizer = load_tokenizer(bench.engine.path, say)
+    tokenizer = tokenizer_beside(bench.engine.path, say)
     threads = bench.settings()["threads"] or "1"
     say("generating ...")
     with ExitStack() as stack:
@@ -120,7 +120,7 @@ def length_rows(
     """Return a row for each of several lengths."""
     for lengths in workloads:
         lengths.check(bench.engine.n_positions)
-    tokenizer = load_tokenizer(bench.engine.path, say)
+    tokenizer = tokenizer_beside(bench.engine.path, say)
     say("generating ...")
     with bandwidth_meter(device, int(bench.settings()["threads"] or "1"), say) as meter:
         return measure_lengths(bench, workloads, repeats, meter, tokenizer)

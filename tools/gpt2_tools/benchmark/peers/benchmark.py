@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.generator import TextGenerator, configuration
+from gpt2_text_prediction import TextGenerator
+from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, lookup_figures, python_figures
 from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 from gpt2_tools.benchmark.engine.repetitive_texts import LONGEST, TEXTS
@@ -213,5 +214,5 @@ def _scripts(generator: TextGenerator) -> dict[str, Script]:
 
 @contextmanager
 def _generator(plan: Plan, ir: Path, threads: int) -> Iterator[TextGenerator]:
-    with TextGenerator(ir, device=plan.device, config=configuration(plan.device, None, threads)) as generator:
+    with TextGenerator(ir, device=plan.device, config=default_config(plan.device, None, threads)) as generator:
         yield generator

@@ -6,7 +6,8 @@ No token is guessed from the text before, as none is by the peers. What is asked
 import sys
 from pathlib import Path
 
-from gpt2_text_prediction.generator import TextGenerator, configuration
+from gpt2_text_prediction import TextGenerator
+from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.features import generate
 from gpt2_tools.benchmark.peers.runners.runner import own_stdout, serve
 
@@ -16,7 +17,7 @@ PACKAGES = ("omz-gpt2", "openvino", "numpy", "tokenizers")
 def main(model: str, device: str, threads: str) -> None:
     """Serve until stdin ends."""
     answers = own_stdout()
-    config = configuration(device, num_threads=int(threads))
+    config = default_config(device, num_threads=int(threads))
     with TextGenerator(Path(model), device=device, config=config, prompt_lookup=False) as generator:
 
         def run(prompts: list[list[int]], new_tokens: int) -> tuple[float, float | None, list[list[int]]]:

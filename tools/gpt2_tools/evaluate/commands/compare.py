@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpt2_text_prediction.cli.arguments import PRECISION_HINTS
-from gpt2_text_prediction.generator import check_fit, find_tokenizer_files
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.engine import PRECISION_HINTS
+from gpt2_text_prediction.text import load_tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.runtime import versions
@@ -63,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
     text = read_text(args.text)
     reference, *candidates = _load(args)
-    tokenizer = GPT2Tokenizer(*find_tokenizer_files(args.reference.path, args.vocab, args.merges))
-    check_fit(args.reference.path, reference.vocab_size, tokenizer)
+    tokenizer = load_tokenizer(args.reference.path, args.vocab, args.merges, reference.vocab_size)
     context = _context(args.context, [reference, *candidates])
     tokens = encode(tokenizer, text.text)
     windows = omz_windows(len(tokens), context)[: args.limit]

@@ -116,7 +116,7 @@ class Conversation:
         if self._shown.candidates is not None:
             raise Problem("num_beams, explain: beams draw nothing to be explained: leave one out")
         found = self._generator.beam_search(prompt, beams, max_new_tokens=settings.max_new_tokens, rules=settings.rules)
-        tokens, cut = self._generator.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
+        tokens, cut = self._generator.input_processor.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
         for one in found:
             self._begin(prompt)
             self.answers.append(Answer(prompt, one.text))

@@ -264,9 +264,9 @@ def _load(args: argparse.Namespace) -> "TextGenerator":
 
 
 def _device_config(args: argparse.Namespace) -> dict[str, Any]:
-    from gpt2_text_prediction.generator import configuration  # noqa: PLC0415
+    from gpt2_text_prediction.engine.configuration import default_config  # noqa: PLC0415
 
-    config = configuration(args.device, args.precision_hint, args.num_threads)
+    config = default_config(args.device, args.precision_hint, args.num_threads)
     if args.cache_dir is not None:
         config["CACHE_DIR"] = str(_writable(args.cache_dir))
     for pair in args.config or []:

@@ -1,1 +1,71 @@
-"""engine."""
+"""Token ids in, logits out: the engine, its KV caches, and the scheduler that shares it between callers.
+
+The names below are imported when they are first used: most of them need OpenVINO.
+"""
+
+from gpt2_text_prediction.lazy_names import lazy_names
+
+TYPE_CHECKING = False  # as typing's, which would have to be imported
+if TYPE_CHECKING:
+    from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache
+    from gpt2_text_prediction.engine.configuration import PRECISION_HINTS, default_config
+    from gpt2_text_prediction.engine.engine import (
+        Engine,
+        compile_model,
+        default_back_end,
+        device_property,
+        load_engine,
+    )
+    from gpt2_text_prediction.engine.ir import IR, MODEL_SUFFIXES, TokenInput, check_files, last_line, read_ir
+    from gpt2_text_prediction.engine.prefix_cache import PrefixCache
+    from gpt2_text_prediction.engine.scheduler import MAX_DECODE_TOKENS, raise_error
+    from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
+
+__all__ = [
+    "IR",
+    "MAX_DECODE_TOKENS",
+    "MODEL_SUFFIXES",
+    "PRECISION_HINTS",
+    "Engine",
+    "NoCachePossible",
+    "PrefixCache",
+    "SequenceCache",
+    "StepInput",
+    "TokenInput",
+    "check_files",
+    "compile_model",
+    "default_back_end",
+    "default_config",
+    "device_property",
+    "last_line",
+    "load_engine",
+    "raise_error",
+    "read_ir",
+    "with_kv_cache",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "NoCachePossible": "backends.kv_cache",
+        "with_kv_cache": "backends.kv_cache",
+        "PRECISION_HINTS": "configuration",
+        "default_config": "configuration",
+        "Engine": "engine",
+        "compile_model": "engine",
+        "default_back_end": "engine",
+        "device_property": "engine",
+        "load_engine": "engine",
+        "IR": "ir",
+        "MODEL_SUFFIXES": "ir",
+        "TokenInput": "ir",
+        "check_files": "ir",
+        "last_line": "ir",
+        "read_ir": "ir",
+        "PrefixCache": "prefix_cache",
+        "MAX_DECODE_TOKENS": "scheduler",
+        "raise_error": "scheduler",
+        "SequenceCache": "sequence",
+        "StepInput": "sequence",
+    },
+)

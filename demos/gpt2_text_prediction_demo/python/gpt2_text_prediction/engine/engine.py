@@ -1,8 +1,8 @@
-"""The engine: token ids in, logits out. It knows no text and draws no token.
+"""The engine: token ids in, logits out.
 
-Its one primitive is `step`: any rows, each a cache with new tokens behind it. What a back end cannot find in its
-memory it computes again from the tokens, so that every order of rows gives the same logits.
-Letters: W places of a row whose logits are wanted, V vocabulary.
+Its one primitive is `step`: any sequences, each a cache with new tokens after it. What a back end does not have in
+its memory it computes again from the tokens, so that every order of sequences gives the same logits.
+Letters: W positions of a sequence whose logits are returned, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,21 @@ from typing import Any, Literal, Protocol
 
 import openvino as ov
 
-from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_wanted_positions
+from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_logits_indices
 from gpt2_text_prediction.engine.backends.paged import Paged
 from gpt2_text_prediction.engine.backends.paged_attention import NoPagedAttention, with_paged_attention
 from gpt2_text_prediction.engine.backends.recompute import Recompute
 from gpt2_text_prediction.engine.backends.stateful import Stateful
-from gpt2_text_prediction.engine.huge_pages import HugePages, give_back
+from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
-from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.engine.sequence import Logits, StepInput
 from gpt2_text_prediction.problem import Problem
 
-PACKED = 2
-"""After so many steps, a prompt's and a token's, the device has weights of its own and hardly reads the file again."""
-SETTLED = 128
-"""After so many steps the weights are put into huge pages: it takes about as long as so many steps gain by it."""
+STEPS_UNTIL_PACKED = 2
+"""Steps (one prefill, one decode) after which oneDNN has packed its own copy of the weights, so that the pages of the
+mapped file can be dropped."""
+STEPS_UNTIL_HUGE_PAGES = 128
+"""Steps after which moving the weights into huge pages pays for itself."""
 
 
 class BackEnd(Protocol):
@@ -34,90 +35,91 @@ class BackEnd(Protocol):
 
     name: str
 
-    def step(self, rows: Sequence[Row]) -> tuple[list[Logits], Sequence[Any]]:
-        """Return each row's wanted logits and its new lease, in the rows' order."""
+    def step(self, inputs: Sequence[StepInput]) -> tuple[list[Logits], Sequence[Any]]:
+        """Return each sequence's logits and the new location of its cache, in the order of the inputs."""
 
     def fits(self, lengths: Sequence[int]) -> bool:
-        """Tell whether there is memory for rows of so many tokens at once, nothing shared."""
+        """Return whether there is memory for sequences of these lengths at once, nothing shared."""
 
-    def forget(self) -> None:
-        """Know nothing of the tokens of caches that are gone."""
+    def reset_prefix_cache(self) -> None:
+        """Drop all keys and values that no sequence's cache holds."""
 
 
 class Engine:
-    """A compiled model and the one thing to do with it."""
+    """A compiled model with its back end."""
 
     def __init__(
-        self, order: "Order", back_end: BackEnd, compiled: ov.CompiledModel, fallback: str | None = None
+        self, spec: "ModelSpec", back_end: BackEnd, compiled: ov.CompiledModel, fallback: str | None = None
     ) -> None:
         """Put the parts together; fallback: one line, why this is not the back end that was asked for."""
-        self.vocab_size = order.ir.vocab_size
-        self.eos_token_id = order.ir.eos_token_id
-        self.n_positions = order.n_positions
-        self.path = order.ir.path
+        self.vocab_size = spec.ir.vocab_size
+        self.eos_token_id = spec.ir.eos_token_id
+        self.n_positions = spec.n_positions
+        self.path = spec.ir.path
         self.back_end = back_end
         self.compiled = compiled
         self.fallback = fallback
-        self._memory = order.memory
+        self._huge_pages = spec.huge_pages
         self._steps = 0
 
-    def step(self, rows: Sequence[Row]) -> list[Logits]:  # -> for each row [W, V]
-        """Append each row's tokens to its cache and return the logits at its wanted positions.
+    def step(self, inputs: Sequence[StepInput]) -> list[Logits]:  # -> for each sequence [W, V]
+        """Append each sequence's tokens to its cache and return the logits at its logits_indices.
 
-        Raises ValueError for a row that no model could run, the caller's mistake, and Problem for a model that
-        turns out not to be one of language, or that its device cannot run.
+        Raises ValueError for an input that no model could run, the caller's mistake, and Problem for a model that
+        turns out not to be a language model, or that its device cannot run.
         """
-        if not rows:
+        if not inputs:
             return []
-        for row in rows:
-            self._check(row)
-        if len({id(row.cache) for row in rows}) != len(rows):
-            raise ValueError("two rows of one step share a cache: fork it")
+        for sequence in inputs:
+            self._check(sequence)
+        if len({id(sequence.cache) for sequence in inputs}) != len(inputs):
+            raise ValueError("two sequences of one step share a cache: fork it")
         try:
-            logits, leases = self.back_end.step(rows)
+            logits, locations = self.back_end.step(inputs)
         except RuntimeError as error:
             raise Problem(f"{self.path}: cannot be run: {last_line(error)}") from None
-        for row, lease in zip(rows, leases, strict=True):
-            row.cache.tokens[row.kept() :] = row.tokens  # an interrupt here leaves a lease that holds no more
-            row.cache.lease = lease
+        for sequence, location in zip(inputs, locations, strict=True):
+            # Tokens first: an interrupt in between leaves a location that is out of date, and so is computed again.
+            sequence.cache.tokens[sequence.past_length() :] = sequence.tokens
+            sequence.cache.location = location
         self._steps += 1
-        if self._steps == PACKED:
-            give_back(self.path.with_suffix(".bin"))
-        if self._steps == SETTLED:
-            self._memory.collapse()
+        if self._steps == STEPS_UNTIL_PACKED:
+            drop_mapped_pages(self.path.with_suffix(".bin"))
+        if self._steps == STEPS_UNTIL_HUGE_PAGES:
+            self._huge_pages.collapse()
         return logits
 
     def fits(self, lengths: Sequence[int]) -> bool:
-        """Tell whether there is memory for rows of so many tokens at once; without a budget there always is."""
+        """Return whether there is memory for sequences of these lengths at once; without a budget there always is."""
         return self.back_end.fits(lengths)
 
-    def forget(self) -> None:
-        """Have nothing at hand but what caches hold: a beginning that was seen before is computed again."""
-        self.back_end.forget()
+    def reset_prefix_cache(self) -> None:
+        """Reset the prefix cache: drop every cached block that no sequence's cache holds."""
+        self.back_end.reset_prefix_cache()
 
     def property_of_device(self, name: str) -> str | None:
         """Return a property as the device reports it after compilation, or None where it has none of the name."""
         return device_property(self.compiled, name)
 
-    def _check(self, row: Row) -> None:
-        past = row.kept()
+    def _check(self, sequence: StepInput) -> None:
+        past = sequence.past_length()
         try:
-            ids = [index(token) for token in row.tokens]
+            ids = [index(token) for token in sequence.tokens]
         except TypeError:
             ids = []
         count = len(ids)
-        if not ids or bool in map(type, row.tokens):
-            raise ValueError(f"expected at least one token id, and nothing else, got {row.tokens!r}")
+        if not ids or bool in map(type, sequence.tokens):
+            raise ValueError(f"expected at least one token id, and nothing else, got {sequence.tokens!r}")
         least, most = min(ids), max(ids)
         # The graph's Gather does not check: an id or a position out of range would give an answer all the same.
         if least < 0 or most >= self.vocab_size:
             raise ValueError(f"expected token ids below {self.vocab_size}, got {least} .. {most}")
-        if not 0 <= past <= len(row.cache.tokens):
-            raise ValueError(f"expected past of 0 .. {len(row.cache.tokens)} tokens, got {past}")
+        if not 0 <= past <= len(sequence.cache.tokens):
+            raise ValueError(f"expected num_computed_tokens of 0 .. {len(sequence.cache.tokens)}, got {past}")
         if past + count > self.n_positions:
             raise ValueError(f"expected at most {self.n_positions} positions, got {past} + {count}")
-        if not all(-count <= place < count for place in row.wanted):
-            raise ValueError(f"expected wanted places within {count} new tokens, got {list(row.wanted)}")
+        if not all(-count <= i < count for i in sequence.logits_indices):
+            raise ValueError(f"expected logits_indices within {count} tokens, got {list(sequence.logits_indices)}")
 
 
 def device_property(compiled: ov.CompiledModel, name: str) -> str | None:
@@ -135,18 +137,18 @@ def default_back_end(device: str) -> Literal["paged", "stateful"]:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What an engine is to be made of; memory: that of the process before."""
+class ModelSpec:
+    """What an engine is made of; huge_pages: made before the model was read, to tell its memory from what was there."""
 
     core: ov.Core
     ir: IR
     device: str
     config: dict[str, Any]
     n_positions: int
-    memory: HugePages
+    huge_pages: HugePages
 
-    def again(self) -> ov.Model:
-        """Return the model as it was: it may have been changed by half."""
+    def read_again(self) -> ov.Model:
+        """Return the model as it is on disk: an attempt that failed may have changed the one in memory."""
         return read_ir(self.core, self.ir.path).model
 
 
@@ -158,82 +160,96 @@ def load_engine(
     back_end: Literal["paged", "stateful", "static"] = "stateful",
     cache_budget: int | None = None,
 ) -> Engine:
-    """Read, prepare and compile a model.
+    """Read, prepare and compile a model: read_spec and make_engine in one."""
+    return make_engine(read_spec(path, device, config or {}, max_seq_len), back_end, cache_budget)
 
-    max_seq_len lowers the model's own number of positions, and stands for it where the model does not tell.
-    back_end: "paged" keeps the cache in blocks that rows share, of cache_budget bytes; where openvino, the device or
-    the model does not run it, the engine is another and its `fallback` says so. "static" compiles one row of all
-    positions and no cache.
-    Raises Problem for files, a device, a configuration, a length or a budget that cannot be used.
+
+def read_spec(path: Path, device: str, config: dict[str, Any], max_seq_len: int | None = None) -> ModelSpec:
+    """Read a model and check it.
+
+    max_seq_len lowers the model's own number of positions, or gives it where the model has none.
+    Raises Problem for files or a length that cannot be used.
+    """
+    core, huge_pages = ov.Core(), HugePages()
+    ir = read_ir(core, path)
+    return ModelSpec(core, ir, device, config, _positions(ir, max_seq_len), huge_pages)
+
+
+def make_engine(
+    spec: ModelSpec, back_end: Literal["paged", "stateful", "static"], cache_budget: int | None = None
+) -> Engine:
+    """Prepare and compile a model, whose spec must not be used again.
+
+    back_end: "paged" keeps the cache in blocks that sequences share, of cache_budget bytes; where openvino, the device
+    or the model cannot run it, the engine gets another back end and its `fallback` says why. "static" compiles one
+    sequence of all positions, without a cache.
+    Raises Problem for a device, a configuration or a budget that cannot be used.
     """
     if cache_budget is not None and back_end != "paged":
-        raise Problem(f"cache_budget: the {back_end} back end keeps none: ask for paged")
-    core, memory = ov.Core(), HugePages()
-    ir = read_ir(core, path)
-    order = Order(core, ir, device, config or {}, _positions(ir, max_seq_len), memory)
+        raise Problem(f"cache_budget: the {back_end} back end has none: ask for paged")
     if back_end == "static":
-        return _static(order)
+        return _static(spec)
     if back_end == "stateful":
-        return _stateful(order, ir.model)
+        return _stateful(spec, spec.ir.model)
     try:
-        return _paged(order, cache_budget)
+        return _paged(spec, cache_budget)
     except (NoPagedAttention, NoCachePossible) as reason:
         unkept = "" if cache_budget is None else " or its budget"
-        return _stateful(order, order.again(), f"{path}: runs without a paged cache{unkept}: {reason}")
+        return _stateful(spec, spec.read_again(), f"{spec.ir.path}: runs without a paged cache{unkept}: {reason}")
 
 
-def _paged(order: Order, cache_budget: int | None) -> Engine:
-    if not order.device.startswith("CPU"):
-        raise NoPagedAttention(f"it is for the CPU, and the device is {order.device}")
-    model = with_kv_cache(order.ir.model)
-    with_wanted_positions(model)
+def _paged(spec: ModelSpec, cache_budget: int | None) -> Engine:
+    if not spec.device.startswith("CPU"):
+        raise NoPagedAttention(f"it needs a CPU, and the device is {spec.device}")
+    model = with_kv_cache(spec.ir.model)
+    with_logits_indices(model)
     with_paged_attention(model)
     try:
-        compiled = order.core.compile_model(model, order.device, order.config)
-        return Engine(order, Paged(compiled, order.n_positions, cache_budget), compiled)
-    except RuntimeError as error:  # where it is the user's mistake, the other back end will say so
+        compiled = spec.core.compile_model(model, spec.device, spec.config)
+        return Engine(spec, Paged(compiled, spec.n_positions, cache_budget), compiled)
+    except RuntimeError as error:  # a user's mistake fails in the other back end too, which reports it
         raise NoPagedAttention(last_line(error)) from None
 
 
-def _static(order: Order) -> Engine:
-    ir = order.ir
+def _static(spec: ModelSpec) -> Engine:
+    ir = spec.ir
     sequences = len(ir.model.input(0).get_partial_shape()) - 2
     try:
-        ir.model.reshape([1] * (1 + sequences) + [order.n_positions])
+        ir.model.reshape([1] * (1 + sequences) + [spec.n_positions])
     except RuntimeError as error:
-        raise Problem(f"{ir.path}: cannot have the static shape of {order.n_positions}: {last_line(error)}") from None
-    compiled = _compile(order, ir.model)
-    return Engine(order, Recompute(compiled), compiled)
+        raise Problem(f"{ir.path}: cannot have the static shape of {spec.n_positions}: {last_line(error)}") from None
+    compiled = _compile(spec, ir.model)
+    return Engine(spec, Recompute(compiled), compiled)
 
 
-def _stateful(order: Order, model: ov.Model, fallback: str | None = None) -> Engine:
+def _stateful(spec: ModelSpec, model: ov.Model, fallback: str | None = None) -> Engine:
     try:
         model = with_kv_cache(model)
-        with_wanted_positions(model)
+        with_logits_indices(model)
         has_cache = True
     except NoCachePossible:
-        model, has_cache = order.again(), False
-    compiled = _compile(order, model)
+        model, has_cache = spec.read_again(), False
+    compiled = _compile(spec, model)
     try:
-        back_end: BackEnd = Stateful(compiled, order.n_positions) if has_cache else Recompute(compiled)
+        back_end: BackEnd = Stateful(compiled, spec.n_positions) if has_cache else Recompute(compiled)
     except RuntimeError as error:
-        raise Problem(f"{order.ir.path}: cannot be run on {order.device}: {last_line(error)}") from None
-    return Engine(order, back_end, compiled, fallback)
+        raise Problem(f"{spec.ir.path}: cannot be run on {spec.device}: {last_line(error)}") from None
+    return Engine(spec, back_end, compiled, fallback)
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:
     most = ir.n_positions or max_seq_len
     if most is None:
         raise Problem(
-            f"{ir.path}: does not tell its number of positions: give it as --max_seq_len, or max_seq_len in Python"
+            f"{ir.path}: does not say how many positions it has: give it as --max_seq_len, or max_seq_len in Python"
         )
     if max_seq_len is not None and not 2 <= max_seq_len <= most:
         raise Problem(f"--max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")
     return max_seq_len or most
 
 
-def _compile(order: Order, model: ov.Model) -> ov.CompiledModel:
-    return compile_model(order.core, model, order.ir.path, order.device, order.config)
+def _compile(spec: ModelSpec, model: ov.Model) -> ov.CompiledModel:
+    return compile_model(spec.core, model, spec.ir.path, spec.device, spec.config)
 
 
 def compile_model(core: ov.Core, model: ov.Model, path: Path, device: str, config: dict[str, Any]) -> ov.CompiledModel:

@@ -1,17 +1,20 @@
-"""An IR as it lies on disk, read and checked, with its facts; it compiles nothing."""
+"""Reads an IR from disk, checks that it is a language model, and returns it with its facts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import openvino as ov
 
 from gpt2_text_prediction.problem import Problem, readable
 
 MODEL_SUFFIXES = (".xml", ".onnx")
 FACTS = "omz_gpt2"
-"""The section of rt_info in which our converter writes facts."""
+"""The section of rt_info that holds our converter's facts."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,42 @@ def read_ir(core: ov.Core, path: Path) -> IR:
     )
 
 
+class TokenInput(NamedTuple):
+    """The token ids that a compiled model takes: [B, L], or as in the ONNX Model Zoo [B, S, L] with S = 1.
+
+    None is a dynamic dimension. The zoo's models run one row at a time, as the zoo's own test data does.
+    """
+
+    rows: int | None
+    length: int | None
+    ones: tuple[int, ...]  # the shape of S: () or (1,)
+    dtype: npt.DTypeLike
+
+    @classmethod
+    def of(cls, compiled: ov.CompiledModel) -> "TokenInput":
+        """Return the input of a model."""
+        batch, *sequences, length = compiled.input(0).partial_shape
+        return cls(
+            batch.get_length() if batch.is_static else 1 if sequences else None,
+            length.get_length() if length.is_static else None,
+            (1,) * len(sequences),
+            compiled.input(0).element_type.to_dtype(),
+        )
+
+    def shape(self, rows: int, length: int) -> tuple[int, ...]:
+        """Return the shape in which rows of a length are given."""
+        return (self.rows or rows, *self.ones, self.length or length)
+
+    def padded(self, rows: Sequence[Sequence[int]] | npt.NDArray[np.int64]) -> npt.NDArray[Any]:  # -> shape(B, L)
+        """Return rows of tokens as the model's input, padded on the right with zeros, which the causal mask hides."""
+        ids = np.zeros((self.rows or len(rows), self.length or max(map(len, rows))), self.dtype)
+        for i, tokens in enumerate(rows):
+            ids[i, : len(tokens)] = tokens
+        return ids.reshape(self.shape(*ids.shape))
+
+
 def last_line(error: Exception) -> str:
-    """Return what an OpenVINO exception says, without the lines of C++ source it passed through."""
+    """Return the message of an OpenVINO exception without the lines of C++ source it passed through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
@@ -84,7 +121,7 @@ def check_files(path: Path) -> None:
 
 def _check_weights(path: Path) -> None:
     description = path.read_bytes()
-    # OpenVINO would try to read anything else as a model of each framework it knows.
+    # OpenVINO would try to read anything else as a model of each framework it supports.
     if not re.search(rb'<net [^>]*version="1[01]"', description):
         raise Problem(f"{path}: is no OpenVINO IR: it has no <net> of version 10 or 11; convert the model again")
     if not description.rstrip().endswith(b"</net>"):

@@ -1,44 +1,47 @@
-"""Many callers' tasks on one engine: each is a row as long as it runs, in steps as full as they can be.
+"""Continuous batching: the requests of many callers on one engine, in steps as full as they can be.
 
-It knows no text and draws no token: what a row computes next and what comes of its logits, its task knows. The
-engine is used by one thread, which lives as long as there is work; callers in any thread hand tasks over, and are
-told of their ends in that thread.
+The engine is used by one thread, which lives as long as there is work. Callers in any thread submit requests and are
+notified of their ends in that thread; `running`, `raise_error` and `loop_queue` are how a caller waits.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import RLock, Thread, current_thread
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gpt2_text_prediction.engine.engine import Engine
-from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.engine.sequence import Logits, StepInput
 from gpt2_text_prediction.problem import Problem
 
-MOST_ROWS = 16
-MOST_CALLS = 1024
-CHUNK = 1024
-"""How many tokens of prompts a step computes where no row waits for its next token."""
-CHUNK_BESIDE = 64
-"""And where one does."""
-DRAFTED = 16
-"""How many tokens the rows that wait for their next one may have in a step, drafts included, if they are fewer."""
+if TYPE_CHECKING:
+    import asyncio
+
+MAX_NUM_SEQS = 16
+MAX_WAITING_CALLERS = 1024
+PREFILL_CHUNK = 1024
+"""Most prompt tokens of a step in which no sequence decodes."""
+PREFILL_CHUNK_BESIDE_DECODE = 64
+"""Most prompt tokens of a step in which a sequence decodes, which waits for them."""
+MAX_DECODE_TOKENS = 16
+"""Most tokens per step for all decoding sequences together, drafts included (each gets at least one)."""
+CLOSED = "the generator is closed: load the model again"
 
 
 class Busy(Problem):
-    """There are too many callers that wait already."""
+    """Too many callers are waiting already."""
 
 
 class Cancelled(Exception):
-    """The caller has asked for a task's end."""
+    """The caller has cancelled a request."""
 
 
-class Task(Protocol):
-    """A row's work. All but is_ready and positions is called by the scheduler's thread alone.
+class Request(Protocol):
+    """One sequence's work. All but is_ready and positions is called by the scheduler's thread alone.
 
-    positions: how many tokens its row has at most. An exception of `enter`, `next_row` or `take` ends this task alone;
-    `end`, which is called once, raises none.
+    positions: how many tokens the sequence has at most. An exception of `start`, `next_input` or `process_logits` ends
+    this request alone; `end`, which is called once, raises none.
     """
 
     positions: int
@@ -48,96 +51,96 @@ class Task(Protocol):
         """Whether there is nothing left to compute."""
 
     def is_ready(self) -> bool:
-        """Tell whether it can enter; one that waits for another task of its call cannot."""
+        """Return whether it can start; one that waits for another request of its group cannot."""
 
-    def enter(self) -> None:
-        """Begin."""
+    def start(self) -> None:
+        """Start, with what the prefix cache has."""
 
-    def needs(self) -> int:
-        """Return how many tokens have to be computed before something comes of them."""
+    def num_tokens_to_compute(self) -> int:
+        """Return how many tokens have to be computed before the next logits that it needs."""
 
-    def next_row(self, most: int) -> Row:
-        """Return what to compute, `most` tokens at most."""
+    def next_input(self, max_tokens: int) -> StepInput:
+        """Return what to compute next, max_tokens at most."""
 
-    def take(self, logits: Logits) -> None:
-        """Take what was computed."""
+    def process_logits(self, logits: Logits) -> None:  # [W, V]
+        """Take the logits of the last input."""
 
     def end(self, error: Exception | None) -> None:
-        """Leave, done or because of an error."""
+        """End, done or because of an error."""
 
 
-CLOSED = "the generator is closed: load the model again"
+class RequestGroup:
+    """The requests that one caller has submitted; `stopped`: why they end before they are done."""
 
-
-class Call:
-    """What one caller has handed over; `stopped` tells its tasks why they end before they are done."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.waiting = deque(tasks)
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.waiting = deque(requests)
         self.stopped: Exception | None = None
 
 
 class _Running(NamedTuple):
-    call: Call
-    task: Task
+    group: RequestGroup
+    request: Request
 
 
-class _Direct(NamedTuple):
-    rows: Sequence[Row]
+class _DirectStep(NamedTuple):
+    inputs: Sequence[StepInput]
     answer: "Future[list[Logits]]"
 
 
 class Scheduler:
-    """An engine and who waits for it."""
+    """An engine, and the requests that run on it or wait for it."""
 
-    def __init__(self, engine: Engine, most_rows: int = MOST_ROWS, most_calls: int = MOST_CALLS) -> None:
+    def __init__(
+        self, engine: Engine, max_num_seqs: int = MAX_NUM_SEQS, max_waiting_callers: int = MAX_WAITING_CALLERS
+    ) -> None:
         """Share an engine, which nobody else may use from here on.
 
-        most_rows: how many tasks run at once, fewer where the engine has no memory for them. most_calls: how many
-        callers may have tasks that wait.
+        max_num_seqs: how many requests run at once, fewer where the engine has no memory for them.
+        max_waiting_callers: how many callers may have requests that wait.
         """
         self._engine = engine
-        self._most_rows, self._most_calls = most_rows, most_calls
-        self._lock = RLock()  # of all below; the end of a stream that nobody reads may come within, from the collector
-        self._calls: deque[Call] = deque()  # those with tasks that wait, in the order of their turns
-        self._direct: deque[_Direct] = deque()
-        self._stopped: list[Call] = []  # whose tasks are to be ended
-        self._active: set[Call] = set()  # those with tasks that wait or run
+        self._max_num_seqs, self._max_waiting_callers = max_num_seqs, max_waiting_callers
+        # Guards all below. Reentrant: the collector may end an abandoned stream, and so call cancel, while it is held.
+        self._lock = RLock()
+        self._groups: deque[RequestGroup] = deque()  # those with requests that wait, in the order of their turns
+        self._direct: deque[_DirectStep] = deque()
+        self._stopped: list[RequestGroup] = []  # whose requests are to be ended
+        self._active: set[RequestGroup] = set()  # those with requests that wait or run
         self._thread: Thread | None = None
         self._closed = False
-        self._running: list[_Running] = []  # the thread's own
+        self._running: list[_Running] = []  # the thread's own, so not guarded
 
-    def submit(self, tasks: Sequence[Task]) -> Call:
-        """Hand over tasks, which begin in their order, in turns with those of other callers.
+    def submit(self, requests: Sequence[Request]) -> RequestGroup:
+        """Submit requests, which start in their order, in turns with those of other callers.
 
         Raises Busy where too many callers wait, and Problem after `close`.
         """
-        call = Call(tasks)
+        group = RequestGroup(requests)
         with self._lock:
             self._require_open()
-            if len(self._calls) >= self._most_calls:
-                raise Busy(f"{len(self._calls)} callers are waiting already: try again later")
-            if tasks:
-                self._calls.append(call)
-                self._active.add(call)
+            if len(self._groups) >= self._max_waiting_callers:
+                raise Busy(f"{len(self._groups)} callers are waiting already: try again later")
+            if requests:
+                self._groups.append(group)
+                self._active.add(group)
                 self._wake()
-        return call
+        return group
 
-    def step(self, rows: Sequence[Row]) -> list[Logits]:
-        """Do as Engine.step, from any thread but the scheduler's: a step of its own between those of the tasks."""
-        direct = _Direct(rows, Future())
+    def step(self, inputs: Sequence[StepInput]) -> list[Logits]:
+        """Do as Engine.step, from any thread but the scheduler's: a step of its own between those of the requests."""
+        direct = _DirectStep(inputs, Future())
         with self._lock:
             self._require_open()
             self._direct.append(direct)
             self._wake()
         return direct.answer.result()
 
-    def cancel(self, call: Call) -> None:
-        """End a caller's tasks, with Cancelled, before the next step; those that have ended are not told again."""
-        self._stop([call], Cancelled())
+    def cancel(self, group: RequestGroup) -> None:
+        """End a caller's requests, with Cancelled, before the next step; those that have ended are not ended again."""
+        self._stop([group], Cancelled())
 
     def close(self) -> None:
-        """End all tasks with a Problem, and wait for the thread's end; twice is as good as once."""
+        """End all requests with a Problem and wait for the thread to end; closing twice does no harm."""
         with self._lock:
             self._closed = True
             active, thread = list(self._active), self._thread
@@ -155,12 +158,12 @@ class Scheduler:
             self._thread = Thread(target=self._work, name="gpt2 scheduler")
             self._thread.start()
 
-    def _stop(self, calls: Sequence[Call], reason: Exception) -> None:
+    def _stop(self, groups: Sequence[RequestGroup], reason: Exception) -> None:
         with self._lock:
-            for call in calls:
-                if call in self._active and call.stopped is None:
-                    call.stopped = reason
-                    self._stopped.append(call)
+            for group in groups:
+                if group in self._active and group.stopped is None:
+                    group.stopped = reason
+                    self._stopped.append(group)
 
     def _work(self) -> None:
         with self._lock:
@@ -168,112 +171,148 @@ class Scheduler:
                 return
         while True:
             self._end_stopped()
-            while (one := self._next()) is not None:
-                self._running.append(one)
-                self._enter(one)
+            while (running := self._next_request()) is not None:
+                self._running.append(running)
+                self._start(running)
             with self._lock:
                 direct = self._direct.popleft() if self._direct else None
-                if not (self._running or self._calls or self._stopped or direct):
+                if not (self._running or self._groups or self._stopped or direct):
                     self._thread = None
                     return
             if direct:
-                self._answer(direct)
+                self._run_direct(direct)
             if self._running:
                 self._step()
 
     def _end_stopped(self) -> None:
         with self._lock:
             stopped, self._stopped = self._stopped, []
-            for call in stopped:
-                self._active.discard(call)
-                if call.waiting:
-                    self._calls.remove(call)
-        for call in stopped:
-            for one in [one for one in self._running if one.call is call]:
-                self._leave(one, call.stopped)
-            for task in call.waiting:
-                task.end(call.stopped)
+            for group in stopped:
+                self._active.discard(group)
+                if group.waiting:
+                    self._groups.remove(group)
+        for group in stopped:
+            for running in [running for running in self._running if running.group is group]:
+                self._end(running, group.stopped)
+            for request in group.waiting:
+                request.end(group.stopped)
 
-    def _next(self) -> _Running | None:
-        """Return the task that enters, if one can, and send its caller to the end of the line.
+    def _next_request(self) -> _Running | None:
+        """Return the request that starts, if one can, and send its caller to the end of the line.
 
-        One that is too large for the memory left keeps those behind it waiting, or it might wait for ever.
+        One that is too large for the memory left keeps those after it waiting, or it might wait for ever.
         """
-        if len(self._running) >= self._most_rows:
+        if len(self._running) >= self._max_num_seqs:
             return None
         with self._lock:
-            call = next((call for call in self._calls if call.waiting[0].is_ready()), None)
-            if call is None:
+            group = next((group for group in self._groups if group.waiting[0].is_ready()), None)
+            if group is None:
                 return None
-            lengths = [one.task.positions for one in self._running]
-            if lengths and not self._engine.fits([*lengths, call.waiting[0].positions]):
+            lengths = [running.request.positions for running in self._running]
+            if lengths and not self._engine.fits([*lengths, group.waiting[0].positions]):
                 return None
-            self._calls.remove(call)
-            task = call.waiting.popleft()
-            if call.waiting:
-                self._calls.append(call)
-            return _Running(call, task)
+            self._groups.remove(group)
+            request = group.waiting.popleft()
+            if group.waiting:
+                self._groups.append(group)
+            return _Running(group, request)
 
-    def _enter(self, one: _Running) -> None:
+    def _start(self, running: _Running) -> None:
         try:
-            one.task.enter()
-        except Exception as error:  # the task's own, and its caller is told
-            self._leave(one, error)
+            running.request.start()
+        except Exception as error:  # the request's own: its caller gets it
+            self._end(running, error)
         else:
-            self._leave_if_done(one)
+            self._end_if_done(running)
 
     def _step(self) -> None:
-        rows = self._rows()
+        scheduled = self._schedule()
         try:
-            answers = self._engine.step([row for _, row in rows])
-        except Exception as error:  # all their callers are told
-            for one, _ in rows:
-                self._leave(one, error)
+            answers = self._engine.step([step_input for _, step_input in scheduled])
+        except Exception as error:  # all their callers get it
+            for running, _ in scheduled:
+                self._end(running, error)
             return
-        for (one, _), logits in zip(rows, answers, strict=True):
+        for (running, _), logits in zip(scheduled, answers, strict=True):
             try:
-                one.task.take(logits)
+                running.request.process_logits(logits)
             except Exception as error:
-                self._leave(one, error)
+                self._end(running, error)
             else:
-                self._leave_if_done(one)
+                self._end_if_done(running)
 
-    def _rows(self) -> list[tuple[_Running, Row]]:
-        """Return a row for each task that waits for its next token, and for prompts as far as the chunk goes.
+    def _schedule(self) -> list[tuple[_Running, StepInput]]:
+        """Return an input for each sequence that decodes, and for prompts as far as the chunk goes.
 
-        A prompt that has begun goes on first, so that no row rests that has: a back end may forget it.
+        A prompt that has begun goes on first: a back end may drop the cache of a sequence that is not in a step.
         """
-        needs = [one.task.needs() for one in self._running]
-        waiting = needs.count(1)
-        drafted = max(1, DRAFTED // max(1, waiting))
-        room = CHUNK_BESIDE if waiting else CHUNK
-        rows = []
-        for one, needed in zip(list(self._running), needs, strict=True):
-            most = drafted if needed == 1 else min(needed, room)
-            if not most:
+        needs = [running.request.num_tokens_to_compute() for running in self._running]
+        decoding = needs.count(1)
+        decode_tokens = max(1, MAX_DECODE_TOKENS // max(1, decoding))
+        chunk_left = PREFILL_CHUNK_BESIDE_DECODE if decoding else PREFILL_CHUNK
+        scheduled = []
+        for running, needed in zip(list(self._running), needs, strict=True):
+            max_tokens = decode_tokens if needed == 1 else min(needed, chunk_left)
+            if not max_tokens:
                 continue
             try:
-                row = one.task.next_row(most)
+                step_input = running.request.next_input(max_tokens)
             except Exception as error:
-                self._leave(one, error)
+                self._end(running, error)
                 continue
-            rows.append((one, row))
-            room -= len(row.tokens) * (needed > 1)
-        return rows
+            scheduled.append((running, step_input))
+            chunk_left -= len(step_input.tokens) * (needed > 1)
+        return scheduled
 
-    def _leave_if_done(self, one: _Running) -> None:
-        if one.task.done:
-            self._leave(one, None)
+    def _end_if_done(self, running: _Running) -> None:
+        if running.request.done:
+            self._end(running, None)
 
-    def _leave(self, one: _Running, error: Exception | None) -> None:
-        self._running.remove(one)
-        if not one.call.waiting and not any(other.call is one.call for other in self._running):
+    def _end(self, running: _Running, error: Exception | None) -> None:
+        self._running.remove(running)
+        group = running.group
+        if not group.waiting and not any(other.group is group for other in self._running):
             with self._lock:
-                self._active.discard(one.call)
-        one.task.end(error)
+                self._active.discard(group)
+        running.request.end(error)
 
-    def _answer(self, direct: _Direct) -> None:
+    def _run_direct(self, direct: _DirectStep) -> None:
         try:
-            direct.answer.set_result(self._engine.step(direct.rows))
-        except Exception as error:  # its caller's
+            direct.answer.set_result(self._engine.step(direct.inputs))
+        except Exception as error:  # its caller gets it
             direct.answer.set_exception(error)
+
+
+class Ended(Protocol):
+    """A request that has ended; error: why, where it was not done."""
+
+    error: Exception | None
+
+
+@contextmanager
+def running(scheduler: Scheduler, requests: Sequence[Request]) -> Iterator[None]:
+    """Run requests; those that have not ended when the block is left are cancelled before their next step."""
+    group = scheduler.submit(requests)
+    try:
+        yield
+    finally:
+        scheduler.cancel(group)
+
+
+def raise_error(ended: Ended) -> None:
+    """Raise what ended a request before it was done."""
+    if ended.error is not None:
+        raise ended.error
+
+
+def loop_queue() -> tuple["asyncio.Queue[Any]", Callable[[Any], None]]:
+    """Return a queue of the running asyncio loop, and a function that puts an event into it from another thread."""
+    import asyncio  # noqa: PLC0415  # takes 50 ms, and the demo does not use it
+
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+    def put(event: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    return queue, put

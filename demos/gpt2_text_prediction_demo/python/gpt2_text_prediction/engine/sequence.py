@@ -1,6 +1,6 @@
-"""What goes into a step of the engine and what comes out of it; who computes it is not known here.
+"""The input and output of one engine step: sequences with their caches in, logits out.
 
-Letters: W places of a row whose logits are wanted, V vocabulary.
+Letters: W positions of a sequence whose logits are returned, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -11,34 +11,40 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from gpt2_text_prediction.problem import Problem
+
 Logits: TypeAlias = npt.NDArray[np.float32]  # [W, V]
 
 
+class NoRoom(Problem):
+    """The sequences of a step need more cache than there is; nothing was computed, no sequence has changed."""
+
+
 @dataclass(eq=False)
-class Cache:
-    """The tokens of one row so far; `lease` is the back end's note of where their keys and values lie."""
+class SequenceCache:
+    """The tokens of one sequence so far; `location` is where the back end keeps their keys and values."""
 
     tokens: list[int] = field(default_factory=list)
-    lease: Any = None
+    location: Any = None  # a BlockTable of the paged back end, a StateRow of the stateful one
 
-    def fork(self) -> "Cache":
+    def fork(self) -> "SequenceCache":
         """Return a second cache that continues from the same tokens; their keys and values are shared."""
-        return Cache(list(self.tokens), copy(self.lease))
+        return SequenceCache(list(self.tokens), copy(self.location))
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a step: `tokens`, at least one, behind the first `past` tokens of `cache`.
+class StepInput:
+    """One sequence of a step: new `tokens`, at least one, after the first `num_computed_tokens` tokens of `cache`.
 
-    past None keeps all; a smaller number drops the tokens behind it. `wanted` are the places among the new
-    tokens, negative ones from their end, whose logits are returned.
+    num_computed_tokens: None keeps all tokens of the cache; a smaller number drops those after it.
+    logits_indices: the positions among the new tokens whose logits are returned; negative ones count from the end.
     """
 
-    cache: Cache
+    cache: SequenceCache
     tokens: Sequence[int]
-    past: int | None = None
-    wanted: Sequence[int] = (-1,)
+    num_computed_tokens: int | None = None
+    logits_indices: Sequence[int] = (-1,)
 
-    def kept(self) -> int:
-        """Return how many tokens of the cache count."""
-        return len(self.cache.tokens) if self.past is None else self.past
+    def past_length(self) -> int:
+        """Return how many tokens of the cache are kept."""
+        return len(self.cache.tokens) if self.num_computed_tokens is None else self.num_computed_tokens

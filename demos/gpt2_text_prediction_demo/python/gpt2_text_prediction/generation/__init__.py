@@ -1,1 +1,6 @@
-"""generation."""
+"""Token ids from logits: logits processors, sampling, beam search, prompt lookup, and the requests that use them."""
+
+from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
+from gpt2_text_prediction.generation.sampling import Sampling, choose
+
+__all__ = ["GenerateRequest", "Prompt", "RequestParams", "Sampling", "choose"]

@@ -12,13 +12,12 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_text_prediction.engine.backends.paged import NoRoom
-from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
+from gpt2_text_prediction.engine.sequence import Logits, NoRoom, SequenceCache, StepInput
 from gpt2_text_prediction.generation.logits_processors import (
     History,
-    Processing,
+    LogitsProcessors,
+    argmax,
     is_number,
-    likeliest,
     process,
     require_count,
     require_lengths,
@@ -30,7 +29,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Beams(Processing):
+class Beams(LogitsProcessors):
     """How beams are searched; names and meaning as in Hugging Face, of which nothing is drawn.
 
     What Processing has is done to each beam's log-probabilities. num_beams: how many continuations are kept at each
@@ -66,7 +65,7 @@ class Steps(Protocol):
     def n_positions(self) -> int:
         """How many tokens prompt and continuation may have."""
 
-    def step(self, rows: Sequence[Row]) -> list[Logits]:
+    def step(self, rows: Sequence[StepInput]) -> list[Logits]:
         """See Engine.step."""
 
 
@@ -86,7 +85,7 @@ class Continuation(NamedTuple):
 class _Beam(NamedTuple):
     """A running beam: cache holds what stands before `tokens[-1]`, at first before the prompt."""
 
-    cache: Cache
+    cache: SequenceCache
     tokens: list[int]
     score: np.float32
     logprobs: list[float]
@@ -109,7 +108,7 @@ def beam_search(
     require_lengths(beams, max_new_tokens)
     most = min(max_new_tokens, engine.n_positions - len(prompt))
     eos = None if beams.ignore_eos else eos_token_id
-    running = [_Beam(Cache(), [], np.float32(0), [])]
+    running = [_Beam(SequenceCache(), [], np.float32(0), [])]
     finished: list[Continuation] = []
     for length in range(1, most + 1):
         candidates = _candidates(engine, prompt, running, beams, eos)
@@ -133,7 +132,7 @@ def _finish_reason(
     return "length" if is_last else None
 
 
-def _step(engine: Steps, rows: Sequence[Row]) -> list[Logits]:
+def _step(engine: Steps, rows: Sequence[StepInput]) -> list[Logits]:
     """Compute rows at once, or where there is no memory for all of them in halves."""
     try:
         return engine.step(rows)
@@ -145,7 +144,7 @@ def _step(engine: Steps, rows: Sequence[Row]) -> list[Logits]:
 
 
 def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  # [V] -> [V]
-    shifted = logits - logits[likeliest(logits)]
+    shifted = logits - logits[argmax(logits)]
     return shifted - np.log(np.exp(shifted).sum())  # type: ignore[no-any-return]
 
 
@@ -153,7 +152,7 @@ def _candidates(
     engine: Steps, prompt: Sequence[int], running: list[_Beam], beams: Beams, eos: int | None
 ) -> list[_Beam]:
     """Return the 2 * num_beams best beams with a token behind them, the best first, without impossible ones."""
-    rows = [Row(beam.cache, beam.tokens[-1:] or prompt) for beam in running]
+    rows = [StepInput(beam.cache, beam.tokens[-1:] or prompt) for beam in running]
     own = [_log_softmax(logits[0]) for logits in _step(engine, rows)]
     scores = np.stack(
         [

@@ -30,7 +30,7 @@ class History(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processing:
+class LogitsProcessors:
     """Which tokens are made likelier, less likely or impossible; each default leaves the logits as they are.
 
     repetition_penalty: above 1 against the tokens of prompt and text so far: positive logits are divided by it,
@@ -80,7 +80,7 @@ class Processing:
         return max([-1, *self.logit_bias, *(token for word in self.bad_words_ids for token in word)])
 
 
-def likeliest(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
+def argmax(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
     """Return the first of the largest logits.
 
     Raises Problem when the logits are not numbers: the model's weights or its arithmetic are broken.
@@ -92,7 +92,7 @@ def likeliest(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
 
 
 def process(
-    logits: npt.NDArray[np.float32], settings: Processing, history: History
+    logits: npt.NDArray[np.float32], settings: LogitsProcessors, history: History
 ) -> npt.NDArray[np.float32]:  # [V] -> [V]
     """Return logits with the settings applied: new ones, where any is on.
 
@@ -115,7 +115,7 @@ def process(
     return changed
 
 
-def require_lengths(settings: Processing, max_new_tokens: int) -> None:
+def require_lengths(settings: LogitsProcessors, max_new_tokens: int) -> None:
     """Raise Problem unless so many new tokens can be made."""
     require_count("max_new_tokens", max_new_tokens, least=1)
     if settings.min_new_tokens > max_new_tokens:
@@ -123,7 +123,7 @@ def require_lengths(settings: Processing, max_new_tokens: int) -> None:
         raise Problem(f"min_new_tokens: expected {expected}, got {settings.min_new_tokens}")
 
 
-def require_known(settings: Processing, vocab_size: int) -> None:
+def require_known(settings: LogitsProcessors, vocab_size: int) -> None:
     """Raise Problem unless the vocabulary has all tokens that are named."""
     if settings.largest_id >= vocab_size:
         known = f"token ids are 0 .. {vocab_size - 1}"
@@ -175,12 +175,12 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _add_bias(logits: npt.NDArray[np.float32], settings: Processing) -> None:  # [V], changed
+def _add_bias(logits: npt.NDArray[np.float32], settings: LogitsProcessors) -> None:  # [V], changed
     if settings.logit_bias:
         logits[list(settings.logit_bias)] += np.array(list(settings.logit_bias.values()), np.float32)
 
 
-def _penalize(logits: npt.NDArray[np.float32], settings: Processing, history: History) -> None:  # [V], changed
+def _penalize(logits: npt.NDArray[np.float32], settings: LogitsProcessors, history: History) -> None:  # [V], changed
     if settings.repetition_penalty != 1:
         seen = np.array([*history.prompt, *history.new], np.int64)
         before, penalty = logits[seen], np.float32(settings.repetition_penalty)
@@ -191,7 +191,7 @@ def _penalize(logits: npt.NDArray[np.float32], settings: Processing, history: Hi
         logits[seen] -= np.float32(settings.presence_penalty)
 
 
-def _banned(settings: Processing, history: History) -> list[int]:
+def _banned(settings: LogitsProcessors, history: History) -> list[int]:
     """Return the ids of the tokens that must not come next."""
     banned = []
     if settings.no_repeat_ngram_size:

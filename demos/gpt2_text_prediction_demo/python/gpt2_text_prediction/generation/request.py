@@ -1,110 +1,81 @@
-"""What a row of the scheduler computes and what comes of it: a continuation, or the reading of a text.
+"""Requests of the scheduler: one sequence to continue (GenerateRequest), or one to score (ScoreRequest).
 
-Token ids in, token ids out; text is not known here, nor when a step is run and with which other rows.
-Letters: W places of a step whose logits are wanted, V vocabulary.
+Token ids in, token ids out. Letters: W positions of a step whose logits are returned, V vocabulary.
 """
 
 import math
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gpt2_text_prediction.engine.sequence import Cache, Logits, Row
+from gpt2_text_prediction.engine.prefix_cache import PrefixCache
+from gpt2_text_prediction.engine.sequence import Logits, SequenceCache, StepInput
 from gpt2_text_prediction.generation.logits_processors import History
 from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 
-MOST_LOGITS = 128
-"""How many places of a text are read at once where the logits of all are wanted: each has V numbers."""
-
-
-class Recent:
-    """The caches of the last few texts, for prompts that begin as they did."""
-
-    def __init__(self, count: int = 4) -> None:
-        self._caches: deque[Cache] = deque(maxlen=count)
-
-    def add(self, cache: Cache) -> None:
-        """Keep a cache that nobody continues, if there is anything in it."""
-        if cache.tokens:
-            self._caches.append(cache)
-
-    def start(self, tokens: Sequence[int]) -> tuple[Cache, int]:
-        """Return a cache to put tokens into, and how many of them it has: all but one of them at most.
-
-        Of a cache that has mostly other tokens nothing is used: a back end may have to drag them along.
-        """
-        found = [(_common(cache.tokens, tokens), cache) for cache in self._caches]
-        kept, cache = max(found, key=lambda one: one[0], default=(0, Cache()))
-        if kept == 0 or 2 * kept < len(cache.tokens):
-            return Cache(), 0
-        return cache.fork(), kept
-
-
-def _common(held: Sequence[int], tokens: Sequence[int]) -> int:
-    most = min(len(held), len(tokens) - 1)
-    return next((place for place in range(most) if held[place] != tokens[place]), most)
+MAX_LOGITS = 128
+"""Most positions of a step of a ScoreRequest, which wants the logits of all: each has V numbers."""
 
 
 class Prompt:
-    """A prompt that several samples continue: the first of them computes it, the others fork it."""
+    """A prompt that several samples continue: the first of them computes it, the others fork its cache."""
 
     def __init__(self, tokens: Sequence[int], samples: int = 1) -> None:
         self.tokens = tokens
         self.shared = samples > 1
-        self.filling = False
-        self.filled: tuple[Cache, Logits] | None = None  # the logits behind its last token, [V]
+        self.is_computing = False
+        self.computed: tuple[SequenceCache, Logits] | None = None  # with the logits after its last token, [V]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a sample is drawn: most is how many new tokens it may have, eos_token_id what ends it, if anything.
+class RequestParams:
+    """How a sample is drawn; eos_token_id None: nothing ends the text before max_new_tokens.
 
-    slide_at: the positions behind which it goes on with the last half of what stands there; None where most fits.
+    slide_at: context length at which the sequence is cut to its last half and recomputed; None: no sliding window.
     """
 
     sampling: Sampling
-    seed: Sequence[int]  # of its own draws: the seed, which prompt, which sample
-    most: int
+    seed: Sequence[int]  # (seed, number of the prompt, number of the sample)
+    max_new_tokens: int
     eos_token_id: int | None
-    lookup: bool = False
+    prompt_lookup: bool = False
     with_logprobs: bool = False
     slide_at: int | None = None
 
 
-class Generation:
-    """One sample. tokens and logprobs grow; finish_reason and error are None until its end.
+class GenerateRequest:
+    """One sample. tokens and logprobs grow; finish_reason and error are None until it ends.
 
-    on_token is told each token; where it returns True the text ends with that one.
+    on_token is called with each token; where it returns True, that token ends the text.
     """
 
     def __init__(
         self,
         prompt: Prompt,
-        plan: Plan,
-        recent: Recent,
-        on_end: Callable[["Generation"], None],
+        params: RequestParams,
+        prefix_cache: PrefixCache,
+        on_end: Callable[["GenerateRequest"], None],
         on_token: Callable[[int], bool | None] = lambda token: None,
     ) -> None:
         self.tokens: list[int] = []  # without the one that ends the text
-        self.logprobs: list[float] = []  # the model's own, before anything is done to its logits
+        self.logprobs: list[float] = []  # of the model's own distribution, before any logits processor
         self.finish_reason: str | None = None
         self.error: Exception | None = None
-        self.positions = min(len(prompt.tokens) + plan.most, plan.slide_at or sys.maxsize)
+        self.positions = min(len(prompt.tokens) + params.max_new_tokens, params.slide_at or sys.maxsize)
         self._prompt = prompt
-        self._plan = plan
-        self._recent = recent
+        self._params = params
+        self._prefix_cache = prefix_cache
         self._on_end, self._on_token = on_end, on_token
-        self._rng = np.random.default_rng(plan.seed)
-        self._history = History(prompt.tokens, self.tokens, plan.eos_token_id)
-        self._cache = Cache()
-        self._given: Sequence[int] = prompt.tokens  # what stands before the tokens from _first on
+        self._rng = np.random.default_rng(params.seed)
+        self._history = History(prompt.tokens, self.tokens, params.eos_token_id)
+        self._cache = SequenceCache()
+        self._context: Sequence[int] = prompt.tokens  # what comes before the new tokens from _first on
         self._first = 0
-        self._held = 0  # how many tokens of these are in the cache and count
-        self._new: list[int] = []  # what is computed in this step
+        self._num_computed_tokens = 0  # of these, in the cache
+        self._scheduled: list[int] = []  # the tokens of this step
         self._lookup: PromptLookup | None = None
 
     @property
@@ -113,163 +84,167 @@ class Generation:
         return self.finish_reason is not None
 
     def is_ready(self) -> bool:
-        """Tell whether it can enter: not while another sample computes its prompt."""
-        return not self._prompt.filling
+        """Return whether it can start: not while another sample computes its prompt."""
+        return not self._prompt.is_computing
 
-    def enter(self) -> None:
-        """Begin, with what is computed already."""
-        if self._prompt.filled is None:
-            self._prompt.filling = self._prompt.shared
-            self._cache, self._held = self._recent.start(self._prompt.tokens)
+    def start(self) -> None:
+        """Start, with what is computed already."""
+        if self._prompt.computed is None:
+            self._prompt.is_computing = self._prompt.shared
+            self._cache, self._num_computed_tokens = self._prefix_cache.lookup(self._prompt.tokens)
         else:
-            cache, logits = self._prompt.filled
-            self._cache, self._held = cache.fork(), len(cache.tokens)
-            self._take_first(logits)
+            cache, logits = self._prompt.computed
+            self._cache, self._num_computed_tokens = cache.fork(), len(cache.tokens)
+            self._sample_first(logits)
 
-    def needs(self) -> int:
-        """Return how many tokens have to be computed before the next one comes."""
-        return self._length() - self._held
+    def num_tokens_to_compute(self) -> int:
+        """Return how many tokens have to be computed before the next one can be drawn."""
+        return self._length() - self._num_computed_tokens
 
-    def next_row(self, most: int) -> Row:
-        """Return what to compute, `most` tokens at most."""
-        if self._held < len(self._given):
-            self._new = list(self._given[self._held : self._held + most])
-            return Row(self._cache, self._new, self._held, [-1] * (len(self._new) == self.needs()))
-        drafts = self._lookup.draft(min(most, self._room()) - 1) if self._lookup else []
-        self._new = [self.tokens[-1], *drafts]
-        return Row(self._cache, self._new, self._held, range(len(self._new)))
+    def next_input(self, max_tokens: int) -> StepInput:
+        """Return what to compute next, max_tokens at most: a chunk of the prompt, or the last token and a draft."""
+        computed = self._num_computed_tokens
+        if computed < len(self._context):
+            self._scheduled = list(self._context[computed : computed + max_tokens])
+            # Only the prompt's last chunk wants logits, those after its last token.
+            indices = [-1] * (len(self._scheduled) == self.num_tokens_to_compute())
+            return StepInput(self._cache, self._scheduled, computed, indices)
+        draft = self._lookup.draft(min(max_tokens, self._room()) - 1) if self._lookup else []
+        self._scheduled = [self.tokens[-1], *draft]
+        return StepInput(self._cache, self._scheduled, computed, range(len(self._scheduled)))
 
-    def take(self, logits: Logits) -> None:  # [W, V]
-        """Draw what comes of the row that was computed."""
-        if self._held < len(self._given):
-            self._held += len(self._new)
+    def process_logits(self, logits: Logits) -> None:  # [W, V]
+        """Draw the next tokens: one, and one more for each token of the draft that was drawn so."""
+        if self._num_computed_tokens < len(self._context):
+            self._num_computed_tokens += len(self._scheduled)
             if len(logits):
-                self._share(logits[0])
-                self._take_first(logits[0])
+                self._share_prompt(logits[0])
+                self._sample_first(logits[0])
             return
-        drafts = self._new[1:]
-        drawn = [self._draw(logits[0])]
-        for draft, behind in zip(drafts, logits[1:], strict=True):
-            if self.done or drawn[-1] != draft:
+        draft = self._scheduled[1:]
+        drawn = [self._sample(logits[0])]
+        for drafted, logits_after in zip(draft, logits[1:], strict=True):
+            if self.done or drawn[-1] != drafted:
                 break
-            drawn.append(self._draw(behind))
-        self._held += len(drawn)
-        self._learn(len(drafts), drawn)
-        if self._plan.slide_at is not None and self._length() > self._plan.slide_at:
-            self._slide(self._plan.slide_at // 2)
+            drawn.append(self._sample(logits_after))
+        self._num_computed_tokens += len(drawn)  # the rejected rest of the draft is dropped by the next input
+        self._update_lookup(len(draft), drawn)
+        if self._params.slide_at is not None and self._length() > self._params.slide_at:
+            self._slide(self._params.slide_at // 2)
 
     def end(self, error: Exception | None) -> None:
-        """Leave; error: why, where it is not done."""
+        """End; error: why, where it is not done."""
         self.error = error
-        if self._prompt.filled is None:
-            self._prompt.filling = False
-        self._recent.add(self._cache)
+        if self._prompt.computed is None:
+            self._prompt.is_computing = False  # another sample may compute it
+        self._prefix_cache.add(self._cache)
         self._on_end(self)
 
     def _length(self) -> int:
-        return len(self._given) + len(self.tokens) - self._first
+        return len(self._context) + len(self.tokens) - self._first
 
     def _room(self) -> int:
         """Return how many tokens may be computed at once, the last one drawn among them."""
-        left = self._plan.most - len(self.tokens)
-        return left if self._plan.slide_at is None else min(left, self._plan.slide_at + 1 - self._length())
+        left = self._params.max_new_tokens - len(self.tokens)
+        return left if self._params.slide_at is None else min(left, self._params.slide_at + 1 - self._length())
 
-    def _slide(self, kept: int) -> None:
-        """Go on with the last tokens alone: their positions are others now, so that they are computed again."""
-        self._given = [*self._history.prompt, *self.tokens][-kept:]
+    def _slide(self, num_kept: int) -> None:
+        """Go on with the last tokens alone: their positions change, so that they are computed again."""
+        self._context = [*self._history.prompt, *self.tokens][-num_kept:]
         self._first = len(self.tokens)
-        self._cache, self._held = Cache(), 0
+        self._cache, self._num_computed_tokens = SequenceCache(), 0
 
-    def _share(self, logits: Logits) -> None:
-        if self._prompt.shared and self._prompt.filled is None:
-            self._prompt.filled = self._cache.fork(), logits
-            self._prompt.filling = False
+    def _share_prompt(self, logits: Logits) -> None:
+        if self._prompt.shared and self._prompt.computed is None:
+            self._prompt.computed = self._cache.fork(), logits
+            self._prompt.is_computing = False
 
-    def _take_first(self, logits: Logits) -> None:
-        if self._plan.lookup and self._lookup is None:
+    def _sample_first(self, logits: Logits) -> None:
+        if self._params.prompt_lookup and self._lookup is None:
             self._lookup = PromptLookup(self._prompt.tokens)
-        self._learn(0, [self._draw(logits)])
+        self._update_lookup(0, [self._sample(logits)])
 
-    def _learn(self, drafted: int, drawn: list[int]) -> None:
+    def _update_lookup(self, num_drafted: int, drawn: list[int]) -> None:
         if self._lookup is None:
             return
-        if drafted:
-            self._lookup.learn(drafted, len(drawn) - 1)
+        if num_drafted:
+            self._lookup.learn(num_drafted, len(drawn) - 1)
         for token in drawn:
             self._lookup.push(token)
 
-    def _draw(self, logits: Logits) -> int:  # [V]
-        token = choose(logits, self._plan.sampling, self._rng, self._history)
-        if token == self._plan.eos_token_id:
+    def _sample(self, logits: Logits) -> int:  # [V]
+        token = choose(logits, self._params.sampling, self._rng, self._history)
+        if token == self._params.eos_token_id:
             self.finish_reason = "stop"
             return token
-        if self._plan.with_logprobs:
+        if self._params.with_logprobs:
             self.logprobs.append(logprob(logits, token))
         self.tokens.append(token)
-        if len(self.tokens) == self._plan.most:
+        if len(self.tokens) == self._params.max_new_tokens:
             self.finish_reason = "length"
         if self._on_token(token):
             self.finish_reason = "stop"
         return token
 
 
-class Reading:
-    """A text that is read: `use` gets each place from `first` on with the logits behind it."""
+class ScoreRequest:
+    """A text that is read: on_logits gets each position from `first` on with the logits after it, [V]."""
 
     def __init__(
         self,
         tokens: Sequence[int],
         first: int,
-        recent: Recent,
-        use: Callable[[int, Logits], None],
-        on_end: Callable[["Reading"], None],
+        prefix_cache: PrefixCache,
+        on_logits: Callable[[int, Logits], None],
+        on_end: Callable[["ScoreRequest"], None],
     ) -> None:
         self.error: Exception | None = None
         self.positions = len(tokens)
         self._tokens, self._first = tokens, first
-        self._recent, self._use, self._on_end = recent, use, on_end
-        self._cache = Cache()
-        self._held = 0
-        self._row = Row(self._cache, tokens)
+        self._prefix_cache, self._on_logits, self._on_end = prefix_cache, on_logits, on_end
+        self._cache = SequenceCache()
+        self._num_computed_tokens = 0
+        self._scheduled = StepInput(self._cache, tokens)
 
     @property
     def done(self) -> bool:
         """Whether there is nothing left to compute."""
-        return self._held == len(self._tokens)
+        return self._num_computed_tokens == len(self._tokens)
 
     def is_ready(self) -> bool:
-        """Tell whether it can enter: always."""
+        """Return whether it can start: always."""
         return True
 
-    def enter(self) -> None:
-        """Begin, with what is computed already."""
+    def start(self) -> None:
+        """Start, with what is computed already."""
         if self._first:
-            self._cache, kept = self._recent.start(self._tokens)
-            self._held = min(kept, self._first)
+            self._cache, computed = self._prefix_cache.lookup(self._tokens)
+            self._num_computed_tokens = min(computed, self._first)
 
-    def needs(self) -> int:
+    def num_tokens_to_compute(self) -> int:
         """Return how many tokens have to be computed."""
-        return len(self._tokens) - self._held
+        return len(self._tokens) - self._num_computed_tokens
 
-    def next_row(self, most: int) -> Row:
-        """Return what to compute, `most` tokens at most."""
-        stop = self._held + min(most, self.needs())
+    def next_input(self, max_tokens: int) -> StepInput:
+        """Return what to compute next, max_tokens at most."""
+        computed = self._num_computed_tokens
+        stop = computed + min(max_tokens, self.num_tokens_to_compute())
         if stop > self._first:
-            stop = min(stop, max(self._held, self._first) + MOST_LOGITS)
-        wanted = range(max(self._first - self._held, 0), stop - self._held)
-        self._row = Row(self._cache, self._tokens[self._held : stop], self._held, wanted)
-        return self._row
+            stop = min(stop, max(computed, self._first) + MAX_LOGITS)
+        indices = range(max(self._first - computed, 0), stop - computed)
+        self._scheduled = StepInput(self._cache, self._tokens[computed:stop], computed, indices)
+        return self._scheduled
 
-    def take(self, logits: Logits) -> None:  # [W, V]
-        """Hand on the logits of the row that was computed."""
-        for place, behind in zip(self._row.wanted, logits, strict=True):
-            self._use(self._held + place, behind)
-        self._held += len(self._row.tokens)
+    def process_logits(self, logits: Logits) -> None:  # [W, V]
+        """Hand on the logits of the last input."""
+        for index, logits_after in zip(self._scheduled.logits_indices, logits, strict=True):
+            self._on_logits(self._num_computed_tokens + index, logits_after)
+        self._num_computed_tokens += len(self._scheduled.tokens)
 
     def end(self, error: Exception | None) -> None:
-        """Leave; error: why, where it is not done."""
+        """End; error: why, where it is not done."""
         self.error = error
-        self._recent.add(self._cache)
+        self._prefix_cache.add(self._cache)
         self._on_end(self)
 
 

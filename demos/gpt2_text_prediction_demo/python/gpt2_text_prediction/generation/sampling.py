@@ -14,9 +14,9 @@ from gpt2_text_prediction.generation.logits_processors import (
     LARGEST,
     SMALLEST,
     History,
-    Processing,
+    LogitsProcessors,
+    argmax,
     is_number,
-    likeliest,
     process,
     require_count,
 )
@@ -28,7 +28,7 @@ NOTHING = History()
 
 
 @dataclass(frozen=True)
-class Sampling(Processing):
+class Sampling(LogitsProcessors):
     """How the next token is drawn; names and order as in Hugging Face.
 
     First comes all that Processing has, then temperature, top_k, top_p, min_p and typical_p in this order.
@@ -68,7 +68,7 @@ def choose(
 
     Raises Problem when the logits are not numbers, or when the settings leave no token.
     """
-    best = likeliest(logits)
+    best = argmax(logits)
     raw, logits = logits, process(logits, sampling, history)
     if sampling.temperature < SMALLEST or sampling.top_p == 0:
         return best if logits is raw else int(logits.argmax())
@@ -82,7 +82,7 @@ def probabilities(
     logits: npt.NDArray[np.float32], sampling: Sampling, history: History = NOTHING
 ) -> npt.NDArray[np.float64]:  # [V] -> [V]
     """Return with which probability `choose` returns each token. Raises Problem as it does."""
-    likeliest(logits)
+    argmax(logits)
     logits = process(logits, sampling, history)
     if sampling.temperature < SMALLEST or sampling.top_p == 0:
         return np.eye(1, logits.size, int(logits.argmax()))[0]  # type: ignore[no-any-return]

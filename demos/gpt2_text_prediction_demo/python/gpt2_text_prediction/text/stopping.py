@@ -1,4 +1,4 @@
-"""Where a text ends, and what becomes of a prompt that is too long or names a token. It knows no model."""
+"""Where a text ends: stop strings, lines, sentences; and the rules for prompts that are too long."""
 
 import re
 from collections.abc import Sequence
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gpt2_text_prediction.problem import Problem
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, TextStream
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, IncrementalDetokenizer
 
 SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s)""")
-"""What ends a sentence, where white space follows: abbreviations do so too."""
+"""The end of a sentence, where white space follows; an abbreviation looks the same."""
 NEVER = re.compile(r"(?!)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRules:
-    """What is done with a text besides drawing its tokens.
+    """Where a text stops, and how its prompt is read.
 
-    stop: strings before which the text ends, wherever its tokens cut them; of two that come with one token the
-    first. stop_at: "line" ends it before the first line feed, "sentence" behind the first sentence.
-    context_overflow: what happens where prompt and continuation need more positions than there are: "error" refuses
-    a prompt that is too long and ends the text where they do; "truncate" cuts the beginning of the prompt, "slide"
-    goes on with the last half of what stands there whenever they are full.
-    parse_special: whether <|endoftext|> in a prompt is the token that ends a text, and not those characters.
+    stop: strings before which the text ends, wherever token boundaries fall in them; of several that one token
+    completes, the first in the text. stop_at: "line" ends it before the first line feed, "sentence" after the first
+    sentence.
+    context_overflow: what happens when prompt and continuation need more positions than the model has: "error" refuses
+    a prompt that is too long and ends the text at the last position; "truncate" cuts the beginning of the prompt;
+    "slide" continues with the last half of the context whenever the positions are full.
+    parse_special: whether <|endoftext|> in a prompt is the token of that name, rather than those characters.
     Raises Problem for a value that is none of these.
     """
 
@@ -45,23 +46,23 @@ class TextRules:
         object.__setattr__(self, "stop", tuple(self.stop))  # a copy, which nobody else can change
 
 
-class StoppableText:
-    """Token ids in, text out as soon as it is certain to be shown; `stopped` tells whether a rule has ended it."""
+class StoppingDetokenizer:
+    """Token ids in, text out as soon as no stop string can cut it; `stopped`: whether a rule has ended the text."""
 
     def __init__(self, tokenizer: GPT2Tokenizer, rules: TextRules) -> None:
         self.stopped = False
-        self._stream = TextStream(tokenizer)
+        self._stream = IncrementalDetokenizer(tokenizer)
         self._strings = [*rules.stop, *["\n"] * (rules.stop_at == "line")]
-        self._end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
-        self._before = ""  # the last of what was shown, as far as it may end a sentence
-        self._held = ""  # not shown yet: it may become a stop string
+        self._sentence_end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
+        self._before = ""  # the end of the text shown so far that may become the end of a sentence
+        self._held = ""  # held back: it may become a stop string
 
     def push(self, token: int) -> str:
         """Return the text that this token completes, possibly none."""
         return self._take(self._stream.push(token))
 
     def close(self) -> str:
-        """Return what was held back, and what a character that was never completed leaves."""
+        """Return the text held back, and U+FFFD for a character that was never completed."""
         if self.stopped:
             return ""
         text = self._take(self._stream.close())
@@ -71,14 +72,14 @@ class StoppableText:
     def _take(self, text: str) -> str:
         pending = self._held + text
         cuts = [place for place in map(pending.find, self._strings) if place >= 0]
-        if ended := self._end.search(self._before + pending):
+        if ended := self._sentence_end.search(self._before + pending):
             cuts.append(max(0, ended.end() - len(self._before)))
         if cuts:
             self.stopped, self._held = True, ""
             return pending[: min(cuts)]
         shown = len(pending) - max((_overlap(pending, stop) for stop in self._strings), default=0)
         self._held = pending[shown:]
-        if self._end is not NEVER:
+        if self._sentence_end is not NEVER:
             self._before = _sentence_tail(self._before + pending[:shown])
         return pending[:shown]
 
@@ -99,6 +100,6 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def _sentence_tail(text: str) -> str:
-    """Return the full stops, and quotes behind them, with which a text ends."""
+    """Return the full stops, and quotes after them, at the end of a text."""
     tail = re.search(r"""[.!?…]+["'”’)\]]*\Z""", text)
     return tail[0] if tail else ""

@@ -1,4 +1,4 @@
-"""GPT-2's byte-level BPE: text in, token ids out, and back as a stream. It knows no model."""
+"""GPT-2's byte-level BPE: text to token ids, and token ids back to text, also as a stream."""
 
 import codecs
 import json
@@ -12,16 +12,16 @@ from gpt2_text_prediction.problem import Problem, readable
 
 END_OF_TEXT = "<|endoftext|>"
 MOST_ADDED_TOKENS = 16
-"""Tokens such as <|endoftext|> are in a vocabulary without a merge that makes them; many more mean a cut file."""
+"""A vocabulary may have this many tokens that no merge makes, such as <|endoftext|>; more mean a cut file."""
 
 
 class GPT2Tokenizer:
-    """A vocabulary and its merges. `<|endoftext|>` in a text is text, unless the token of that name is asked for."""
+    """A vocabulary and its merges. `<|endoftext|>` in a text is plain text, unless `special` is given."""
 
     def __init__(self, vocab: Path, merges: Path) -> None:
         """Read vocab.json and merges.txt.
 
-        Raises Problem when one cannot be read, is broken, or they do not fit each other.
+        Raises Problem for a file that cannot be read or is broken, and for files that do not fit each other.
         """
         ids = _read_vocab(vocab)
         self._tokenizer = Tokenizer(BPE(vocab=ids, merges=_read_merges(merges, ids)))
@@ -31,9 +31,10 @@ class GPT2Tokenizer:
         self.end_of_text_id: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
-        """Return the token ids of a text; special: `<|endoftext|>` in it is the token that ends a text.
+        """Return the token ids of a text; special: `<|endoftext|>` in it is the token of that name.
 
-        Raises Problem for a text that has no UTF-8 form (lone surrogates), and for a special token that is unknown.
+        Raises Problem for a text that has no UTF-8 form (lone surrogates), and for a special token that the vocabulary
+        lacks.
         """
         try:
             text.encode()
@@ -47,11 +48,11 @@ class GPT2Tokenizer:
         return [*first, *(token for part in others for token in (self.end_of_text_id, *part))]
 
     def decode(self, tokens: list[int]) -> str:
-        """Return the text of token ids; what is not UTF-8 becomes U+FFFD."""
+        """Return the text of token ids; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """Return the bytes a token stands for, which may be part of a character.
+        """Return the bytes of a token, which may be part of a character.
 
         Raises Problem for an id that the vocabulary does not have.
         """
@@ -64,8 +65,44 @@ class GPT2Tokenizer:
             return symbols.encode()
 
 
-class TextStream:
-    """Token ids in, text out as soon as it is certain: a character cut between tokens waits for its rest."""
+def load_tokenizer(
+    model: Path, vocab: str | Path | None = None, merges: str | Path | None = None, vocab_size: int | None = None
+) -> GPT2Tokenizer:
+    """Read the tokenizer of a model: the files given, else those beside it.
+
+    vocab_size: the model's, None where it is not known yet.
+    Raises Problem for a file that is missing or cannot be used, and for a vocabulary of another size.
+    """
+    tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
+    if vocab_size is not None and vocab_size != tokenizer.vocab_size:
+        raise Problem(
+            f"{model}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; "
+            "give the model's own files with --vocab and --merges"
+        )
+    return tokenizer
+
+
+def find_tokenizer_files(
+    model: Path, vocab: str | Path | None = None, merges: str | Path | None = None
+) -> tuple[Path, Path]:
+    """Return the paths of vocab.json and merges.txt: those given, else those beside the model.
+
+    Raises Problem, naming the places, where one is in neither.
+    """
+    found = []
+    for flag, given, name in (("--vocab", vocab, "vocab.json"), ("--merges", merges, "merges.txt")):
+        path = model.parent / name if given is None else Path(given)
+        with readable(path):
+            is_there = path.is_file()
+        if not is_there:
+            where = "" if given is not None else f"; looked beside {model.name}: give it with {flag}"
+            raise Problem(f"{path}: there is no such file; expected the model's {name}{where}")
+        found.append(path)
+    return found[0], found[1]
+
+
+class IncrementalDetokenizer:
+    """Token ids in, text out as soon as it is certain: a character split between tokens waits for its last byte."""
 
     def __init__(self, tokenizer: GPT2Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -76,7 +113,7 @@ class TextStream:
         return self._utf8.decode(self._tokenizer.token_bytes(token))
 
     def close(self) -> str:
-        """Return what a character that was never completed leaves."""
+        """Return U+FFFD for a character that was never completed, else nothing."""
         return self._utf8.decode(b"", final=True)
 
 
@@ -101,7 +138,7 @@ def _read_vocab(path: Path) -> dict[str, int]:
 
 
 def _read_merges(path: Path, ids: dict[str, int]) -> list[tuple[str, str]]:
-    """Read the pairs that are merged, in their order; together they must make the vocabulary."""
+    """Read the pairs of tokens to merge, in their order; together they must make the vocabulary."""
     with readable(path):
         raw = path.read_bytes()
     try:
@@ -119,7 +156,7 @@ def _read_merges(path: Path, ids: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def _misfit(lines: list[str], ids: dict[str, int]) -> str:
-    """Say which line is the first that does not fit."""
+    """Return the first line that does not fit, for a message."""
     for count, line in enumerate(lines, 1):
         left, _, right = line.partition(" ")
         if line and not line.startswith("#version") and not {left, right, left + right} <= ids.keys():

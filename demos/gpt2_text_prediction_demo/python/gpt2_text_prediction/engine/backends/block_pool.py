@@ -1,9 +1,12 @@
-"""Which block of a paged cache holds what: leases, reference counts, common beginnings. It knows no OpenVINO.
+"""The blocks of a paged KV cache: block tables, reference counts, prefix caching, LRU eviction.
 
-A block is a number; it has room for the keys and values of `size` tokens of one row. A full block is known by its
-tokens and the block before it, so that other rows with the same beginning use it too; a known block that no lease
-holds stays known until its memory is needed, the longest unused first. When that is not enough, the leases of rows
-that are not in the step lose theirs, again the longest unused first; they are computed again from their tokens.
+A block is a number; it has room for the keys and values of `size` tokens of one sequence. A full block is cached
+under its tokens and the block before it, so that other sequences with the same beginning use it too. A cached block
+that no block table holds stays until its memory is needed; the least recently used is evicted first. Where that is
+not enough, sequences that are not in the step are preempted, again the least recently used first: their blocks are
+taken away, and they are computed again from their tokens.
+
+The terms are those of vLLM (v1/core/block_pool.py).
 """
 
 from collections import OrderedDict, deque
@@ -15,218 +18,225 @@ from weakref import WeakSet
 
 
 class NotEnoughBlocks(Exception):
-    """The rows of one step need more blocks than there are; nothing has changed."""
+    """The sequences of one step need more blocks than there are; nothing has changed."""
 
     def __init__(self, needed: int, count: int) -> None:
         super().__init__(f"{needed} blocks needed, there are {count}")
         self.needed = needed
 
 
-class Lease:
-    """The blocks that hold a row's first `held` tokens. Its end, whenever and in whatever thread, gives them back."""
+class BlockTable:
+    """The blocks that hold a sequence's first `num_tokens` tokens.
 
-    def __init__(self, owner: "Blocks", blocks: list[int], held: int, last_used: int) -> None:
-        self.owner = owner
-        self.blocks = blocks
-        self.held = held
-        self.last_used = last_used  # the number of a step
-        owner.leases.add(self)
-
-    def __copy__(self) -> "Lease":
-        with self.owner.lock:  # a step in another thread may be taking the blocks away
-            self.owner.notes.append((1, tuple(self.blocks)))
-            return Lease(self.owner, list(self.blocks), self.held, self.last_used)
-
-    def __del__(self) -> None:
-        self.owner.notes.append((-1, tuple(self.blocks)))
-
-
-class Claim(NamedTuple):
-    """What a row needs of a step: room for `tokens`, all that it has afterwards.
-
-    lease: what it holds so far, if anything; the first `kept` of those tokens count. first: the first token that is
-    to be computed, even if it is held.
+    It may be copied and dropped in any thread, at any time; dropping it gives its references back.
     """
 
-    lease: Lease | None
+    def __init__(self, pool: "BlockPool", blocks: list[int], num_tokens: int, last_used: int) -> None:
+        self.pool = pool
+        self.blocks = blocks
+        self.num_tokens = num_tokens
+        self.last_used = last_used  # the number of a step
+        pool.tables.add(self)
+
+    def __copy__(self) -> "BlockTable":
+        with self.pool.lock:  # a step in another thread may be taking the blocks away
+            self.pool.deferred.append((1, tuple(self.blocks)))
+            return BlockTable(self.pool, list(self.blocks), self.num_tokens, self.last_used)
+
+    def __del__(self) -> None:
+        # No lock: the garbage collector may run this in a thread that holds it already.
+        self.pool.deferred.append((-1, tuple(self.blocks)))
+
+
+class AllocationRequest(NamedTuple):
+    """What a sequence needs for a step: blocks for `tokens`, all that it has afterwards.
+
+    table: its blocks so far, if any, of whose tokens the first `num_computed_tokens` are kept. first: the first token
+    that must be computed, even if a block holds it.
+    """
+
+    table: BlockTable | None
     tokens: list[int]
-    kept: int
+    num_computed_tokens: int
     first: int
 
 
-class Grant(NamedTuple):
-    """A row's part in a step: its blocks, and how many tokens they hold already."""
+class Allocation(NamedTuple):
+    """A sequence's blocks for a step, and how many of its tokens they hold already."""
 
-    lease: Lease
+    table: BlockTable
     start: int
 
 
-class Copy(NamedTuple):
-    """A block to be copied before the step, since what it holds is in use as it is."""
+class BlockCopy(NamedTuple):
+    """A block that must be copied before the step: the source is shared and must not change."""
 
     source: int
     target: int
 
 
-class _Found(NamedTuple):
+class _Prefix(NamedTuple):
     blocks: list[int]  # the blocks that hold the first `start` tokens
     start: int
-    shared_end: bool  # whether the last of them is partly ours and has to be copied
+    copy_last: bool  # whether the last of them is partly ours but shared, and has to be copied
 
 
-class Blocks:
-    """A number of blocks and who holds them; to be used from one thread, but leases are copied and end in any."""
+class BlockPool:
+    """A fixed number of blocks. One thread allocates; block tables are copied and dropped in any thread."""
 
     def __init__(self, count: int, size: int) -> None:
         self.count = count
         self.size = size
-        self.lock = Lock()  # of what leases hold; a lease's end does not take it, since it may come anywhere
-        self.leases: WeakSet[Lease] = WeakSet()
-        self.notes: deque[tuple[int, tuple[int, ...]]] = deque()  # leases copied and ended, not yet counted
+        self.lock = Lock()  # of all block tables' contents
+        self.tables: WeakSet[BlockTable] = WeakSet()
+        self.deferred: deque[tuple[int, tuple[int, ...]]] = deque()  # reference-count changes of copies and drops
         self._references = [0] * count
-        self._empty = list(range(count))[::-1]  # a stack: memory that was never touched stays so
-        self._unused: OrderedDict[int, None] = OrderedDict()  # known blocks that no lease holds, longest unused first
-        self._names = [0] * count  # of known blocks; 0: not known
-        self._keys: dict[int, tuple[int, tuple[int, ...]]] = {}  # of known blocks: (name of the one before, tokens)
-        self._known: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._last_name = 0
+        self._free = list(range(count))[::-1]  # a stack: memory that was never touched stays untouched
+        self._evictable: OrderedDict[int, None] = OrderedDict()  # cached blocks in no table, least recently used first
+        # 0: not cached. vLLM identifies a cached block by a hash of its tokens and the block before; this is a counter.
+        self._prefix_ids = [0] * count
+        self._last_prefix_id = 0
+        self._keys: dict[int, tuple[int, tuple[int, ...]]] = {}  # of cached blocks: (prefix id before, tokens)
+        self._cached: dict[tuple[int, tuple[int, ...]], int] = {}
         self._steps = 0
 
-    def free(self) -> int:
-        """Return how many blocks no lease holds."""
-        self._count_notes()
-        return len(self._empty) + len(self._unused)
+    def num_free_blocks(self) -> int:
+        """Return how many blocks no block table holds."""
+        self._apply_deferred()
+        return len(self._free) + len(self._evictable)
 
-    def forget(self) -> None:
-        """Know nothing any more of blocks that no lease holds."""
+    def reset_prefix_cache(self) -> None:
+        """Drop every cached block that no block table holds."""
         with self.lock:
-            self._count_notes()
-            while self._unused:
-                self._empty.append(self._forget_one())
+            self._apply_deferred()
+            while self._evictable:
+                self._free.append(self._evict_one())
 
-    def grant(self, claims: Sequence[Claim]) -> tuple[list[Grant], list[Copy]]:
-        """Return each row's blocks, and the copies to be made, in that order, before any other call.
+    def allocate(self, requests: Sequence[AllocationRequest]) -> tuple[list[Allocation], list[BlockCopy]]:
+        """Return each sequence's blocks, and the copies to make, in that order, before any other call.
 
-        The claims' own leases hold nothing afterwards, and the new ones nothing that others find until `publish`.
-        Raises NotEnoughBlocks, with all as it was.
+        The requests' own tables are empty afterwards; the new ones are not found by others until `cache_full_blocks`.
+        Raises NotEnoughBlocks, with everything as it was.
         """
         with self.lock:
-            return self._grant(claims)
+            return self._allocate(requests)
 
-    def _grant(self, claims: Sequence[Claim]) -> tuple[list[Grant], list[Copy]]:
-        self._count_notes()
-        found = [self._find(claim) for claim in claims]
+    def _allocate(self, requests: Sequence[AllocationRequest]) -> tuple[list[Allocation], list[BlockCopy]]:
+        self._apply_deferred()
+        prefixes = [self._find_prefix(request) for request in requests]
         needed = [
-            -(-len(claim.tokens) // self.size) - len(part.blocks) + part.shared_end
-            for claim, part in zip(claims, found, strict=True)
+            -(-len(request.tokens) // self.size) - len(prefix.blocks) + prefix.copy_last
+            for request, prefix in zip(requests, prefixes, strict=True)
         ]
-        in_all = sum(needed) + len(set(chain.from_iterable(part.blocks for part in found)))
-        if in_all > self.count:
-            raise NotEnoughBlocks(in_all, self.count)
+        total = sum(needed) + len(set(chain.from_iterable(prefix.blocks for prefix in prefixes)))
+        if total > self.count:
+            raise NotEnoughBlocks(total, self.count)
         self._steps += 1
-        for part in found:
-            self._hold(part.blocks)
-        for claim in claims:
-            if claim.lease is not None:
-                self._end(claim.lease)
+        # References to what was found come first: nothing of it may be evicted to make room.
+        for prefix in prefixes:
+            self._add_references(prefix.blocks)
+        for request in requests:
+            if request.table is not None:
+                self._clear(request.table)
         self._make_room(sum(needed))
-        grants, copies = [], []
-        for part, count in zip(found, needed, strict=True):
-            fresh = [self._take() for _ in range(count)]
-            if part.shared_end:
-                copies.append(Copy(part.blocks.pop(), fresh[0]))
-            grants.append(Grant(Lease(self, part.blocks + fresh, 0, self._steps), part.start))
-        self._release([copy.source for copy in copies])
-        return grants, copies
+        allocations, copies = [], []
+        for prefix, count in zip(prefixes, needed, strict=True):
+            fresh = [self._pop_free() for _ in range(count)]
+            if prefix.copy_last:
+                copies.append(BlockCopy(prefix.blocks.pop(), fresh[0]))
+            allocations.append(Allocation(BlockTable(self, prefix.blocks + fresh, 0, self._steps), prefix.start))
+        self._drop_references([copy.source for copy in copies])
+        return allocations, copies
 
-    def publish(self, grant: Grant, tokens: Sequence[int]) -> Lease:
-        """Say that a grant's blocks hold these tokens now, and return its lease; full blocks are known from here on."""
-        lease, size = grant.lease, self.size
+    def cache_full_blocks(self, allocation: Allocation, tokens: Sequence[int]) -> BlockTable:
+        """Record that an allocation's blocks hold these tokens now, cache the full ones, and return its table."""
+        table, size = allocation.table, self.size
         with self.lock:
-            for i in range(grant.start // size, len(tokens) // size):
-                self._publish_block(lease.blocks, i, tuple(tokens[i * size : (i + 1) * size]))
-            lease.held = len(tokens)
-        return lease
+            for i in range(allocation.start // size, len(tokens) // size):
+                self._cache_block(table.blocks, i, tuple(tokens[i * size : (i + 1) * size]))
+            table.num_tokens = len(tokens)
+        return table
 
-    def _publish_block(self, blocks: list[int], i: int, tokens: tuple[int, ...]) -> None:
+    def _cache_block(self, blocks: list[int], i: int, tokens: tuple[int, ...]) -> None:
         block = blocks[i]
-        key = self._name_before(blocks, i), tokens
-        known = self._known.get(key)
-        if known is not None:  # another row has computed the same meanwhile
-            self._hold([known])
-            blocks[i] = known
-            self._release([block])
+        key = self._prefix_id_before(blocks, i), tokens
+        cached = self._cached.get(key)
+        if cached is not None:  # another sequence of the step has computed the same
+            self._add_references([cached])
+            blocks[i] = cached
+            self._drop_references([block])
             return
-        self._last_name += 1
-        self._names[block] = self._last_name
+        self._last_prefix_id += 1
+        self._prefix_ids[block] = self._last_prefix_id
         self._keys[block] = key
-        self._known[key] = block
+        self._cached[key] = block
 
-    def _find(self, claim: Claim) -> _Found:
-        """Look for the tokens of a claim in its lease, and behind its last full block in what is known."""
-        size = self.size
-        ours = claim.lease.blocks if claim.lease else []
-        held = min(claim.lease.held, claim.kept) if claim.lease else 0
-        blocks = ours[: held // size]
-        while (len(blocks) + 1) * size <= claim.first:
+    def _find_prefix(self, request: AllocationRequest) -> _Prefix:
+        """Look for the tokens of a request in its table, and after its last full block among the cached ones."""
+        size, table = self.size, request.table
+        own = table.blocks if table else []
+        held = min(table.num_tokens, request.num_computed_tokens) if table else 0
+        blocks = own[: held // size]
+        while (len(blocks) + 1) * size <= request.first:
             start = len(blocks) * size
-            key = self._name_before(blocks, len(blocks)), tuple(claim.tokens[start : start + size])
-            block = self._known.get(key)
+            key = self._prefix_id_before(blocks, len(blocks)), tuple(request.tokens[start : start + size])
+            block = self._cached.get(key)
             if block is None:
                 break
             blocks.append(block)
         if len(blocks) * size >= held:
-            return _Found(blocks, len(blocks) * size, False)
-        end = ours[len(blocks)]
-        return _Found([*blocks, end], held, bool(self._references[end] > 1 or self._names[end]))
+            return _Prefix(blocks, len(blocks) * size, False)
+        last = own[len(blocks)]
+        return _Prefix([*blocks, last], held, bool(self._references[last] > 1 or self._prefix_ids[last]))
 
-    def _name_before(self, blocks: list[int], i: int) -> int:
-        return self._names[blocks[i - 1]] if i else 0
+    def _prefix_id_before(self, blocks: list[int], i: int) -> int:
+        return self._prefix_ids[blocks[i - 1]] if i else 0
 
     def _make_room(self, needed: int) -> None:
-        if len(self._empty) + len(self._unused) >= needed:
+        """Preempt sequences, the least recently used first, until enough blocks are free."""
+        if len(self._free) + len(self._evictable) >= needed:
             return
-        for lease in sorted(self.leases, key=lambda lease: lease.last_used):
-            self._end(lease)
-            if self.free() >= needed:
+        for table in sorted(self.tables, key=lambda table: table.last_used):
+            self._clear(table)
+            if self.num_free_blocks() >= needed:
                 return
 
-    def _count_notes(self) -> None:
-        while self.notes:
-            change, blocks = self.notes.popleft()
+    def _apply_deferred(self) -> None:
+        while self.deferred:
+            change, blocks = self.deferred.popleft()
             if change > 0:
-                self._hold(blocks)
+                self._add_references(blocks)
             else:
-                self._release(blocks)
+                self._drop_references(blocks)
 
-    def _end(self, lease: Lease) -> None:
-        blocks, lease.blocks, lease.held = lease.blocks, [], 0
-        self._release(blocks)
+    def _clear(self, table: BlockTable) -> None:
+        blocks, table.blocks, table.num_tokens = table.blocks, [], 0
+        self._drop_references(blocks)
 
-    def _hold(self, blocks: Sequence[int]) -> None:
+    def _add_references(self, blocks: Sequence[int]) -> None:
         for block in blocks:
             if not self._references[block]:
-                self._unused.pop(block, None)
+                self._evictable.pop(block, None)
             self._references[block] += 1
 
-    def _release(self, blocks: Sequence[int]) -> None:
-        for block in reversed(blocks):  # the end of a text is forgotten before its beginning
+    def _drop_references(self, blocks: Sequence[int]) -> None:
+        for block in reversed(blocks):  # so that the end of a text is evicted before its beginning
             self._references[block] -= 1
             if not self._references[block]:
-                if self._names[block]:
-                    self._unused[block] = None
+                if self._prefix_ids[block]:
+                    self._evictable[block] = None
                 else:
-                    self._empty.append(block)
+                    self._free.append(block)
 
-    def _take(self) -> int:
-        """Return a block that nothing is known of, held once."""
-        block = self._empty.pop() if self._empty else self._forget_one()
+    def _pop_free(self) -> int:
+        """Return a block that is not cached, with one reference."""
+        block = self._free.pop() if self._free else self._evict_one()
         self._references[block] = 1
         return block
 
-    def _forget_one(self) -> int:
-        """Return the known block that was unused the longest, as one that nothing is known of."""
-        block, _ = self._unused.popitem(last=False)
-        del self._known[self._keys.pop(block)]
-        self._names[block] = 0
+    def _evict_one(self) -> int:
+        """Remove the least recently used block from the prefix cache and return it."""
+        block, _ = self._evictable.popitem(last=False)
+        del self._cached[self._keys.pop(block)]
+        self._prefix_ids[block] = 0
         return block

@@ -1,7 +1,7 @@
-"""A key/value cache for a stateless GPT-2 graph, given at load time; it knows no files and no device.
+"""Turns a stateless GPT-2 graph into a stateful one with a KV cache, at load time.
 
 The stateful interface is that of openvino-genai and OpenVINO Model Server.
-Letters: B rows, L new tokens of a row, P columns of the cache before this call, H heads, D width of a head.
+Letters: B sequences, L new tokens of a sequence, P columns of the cache before this call, H heads, D width of a head.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ Node = Any
 """An ov.Node or ov.Output; openvino's own annotations do not let mypy tell them apart."""
 
 HIDDEN = -65504.0
-"""Added to the score of a hidden column: the least that f16 holds, so that a softmax gives it exactly 0."""
+"""Added to the score of a hidden column: the smallest f16 number, so that a softmax gives exactly 0."""
 
 
 class NoCachePossible(Exception):
@@ -27,7 +27,7 @@ def with_kv_cache(model: ov.Model) -> ov.Model:
 
     model: one int64 input [B, L]; positions from one Range; causal ScaledDotProductAttention.
     Returns: input_ids [B, L], attention_mask [B, P + L] (0 hides a column), position_ids [B, L], beam_idx [B] (the
-    row of the cache that each row continues), all int64 but int32 beam_idx -> logits f32 [B, L, V].
+    row of the cache that each sequence continues), all int64 but int32 beam_idx -> logits f32 [B, L, V].
     Raises NoCachePossible, with `model` untouched, where the graph is of another kind.
     """
     attentions, position_range = _find_anchors(model)
@@ -51,8 +51,8 @@ def with_kv_cache(model: ov.Model) -> ov.Model:
     return stateful
 
 
-def with_wanted_positions(stateful: ov.Model) -> None:
-    """Add the input wanted [W], int64 places in [B * L] flattened, to a stateful model; logits become f32 [W, V].
+def with_logits_indices(stateful: ov.Model) -> None:
+    """Add the input logits_indices [W], int64 indices into [B * L], to a stateful model; logits become f32 [W, V].
 
     Only the engine runs this form, and it is never saved: openvino-genai slices by itself.
     Raises NoCachePossible, with the model untouched, where the last op is not the vocabulary's MatMul.
@@ -62,11 +62,11 @@ def with_wanted_positions(stateful: ov.Model) -> None:
     hidden = head.input_value(0) if head.get_type_name() == "MatMul" else None
     if hidden is None or hidden.get_partial_shape().rank != ov.Dimension(3):
         raise NoCachePossible("expected the last op to be a MatMul of [B, L, C]")
-    wanted = _parameter(ov.PartialShape([-1]), "wanted")
+    indices = _parameter(ov.PartialShape([-1]), "logits_indices")
     width = hidden.get_partial_shape()[2].get_length()
-    rows = ops.gather(ops.reshape(hidden, _ints([-1, width]), special_zero=False), wanted, _ints(0))
+    rows = ops.gather(ops.reshape(hidden, _ints([-1, width]), special_zero=False), indices, _ints(0))
     head.input(0).replace_source_output(rows.output(0))
-    stateful.add_parameters([wanted])
+    stateful.add_parameters([indices])
     stateful.validate_nodes_and_infer_types()
 
 
@@ -76,14 +76,14 @@ def _find_anchors(model: ov.Model) -> tuple[list[Node], Node]:
         raise NoCachePossible("expected a stateless graph with one input and one output")
     shape = model.input(0).partial_shape
     if len(shape) != 2 or not all(dimension.is_dynamic for dimension in shape):
-        raise NoCachePossible("expected an input whose numbers of rows and tokens are free")
+        raise NoCachePossible("expected an input with dynamic numbers of sequences and tokens")
     ordered = model.get_ordered_ops()
     attentions = [op for op in ordered if op.get_type_name() == "ScaledDotProductAttention"]
     ranges = [op for op in ordered if op.get_type_name() == "Range"]
     if not attentions or len(ranges) != 1:
         raise NoCachePossible(f"found {len(attentions)} ScaledDotProductAttention and {len(ranges)} Range ops")
     if not all(_is_lookup(target) for target in ranges[0].output(0).get_target_inputs()):
-        raise NoCachePossible("found positions that are used for more than to look their embedding up")
+        raise NoCachePossible("found positions that are used for more than looking up their embedding")
     if not all(op.get_attributes()["causal"] and op.get_input_size() == 3 for op in attentions):
         raise NoCachePossible("found attention that is not plainly causal")
     if not all(_head_shape(op, 1) and _head_shape(op, 2) for op in attentions):
@@ -110,10 +110,11 @@ def _parameter(shape: ov.PartialShape, name: str, dtype: type = np.int64) -> Nod
 
 
 def _mask(input_ids: Node, attention_mask: Node, dtype: ov.Type) -> Node:  # -> [B, 1, L, P + L], to be added
-    """Say for each new token which columns it sees: those up to its own that attention_mask does not hide.
+    """Return which columns each new token attends to: those up to its own that attention_mask does not hide.
 
-    A token always sees itself: in a row of padding alone the softmax would otherwise be of nothing. In numbers
-    because the CPU plugin is slow with a boolean mask (prefill of 1000 tokens nearly twice, a token a tenth).
+    A token always attends to itself: the softmax over a row of padding alone would otherwise be NaN. The mask is of
+    numbers because the CPU plugin is slow with a boolean one: a prefill of 1000 tokens takes nearly twice as long, a
+    decoded token a tenth longer.
     """
     new, columns = _length(input_ids, 1), _length(attention_mask, 1)
     own = ops.unsqueeze(ops.range(ops.subtract(columns, new), columns, _ints(1), "i64"), _ints(1))  # [L, 1]
@@ -124,19 +125,19 @@ def _mask(input_ids: Node, attention_mask: Node, dtype: ov.Type) -> Node:  # -> 
 
 
 def _cache_attention(attention: Node, index: int, beam_idx: Node, mask: Node) -> list[Node]:
-    """Put the cache before one attention op; return what keeps the cache, one Assign for keys, one for values."""
+    """Put the cache before one attention op; return its two Assign ops, of keys and of values."""
     past_and_new, sinks = [], []
     for port, kind in ((1, "key"), (2, "value")):
         new = attention.input_value(port)
         heads, width = _head_shape(attention, port)  # type: ignore[misc]  # _find_anchors has seen that it is known
-        name = f"past_key_values.{index}.{kind}present.{index}.{kind}"  # the name that openvino-genai knows
+        name = f"past_key_values.{index}.{kind}present.{index}.{kind}"  # as openvino-genai names it
         variable = Variable(_variable_info(heads, width, new.get_element_type(), name))
         empty = ops.broadcast(
             ops.constant(0.0, dtype=new.get_element_type()),
             ops.concat([ops.unsqueeze(_length(beam_idx, 0), _ints(0)), _ints([heads, 0, width])], 0),
         )
         past = ops.read_value(empty, variable)
-        # The CPU plugin fuses attention with its cache only where this Gather is.
+        # The CPU plugin fuses attention with its cache only if this Gather is there.
         both = ops.concat([ops.gather(past, beam_idx, _ints(0)), new], 2)
         past_and_new.append(both)
         sinks.append(ops.assign(both, variable))

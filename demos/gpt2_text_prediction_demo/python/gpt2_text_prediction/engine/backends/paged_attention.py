@@ -1,8 +1,8 @@
-"""OpenVINO's paged attention, which is no published interface: the one module that calls it, or says why it cannot.
+"""OpenVINO's paged attention, which is no published interface: the only module that calls it, or says why it cannot.
 
-Tried with openvino 2026.0 and 2026.4.1; that of 2025 does not tell the size of its blocks, and is not used.
-tests/gpt2_text_prediction/test_paged_attention.py fails where a release changes it.
-Letters: N blocks, S tokens of a block, H heads, D width of a head, T tokens of a step, B rows, W wanted places.
+Tried with openvino 2026.0 and 2026.4.1; that of 2025 does not report the size of its blocks, and is not used.
+tests/gpt2_text_prediction/engine/backends/test_paged_attention.py fails where a release changes it.
+Letters: N blocks, S tokens of a block, H heads, D width of a head, T tokens of a step, B sequences, W logits returned.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ except ImportError:
 INPUTS = {
     "input_ids",  # [T]
     "position_ids",  # [T]
-    "past_lens",  # [B]: how many tokens of a row its blocks hold before this step
-    "subsequence_begins",  # [B + 1]: where in T each row begins
-    "block_indices",  # [..]: the blocks of the first row, of the second, ...
-    "block_indices_begins",  # [B + 1]: where in block_indices each row's begin
-    "max_context_len",  # []: the most tokens that a row has after this step
-    "wanted",  # [W]: the places in T whose logits are asked for
+    "past_lens",  # [B]: how many tokens of a sequence its blocks hold before this step
+    "subsequence_begins",  # [B + 1]: where in T each sequence begins
+    "block_indices",  # [..]: the block tables, one after the other
+    "block_indices_begins",  # [B + 1]: where in block_indices each table begins
+    "max_context_len",  # []: the most tokens that a sequence has after this step
+    "logits_indices",  # [W]: the positions in T whose logits are returned
 }
 
 
 class NoPagedAttention(Exception):
-    """Paged attention as we know it is not run by this openvino, for this device or this model; the text says why."""
+    """Paged attention cannot be used with this openvino, device or model; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""The back end of a model with a key/value cache inside; it holds the rows of the last step, and only those.
+"""The stateful back end: the KV cache inside the model; it holds the sequences of the last step, and only those.
 
-A row that it does not hold, or of which nothing is kept, is computed from its first token; a row that it holds
-continues there, also as several forks or in another order, by beam_idx. Rows of different lengths are padded on
-the left, and what is padding or was dropped stays in the cache, hidden by attention_mask.
-Letters: B rows, P columns of the cache, L the most new tokens of a row.
+A sequence that it does not hold, or of which nothing is kept, is computed from its first token. One that it holds
+continues from there, also as several forks or in another order, by beam_idx. Sequences of different lengths are
+padded on the left; padding and dropped tokens stay in the cache, hidden by attention_mask.
+Letters: B sequences, P columns of the cache, L the most new tokens of a sequence.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_text_prediction.engine.sequence import Logits, Row
+from gpt2_text_prediction.engine.sequence import Logits, StepInput
 
 
-class Lease(NamedTuple):
-    """Where a cache lies: its row after the step of that number of that back end."""
+class StateRow(NamedTuple):
+    """Where a sequence's keys and values are: in this row of the state after this step of this back end."""
 
     owner: "Stateful"
     step: int
@@ -25,11 +25,11 @@ class Lease(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One row's part in a step."""
+    """One sequence's part in a step."""
 
-    held_as: int  # the row of the cache that it continues; any, where it keeps no column
+    beam_idx: int  # the row of the cache that it continues; any, where it keeps no column
     shown: npt.NDArray[np.bool_]  # [P]: the columns it keeps
-    tokens: list[int]  # what it runs: its new tokens, behind all its others where the cache does not hold them
+    tokens: list[int]  # what it runs: its new tokens, after all its others where the cache does not hold them
 
 
 class Stateful:
@@ -44,39 +44,40 @@ class Stateful:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every row; their next step computes them again."""
+        """Drop every sequence; their next step computes them again."""
         self._request.reset_state()
         self._steps += 1
-        self._shown = np.zeros((0, 0), bool)  # [B, P]: the columns that are a row's own
+        self._shown = np.zeros((0, 0), bool)  # [B, P]: the columns that are a sequence's own
 
-    def step(self, rows: Sequence[Row]) -> tuple[list[Logits], list[Lease]]:
+    def step(self, inputs: Sequence[StepInput]) -> tuple[list[Logits], list[StateRow]]:
         """Run one step; see BackEnd.step."""
-        columns = self._shown.shape[1] + max(len(row.tokens) for row in rows)
-        if not any(map(self._holds, rows)) or columns > self._most_columns:
+        columns = self._shown.shape[1] + max(len(sequence.tokens) for sequence in inputs)
+        if not any(map(self._holds, inputs)) or columns > self._most_columns:
             self.reset()
-        parts = [self._part(row) for row in rows]
-        self._steps += 1  # from here on no earlier lease holds, whatever interrupts us
-        logits = self._infer(rows, parts)
-        return logits, [Lease(self, self._steps, i) for i in range(len(rows))]
+        parts = [self._part(sequence) for sequence in inputs]
+        self._steps += 1  # before the inference: whatever interrupts it, no earlier StateRow is valid any more
+        logits = self._infer(inputs, parts)
+        return logits, [StateRow(self, self._steps, i) for i in range(len(inputs))]
 
     def fits(self, lengths: Sequence[int]) -> bool:
         """See BackEnd.fits: the runtime takes what memory it needs."""
         return True
 
-    def forget(self) -> None:
-        """See BackEnd.forget: nothing is kept of them."""
+    def reset_prefix_cache(self) -> None:
+        """See BackEnd.reset_prefix_cache: there is none."""
 
-    def _holds(self, row: Row) -> bool:
-        lease = row.cache.lease
-        return row.kept() > 0 and lease is not None and lease.owner is self and lease.step == self._steps
+    def _holds(self, sequence: StepInput) -> bool:
+        at = sequence.cache.location
+        return sequence.past_length() > 0 and at is not None and at.owner is self and at.step == self._steps
 
-    def _part(self, row: Row) -> Part:
-        if not self._holds(row):
-            return Part(0, np.zeros(self._shown.shape[1], bool), [*row.cache.tokens[: row.kept()], *row.tokens])
-        shown = self._shown[row.cache.lease.row]
-        return Part(row.cache.lease.row, shown & (np.cumsum(shown) <= row.kept()), list(row.tokens))
+    def _part(self, sequence: StepInput) -> Part:
+        past, cache = sequence.past_length(), sequence.cache
+        if not self._holds(sequence):
+            return Part(0, np.zeros(self._shown.shape[1], bool), [*cache.tokens[:past], *sequence.tokens])
+        shown = self._shown[cache.location.row]
+        return Part(cache.location.row, shown & (np.cumsum(shown) <= past), list(sequence.tokens))
 
-    def _infer(self, rows: Sequence[Row], parts: list[Part]) -> list[Logits]:
+    def _infer(self, inputs: Sequence[StepInput], parts: list[Part]) -> list[Logits]:
         length = max(len(part.tokens) for part in parts)
         ids = np.zeros((len(parts), length), np.int64)
         positions = np.zeros_like(ids)
@@ -92,22 +93,22 @@ class Stateful:
                 "input_ids": ids,
                 "attention_mask": shown.astype(np.int64),
                 "position_ids": positions,
-                "beam_idx": np.array([part.held_as for part in parts], np.int32),
-                "wanted": np.array(_wanted_places(rows, length) or [0], np.int64),
+                "beam_idx": np.array([part.beam_idx for part in parts], np.int32),
+                "logits_indices": np.array(_flat_indices(inputs, length) or [0], np.int64),  # never empty
             },
             share_inputs=True,
             share_outputs=True,
         )
         self._shown = shown
-        logits = outputs["logits"].copy()  # the runtime writes the next step's into the same memory
-        ends = np.cumsum([len(row.wanted) for row in rows])
+        logits = outputs["logits"].copy()  # the next step writes into the same memory
+        ends = np.cumsum([len(sequence.logits_indices) for sequence in inputs])
         return np.split(logits[: ends[-1]], ends[:-1])
 
 
-def _wanted_places(rows: Sequence[Row], length: int) -> list[int]:
-    """Return the places in [B * L] of the wanted tokens; each row's new tokens end at the end of its L."""
+def _flat_indices(inputs: Sequence[StepInput], length: int) -> list[int]:
+    """Return logits_indices as indices into [B * L]; each sequence's new tokens end at the end of its L."""
     return [
-        (i + 1) * length - len(row.tokens) + place % len(row.tokens)
-        for i, row in enumerate(rows)
-        for place in row.wanted
+        (i + 1) * length - len(sequence.tokens) + index % len(sequence.tokens)
+        for i, sequence in enumerate(inputs)
+        for index in sequence.logits_indices
     ]

@@ -1,0 +1,142 @@
+"""From a prompt to a request of the scheduler: its token ids, and how many new tokens fit after them.
+
+This is the only place that decides what fits into the model's positions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gpt2_text_prediction.engine.prefix_cache import PrefixCache
+from gpt2_text_prediction.generation.logits_processors import LogitsProcessors, require_known, require_lengths
+from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
+from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.text.stopping import TextRules
+from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
+
+COUNTED_AT_ONCE = 1 << 17
+"""Bytes of which the tokens are always counted; of a longer text that cannot fit, BPE would take minutes."""
+NO_RULES = TextRules()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model allows: positions for prompt and new tokens together, ids below vocab_size."""
+
+    n_positions: int
+    vocab_size: int
+    eos_token_id: int | None
+    prompt_lookup: bool
+
+
+@dataclass(frozen=True)
+class ProcessedPrompt:
+    """A prompt as the model gets it: tokens, at least one, of whose text truncated_chars were cut at the beginning.
+
+    params: of its requests, but for the seed. fills_positions: whether max_new_tokens is all that fits, so that a
+    text which ends by length has used up the model's positions.
+    """
+
+    tokens: list[int]
+    truncated_chars: int
+    params: RequestParams
+    fills_positions: bool
+    prefix_cache: PrefixCache
+
+    def request(
+        self,
+        prompt: Prompt,
+        seed: Sequence[int],
+        on_end: Callable[[GenerateRequest], None],
+        on_token: Callable[[int], bool | None],
+        with_logprobs: bool = False,
+    ) -> GenerateRequest:
+        """Return a request for one sample; prompt: this one's, which all its samples share."""
+        params = replace(self.params, seed=seed, with_logprobs=with_logprobs)
+        return GenerateRequest(prompt, params, self.prefix_cache, on_end, on_token)
+
+
+class InputProcessor:
+    """Tokenizes prompts for one model and checks that they fit."""
+
+    def __init__(self, tokenizer: GPT2Tokenizer, limits: Limits, prefix_cache: PrefixCache) -> None:
+        self._tokenizer = tokenizer
+        self._limits = limits
+        self._prefix_cache = prefix_cache
+
+    def process(self, prompt: str, sampling: Sampling, max_new_tokens: int, rules: TextRules) -> ProcessedPrompt:
+        """Return a prompt's tokens and the parameters of its requests.
+
+        Raises Problem for a prompt that is too long or not valid Unicode, and for settings that the model cannot
+        follow.
+        """
+        self.check(sampling, max_new_tokens)
+        tokens, truncated_chars = self.fitting_tokens(prompt, rules, max_new_tokens)
+        processed = self.process_tokens(tokens, sampling, max_new_tokens, rules)
+        return replace(processed, truncated_chars=truncated_chars)
+
+    def process_tokens(
+        self, tokens: list[int], sampling: Sampling, max_new_tokens: int, rules: TextRules = NO_RULES
+    ) -> ProcessedPrompt:
+        """Do as process for token ids, at least one, that leave room for a new one."""
+        limits = self._limits
+        slides = rules.context_overflow == "slide"
+        room = limits.n_positions - len(tokens)
+        params = RequestParams(
+            sampling,
+            (),
+            max_new_tokens if slides else min(max_new_tokens, room),
+            None if sampling.ignore_eos else limits.eos_token_id,
+            limits.prompt_lookup,
+            slide_at=limits.n_positions if slides else None,
+        )
+        return ProcessedPrompt(tokens, 0, params, not slides and room <= max_new_tokens, self._prefix_cache)
+
+    def check(self, settings: LogitsProcessors, max_new_tokens: int) -> None:
+        """Raise Problem for settings that name unknown tokens or contradict max_new_tokens."""
+        require_lengths(settings, max_new_tokens)
+        require_known(settings, self._limits.vocab_size)
+
+    def prompt_tokens(self, prompt: str, special: bool = False) -> list[int]:
+        """Return the ids of a prompt that leaves room for a token after it, else raise Problem.
+
+        special: whether <|endoftext|> in it is the token of that name.
+        """
+        fits = self._limits.n_positions - 1
+        tokens = self.encode(prompt, fits, ("the prompt has", ", with room for one new"), special)
+        if tokens:
+            return tokens
+        if self._limits.eos_token_id is None:
+            raise Problem(f"the prompt is empty, and the vocabulary has no {END_OF_TEXT} to start a text with")
+        return [self._limits.eos_token_id]
+
+    def fitting_tokens(self, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
+        """Return the ids of the part of a prompt that fits, and how many characters were cut at its beginning.
+
+        Where the rules let it be cut, max_new_tokens fit after it too, or as many as half of the positions.
+        Raises Problem as prompt_tokens does.
+        """
+        if rules.context_overflow == "error":
+            return self.prompt_tokens(prompt, rules.parse_special), 0
+        n_positions = self._limits.n_positions
+        fits = max(n_positions - max_new_tokens, n_positions // 2)
+        most_chars = max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE)
+        tokens = self._tokenizer.encode(prompt[-most_chars:], rules.parse_special)
+        if len(tokens) <= fits and len(prompt) <= most_chars:
+            return self.prompt_tokens(prompt, rules.parse_special), 0
+        kept = tokens[-fits:]
+        return kept, len(prompt) - len(self._tokenizer.decode(kept))
+
+    def encode(self, text: str, fits: int, words: tuple[str, str], special: bool = False) -> list[int]:
+        """Return the ids of a text, else raise Problem where there are more than fit.
+
+        words: of the message, before the number of tokens and after the number that fits.
+        """
+        has, why = words
+        size = len(text.encode(errors="replace"))
+        if size > max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE):
+            raise Problem(f"{has} {size} bytes; at most {fits} tokens fit{why}: shorten it")
+        tokens = self._tokenizer.encode(text, special)
+        if len(tokens) > fits:
+            raise Problem(f"{has} {len(tokens)} tokens; at most {fits} fit{why}: shorten it")
+        return tokens

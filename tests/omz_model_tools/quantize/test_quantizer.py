@@ -12,7 +12,7 @@ import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.engine.engine import Engine, load_engine
-from gpt2_text_prediction.engine.sequence import Cache, Row
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools import calibration
 from omz_model_tools.cli.quantizer import quantizer
@@ -312,8 +312,8 @@ def logits(xml: Path, ids: list[int]) -> np.ndarray:  # -> [L, V]
 
 
 def step_by_step(engine: Engine, ids: list[int]) -> np.ndarray:  # -> [L, V]
-    cache = Cache()
-    return np.vstack([engine.step([Row(cache, [token])])[0] for token in ids])
+    cache = SequenceCache()
+    return np.vstack([engine.step([StepInput(cache, [token])])[0] for token in ids])
 
 
 @needs_nncf

@@ -26,7 +26,7 @@ class Watched:
     rows: list = field(default_factory=list)
 
     def step(self, rows):
-        self.rows += [(row.kept(), list(row.tokens), row.cache) for row in rows]
+        self.rows += [(row.past_length(), list(row.tokens), row.cache) for row in rows]
         return self.engine.step(rows)
 
     def written(self, count):

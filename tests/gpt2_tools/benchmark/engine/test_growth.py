@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt2_text_prediction.generator import configuration
+from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.growth import Curve, batch_curve, check_room, length_curve, thread_counts, thread_curve
 from gpt2_tools.benchmark.figures import Figure, Repeats
@@ -13,7 +13,7 @@ ONCE = Repeats(0, 1)
 
 @pytest.fixture(scope="module")
 def load(mini_ir):
-    return lambda threads: EngineBenchmark(mini_ir, "CPU", configuration("CPU", num_threads=threads))
+    return lambda threads: EngineBenchmark(mini_ir, "CPU", default_config("CPU", num_threads=threads))
 
 
 @pytest.fixture(scope="module")

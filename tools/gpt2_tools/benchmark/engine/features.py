@@ -116,7 +116,7 @@ def generate(
     for _ in requests:
         raise_error(ended.get())
     seconds = time.perf_counter() - start
-    return seconds, times[0], [generation.tokens for generation in generations]
+    return seconds, times[0], [request.tokens for request in requests]
 
 
 @contextmanager

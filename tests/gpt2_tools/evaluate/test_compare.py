@@ -9,6 +9,7 @@ import subprocess
 import tracemalloc
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
@@ -121,13 +122,15 @@ def test_a_window_is_as_long_as_is_asked_and_not_all_are_read(evaluate, irs, tex
 
 
 def test_a_candidate_may_run_in_another_arithmetic(evaluate, irs, text):
-    """bf16 has 8 bits: it is near, and not the same; the reference stays exact."""
+    """bf16 has 8 bits: it is near, and not the same; a CPU without it says f32. The reference stays exact."""
     one, _ = irs
+    has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     said = said_by(evaluate(one, f"{one}@bf16", "--text", text))
     (found,) = said["candidates"]
     assert found["model"] == f"{one}@bf16"
-    assert (found["inference_precision"], said["reference"]["inference_precision"]) == ("bf16", "f32")
-    assert 1e-7 < found["kl_mean"] < 0.1
+    assert found["inference_precision"] == ("bf16" if has_bf16 else "f32")
+    assert said["reference"]["inference_precision"] == "f32"
+    assert 1e-7 < found["kl_mean"] < 0.1 if has_bf16 else found["kl_mean"] == 0
 
 
 def test_a_name_with_an_at_sign_is_a_name(evaluate, irs, text, tmp_path):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpt2_text_prediction.generator import TextGenerator
+from gpt2_text_prediction import TextGenerator
+from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
 from gpt2_tools.benchmark.engine.workload import Lengths, Turn, measure_lengths, written
 from gpt2_tools.benchmark.figures import Repeats, checksum

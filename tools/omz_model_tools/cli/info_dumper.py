@@ -76,8 +76,8 @@ def _stats(model: Model, root: Path, shapes: list[Shape] | None) -> dict[str, An
 
 def _converted(model: Model, root: Path) -> Path:
     """Return the IR of any precision: all have the same graph."""
-    places = [root / model.subdirectory / precision / f"{model.name}.xml" for precision in PRECISIONS]
-    found = next((xml for xml in places if xml.is_file()), None)
+    irs = [root / model.subdirectory / precision / f"{model.name}.xml" for precision in PRECISIONS]
+    found = next((xml for xml in irs if xml.is_file()), None)
     if found is None:
-        raise Problem(f"{places[0]}: expected an IR, got none; run: omz_converter --name {model.name}")
+        raise Problem(f"{irs[0]}: expected an IR, got none; run: omz_converter --name {model.name}")
     return found

@@ -20,17 +20,17 @@ class Dataset:
     postprocessing: tuple[Postprocessing, ...] = ()
 
 
-def read_dataset(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Location) -> Dataset:
+def read_dataset(raw: bytes, path: Path, subdirectory: PurePosixPath, location: Location) -> Dataset:
     """Parse the bytes of a dataset.yml; `files` and `postprocessing` are as in a model.yml."""
-    name = name_of(subdirectory, place)
-    parsed = strict_yaml.parse(raw, ": ".join(place.crumbs))
-    value = schema.fields(place, parsed, ("description", "license", "files"), ("postprocessing",))
+    name = name_of(subdirectory, location)
+    parsed = strict_yaml.parse(raw, ": ".join(location.crumbs))
+    value = schema.fields(location, parsed, ("description", "license", "files"), ("postprocessing",))
     return Dataset(
         name=name,
         subdirectory=subdirectory,
         descriptor=path,
-        description=schema.text(place.key("description"), value["description"]),
-        license=schema.text(place.key("license"), value["license"]),
-        files=files_of(place, value["files"], path.parent),
-        postprocessing=postprocessing_of(place, value.get("postprocessing", [])),
+        description=schema.text(location.key("description"), value["description"]),
+        license=schema.text(location.key("license"), value["license"]),
+        files=files_of(location, value["files"], path.parent),
+        postprocessing=postprocessing_of(location, value.get("postprocessing", [])),
     )

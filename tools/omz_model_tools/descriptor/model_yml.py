@@ -74,161 +74,163 @@ OPTIONAL = (
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
 
-def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, place: Location) -> Model:
-    """Parse the bytes of the model.yml at `path`; `place` begins each error message."""
-    name = name_of(subdirectory, place)
-    value = schema.fields(place, strict_yaml.parse(raw, ": ".join(place.crumbs)), REQUIRED, OPTIONAL)
-    files = files_of(place, value["files"], path.parent)
-    framework = schema.one_of(place.key("framework"), value["framework"], FRAMEWORKS)
-    quantized = schema.one_of(place.key("quantized"), value["quantized"], ["INT8"]) if "quantized" in value else None
+def read_model(raw: bytes, path: Path, subdirectory: PurePosixPath, location: Location) -> Model:
+    """Parse the bytes of the model.yml at `path`; `location` begins each error message."""
+    name = name_of(subdirectory, location)
+    value = schema.fields(location, strict_yaml.parse(raw, ": ".join(location.crumbs)), REQUIRED, OPTIONAL)
+    files = files_of(location, value["files"], path.parent)
+    framework = schema.one_of(location.key("framework"), value["framework"], FRAMEWORKS)
+    quantized = schema.one_of(location.key("quantized"), value["quantized"], ["INT8"]) if "quantized" in value else None
     return Model(
         name=name,
         subdirectory=subdirectory,
         descriptor=path,
-        description=schema.text(place.key("description"), value["description"]),
-        task_type=schema.one_of(place.key("task_type"), value["task_type"], TASK_TYPES),
+        description=schema.text(location.key("description"), value["description"]),
+        task_type=schema.one_of(location.key("task_type"), value["task_type"], TASK_TYPES),
         framework=framework,
-        license=schema.text(place.key("license"), value["license"]),
+        license=schema.text(location.key("license"), value["license"]),
         files=files,
-        precisions=_precisions(place, value, name, files),
-        recipe=_recipe(place, value),
-        input_info=_input_info(place, value.get("input_info", [])),
-        postprocessing=postprocessing_of(place, value.get("postprocessing", [])),
-        conversion_to_onnx_args=_conversion_to_onnx_args(place, value, framework),
-        model_optimizer_args=_strings(place, value, "model_optimizer_args"),
-        model_info=_model_info(place.key("model_info"), value.get("model_info", strict_yaml.Mapping())),
-        quantizable=schema.boolean(place.key("quantizable"), value.get("quantizable", False)),
+        precisions=_precisions(location, value, name, files),
+        recipe=_recipe(location, value),
+        input_info=_input_info(location, value.get("input_info", [])),
+        postprocessing=postprocessing_of(location, value.get("postprocessing", [])),
+        conversion_to_onnx_args=_conversion_to_onnx_args(location, value, framework),
+        model_optimizer_args=_strings(location, value, "model_optimizer_args"),
+        model_info=_model_info(location.key("model_info"), value.get("model_info", strict_yaml.Mapping())),
+        quantizable=schema.boolean(location.key("quantizable"), value.get("quantizable", False)),
         quantized=quantized,
     )
 
 
-def name_of(subdirectory: PurePosixPath, place: Location) -> str:
+def name_of(subdirectory: PurePosixPath, location: Location) -> str:
     """Return the name of a model, which is that of its folder."""
     if not re.fullmatch(r"[0-9a-zA-Z._-]+", subdirectory.name):
-        raise place.expected("a folder name of letters, digits and ._-", subdirectory.name)
+        raise location.expected("a folder name of letters, digits and ._-", subdirectory.name)
     return subdirectory.name
 
 
-def _strings(place: Location, value: Any, key: str) -> tuple[str, ...] | None:
+def _strings(location: Location, value: Any, key: str) -> tuple[str, ...] | None:
     if key not in value:
         return None
-    return tuple(schema.text(where, element) for where, element in schema.items(place, key, value[key]))
+    return tuple(schema.text(where, element) for where, element in schema.items(location, key, value[key]))
 
 
-def _recipe(place: Location, value: Any) -> str | None:
+def _recipe(location: Location, value: Any) -> str | None:
     if "recipe" not in value:
         return None
-    place = place.key("recipe")
-    recipe = schema.text(place, value["recipe"])
+    location = location.key("recipe")
+    recipe = schema.text(location, value["recipe"])
     if not re.fullmatch(r"[0-9a-zA-Z._-]+", recipe):
-        raise place.expected("the name of a recipe (letters, digits and ._-)", recipe)
+        raise location.expected("the name of a recipe (letters, digits and ._-)", recipe)
     if value["framework"] == "dldt":
-        raise place.problem('expected no recipe, since with "framework: dldt" the files are the IR')
+        raise location.problem('expected no recipe, since with "framework: dldt" the files are the IR')
     return recipe
 
 
-def _conversion_to_onnx_args(place: Location, value: Any, framework: str) -> tuple[str, ...]:
+def _conversion_to_onnx_args(location: Location, value: Any, framework: str) -> tuple[str, ...]:
     key = "conversion_to_onnx_args"
-    args = _strings(place, value, key) or ()
+    args = _strings(location, value, key) or ()
     if framework == "pytorch" and not args and "recipe" not in value:
-        raise place.key(key).problem('expected a list, since "framework: pytorch" without a recipe goes through ONNX')
+        raise location.key(key).problem(
+            'expected a list, since "framework: pytorch" without a recipe goes through ONNX'
+        )
     if framework != "pytorch" and args:
-        raise place.key(key).problem(f'expected no such key with "framework: {framework}"')
+        raise location.key(key).problem(f'expected no such key with "framework: {framework}"')
     return args
 
 
-def files_of(place: Location, value: Any, beside: Path) -> tuple[ModelFile, ...]:
+def files_of(location: Location, value: Any, beside: Path) -> tuple[ModelFile, ...]:
     """The value of the key `files`; files that a source names by path lie beside the descriptor, in `beside`."""
     files: dict[PurePosixPath, ModelFile] = {}
-    for where, element in schema.items(place, "files", value):
-        file_place, file = _file(where, element, beside)
+    for where, element in schema.items(location, "files", value):
+        file_location, file = _file(where, element, beside)
         if file.name in files:
-            raise file_place.key("name").problem("expected a name of its own, got that of an earlier file")
+            raise file_location.key("name").problem("expected a name of its own, got that of an earlier file")
         if any(OURS.fullmatch(part) for part in file.name.parts):
-            raise file_place.key("name").problem(
+            raise file_location.key("name").problem(
                 "expected a name of its own, got one that these tools keep for themselves"
             )
         for other in files:
             if other in file.name.parents or file.name in other.parents:
-                raise file_place.key("name").problem(f'expected a place of its own, but "{other}" is a file too')
+                raise file_location.key("name").problem(f'expected a place of its own, but "{other}" is a file too')
         files[file.name] = file
     if not files:
-        raise place.key("files").problem("expected at least one file, got none")
+        raise location.key("files").problem("expected at least one file, got none")
     return tuple(files.values())
 
 
-def _file(place: Location, value: Any, beside: Path) -> tuple[Location, ModelFile]:
+def _file(location: Location, value: Any, beside: Path) -> tuple[Location, ModelFile]:
     if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"].isprintable():
-        place = Location((*place.crumbs[:-1], f'{place.crumbs[-1]} "{value["name"]}"'))
-    schema.fields(place, value, ("name", "checksum", "source"), ("size", "original_source"))
-    checksum = _checksum(place.key("checksum"), value["checksum"])
+        location = Location((*location.crumbs[:-1], f'{location.crumbs[-1]} "{value["name"]}"'))
+    schema.fields(location, value, ("name", "checksum", "source"), ("size", "original_source"))
+    checksum = _checksum(location.key("checksum"), value["checksum"])
     # OMZ requires a size beside its sha384; only a file with a tagged sha256 may leave it out.
     if "size" not in value and checksum.algorithm != "sha256":
-        raise place.key("size").problem("expected a non-negative integer, got no such key")
+        raise location.key("size").problem("expected a non-negative integer, got no such key")
     original = value.get("original_source")
-    return place, ModelFile(
-        name=_name(place.key("name"), value["name"]),
-        size=schema.integer(place.key("size"), value["size"]) if "size" in value else None,
+    return location, ModelFile(
+        name=_name(location.key("name"), value["name"]),
+        size=schema.integer(location.key("size"), value["size"]) if "size" in value else None,
         checksum=checksum,
-        sources=_sources(place, value["source"], beside),
-        original_source=None if original is None else _source(place.key("original_source"), original, beside),
+        sources=_sources(location, value["source"], beside),
+        original_source=None if original is None else _source(location.key("original_source"), original, beside),
     )
 
 
-def _name(place: Location, value: Any) -> PurePosixPath:
+def _name(location: Location, value: Any) -> PurePosixPath:
     try:
-        return relative_name(schema.text(place, value))
+        return relative_name(schema.text(location, value))
     except ValueError as error:
-        raise place.expected(str(error), value) from None
+        raise location.expected(str(error), value) from None
 
 
-def _checksum(place: Location, value: Any) -> Checksum:
+def _checksum(location: Location, value: Any) -> Checksum:
     algorithm = "sha384"
     if not isinstance(value, str):
-        schema.fields(place, value, ("$type", "value"))
-        algorithm = schema.one_of(place.key("$type"), value["$type"], HEX_DIGITS)
-        place, value = place.key("value"), value["value"]
+        schema.fields(location, value, ("$type", "value"))
+        algorithm = schema.one_of(location.key("$type"), value["$type"], HEX_DIGITS)
+        location, value = location.key("value"), value["value"]
     try:
-        return Checksum(algorithm, schema.text(place, value).lower())
+        return Checksum(algorithm, schema.text(location, value).lower())
     except ValueError as error:
-        raise place.expected(str(error), value) from None
+        raise location.expected(str(error), value) from None
 
 
-def _sources(place: Location, value: Any, beside: Path) -> tuple[Source, ...]:
+def _sources(location: Location, value: Any, beside: Path) -> tuple[Source, ...]:
     if not isinstance(value, list):
-        return (_source(place.key("source"), value, beside),)
+        return (_source(location.key("source"), value, beside),)
     if not value:
-        raise place.key("source").problem("expected at least one source, got none")
-    return tuple(_source(where, element, beside) for where, element in schema.items(place, "source", value))
+        raise location.key("source").problem("expected at least one source, got none")
+    return tuple(_source(where, element, beside) for where, element in schema.items(location, "source", value))
 
 
-def _source(place: Location, value: Any, beside: Path) -> Source:
+def _source(location: Location, value: Any, beside: Path) -> Source:
     if isinstance(value, str):
-        return _http(place, value)
+        return _http(location, value)
     fields = {"http": "url", "google_drive": "id", "file": "path"}
     if not isinstance(value, dict):
-        raise place.expected("a URL or a mapping", value)
+        raise location.expected("a URL or a mapping", value)
     if "$type" not in value:
-        raise place.key("$type").problem(f"expected one of {', '.join(sorted(fields))}, got no such key")
-    kind = schema.one_of(place.key("$type"), value["$type"], fields)
+        raise location.key("$type").problem(f"expected one of {', '.join(sorted(fields))}, got no such key")
+    kind = schema.one_of(location.key("$type"), value["$type"], fields)
     key = fields[kind]
-    schema.fields(place, value, ("$type", key))
+    schema.fields(location, value, ("$type", key))
     if kind == "file":
-        return FileSource(beside / _name(place.key(key), value[key]))
-    content = schema.text(place.key(key), value[key])
-    return _http(place.key(key), content if kind == "http" else GOOGLE_DRIVE + quote(content, safe=""))
+        return FileSource(beside / _name(location.key(key), value[key]))
+    content = schema.text(location.key(key), value[key])
+    return _http(location.key(key), content if kind == "http" else GOOGLE_DRIVE + quote(content, safe=""))
 
 
-def _http(place: Location, url: str) -> HttpSource:
+def _http(location: Location, url: str) -> HttpSource:
     try:
-        return HttpSource(schema.text(place, url))
+        return HttpSource(schema.text(location, url))
     except ValueError as error:
-        raise place.expected(str(error), url) from None
+        raise location.expected(str(error), url) from None
 
 
-def _input_info(place: Location, value: Any) -> tuple[InputInfo, ...]:
+def _input_info(location: Location, value: Any) -> tuple[InputInfo, ...]:
     found = []
-    for where, element in schema.items(place, "input_info", value):
+    for where, element in schema.items(location, "input_info", value):
         schema.fields(where, element, ("name",), ("shape", "layout"))
         shape = None
         if "shape" in element:
@@ -238,11 +240,11 @@ def _input_info(place: Location, value: Any) -> tuple[InputInfo, ...]:
     return tuple(found)
 
 
-def postprocessing_of(place: Location, value: Any) -> tuple[Postprocessing, ...]:
+def postprocessing_of(location: Location, value: Any) -> tuple[Postprocessing, ...]:
     """Parse the value of the key `postprocessing`."""
     readers = {"unpack_archive": _unpack_archive, "regex_replace": _regex_replace}
     found = []
-    for where, element in schema.items(place, "postprocessing", value):
+    for where, element in schema.items(location, "postprocessing", value):
         if not isinstance(element, dict):
             raise where.expected("a mapping", element)
         kind = schema.one_of(where.key("$type"), element.get("$type"), readers)
@@ -250,60 +252,60 @@ def postprocessing_of(place: Location, value: Any) -> tuple[Postprocessing, ...]
     return tuple(found)
 
 
-def _unpack_archive(place: Location, value: Any) -> Postprocessing:
-    schema.fields(place, value, ("$type", "file", "format"))
-    kind = schema.one_of(place.key("format"), value["format"], ARCHIVES)
-    return UnpackArchive(_name(place.key("file"), value["file"]), kind)
+def _unpack_archive(location: Location, value: Any) -> Postprocessing:
+    schema.fields(location, value, ("$type", "file", "format"))
+    kind = schema.one_of(location.key("format"), value["format"], ARCHIVES)
+    return UnpackArchive(_name(location.key("file"), value["file"]), kind)
 
 
-def _regex_replace(place: Location, value: Any) -> Postprocessing:
-    schema.fields(place, value, ("$type", "file", "pattern", "replacement"), ("count",))
+def _regex_replace(location: Location, value: Any) -> Postprocessing:
+    schema.fields(location, value, ("$type", "file", "pattern", "replacement"), ("count",))
     return RegexReplace(
-        file=_name(place.key("file"), value["file"]),
-        pattern=_pattern(place.key("pattern"), value["pattern"]),
-        replacement=schema.text(place.key("replacement"), value["replacement"]),
-        count=schema.integer(place.key("count"), value.get("count", 0)),
+        file=_name(location.key("file"), value["file"]),
+        pattern=_pattern(location.key("pattern"), value["pattern"]),
+        replacement=schema.text(location.key("replacement"), value["replacement"]),
+        count=schema.integer(location.key("count"), value.get("count", 0)),
     )
 
 
-def _pattern(place: Location, value: Any) -> re.Pattern[str]:
+def _pattern(location: Location, value: Any) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "possible nested set", for a pattern of Open Model Zoo's
-            return re.compile(schema.text(place, value))
+            return re.compile(schema.text(location, value))
     except (re.error, OverflowError, RecursionError) as error:
-        raise place.problem(f"expected a regular expression, got {schema.short_repr(value)} ({error})") from None
+        raise location.problem(f"expected a regular expression, got {schema.short_repr(value)} ({error})") from None
 
 
-def _model_info(place: Location, value: Any) -> tuple[tuple[str, ModelInfoValue], ...]:
+def _model_info(location: Location, value: Any) -> tuple[tuple[str, ModelInfoValue], ...]:
     texts, numbers = ("model_type", "resize_type"), ("confidence_threshold", "iou_threshold")
     lists: dict[str, Any] = {"anchors": schema.number, "masks": schema.integer, "labels": schema.text}
-    schema.fields(place, value, (), (*texts, *numbers, *lists))
+    schema.fields(location, value, (), (*texts, *numbers, *lists))
     found: list[tuple[str, ModelInfoValue]] = []
     for key, content in value.items():
         if key in lists:
-            found.append((key, tuple(lists[key](at, element) for at, element in schema.items(place, key, content))))
+            found.append((key, tuple(lists[key](at, element) for at, element in schema.items(location, key, content))))
         else:
-            found.append((key, (schema.text if key in texts else schema.number)(place.key(key), content)))
+            found.append((key, (schema.text if key in texts else schema.number)(location.key(key), content)))
     return tuple(found)
 
 
-def _precisions(place: Location, value: Any, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
+def _precisions(location: Location, value: Any, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
     if "recipe" in value or "model_optimizer_args" in value:
         suffix = f"-{value['quantized']}" if "quantized" in value else ""
         return f"FP16{suffix}", f"FP32{suffix}"
     if value["framework"] != "dldt":
-        raise place.problem('expected "recipe" or "model_optimizer_args": the model is no IR and needs a conversion')
-    return _ir_precisions(place, name, files)
+        raise location.problem('expected "recipe" or "model_optimizer_args": the model is no IR and needs a conversion')
+    return _ir_precisions(location, name, files)
 
 
-def _ir_precisions(place: Location, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
+def _ir_precisions(location: Location, name: str, files: tuple[ModelFile, ...]) -> tuple[str, ...]:
     """Return the precisions of a model whose files are IRs, FP16/NAME.xml with FP16/NAME.bin."""
     names = {str(file.name) for file in files}
     folders = {file.name.parts[0] for file in files if len(file.name.parts) == 2 and file.name.parts[0][:2] == "FP"}
     for folder in sorted(folders):
-        schema.one_of(place.key("files"), folder, PRECISIONS)
+        schema.one_of(location.key("files"), folder, PRECISIONS)
         for wanted in (f"{folder}/{name}.xml", f"{folder}/{name}.bin"):
             if wanted not in names:
-                raise place.key("files").problem(f'expected "{wanted}" with the other files of {folder}')
+                raise location.key("files").problem(f'expected "{wanted}" with the other files of {folder}')
     return tuple(sorted(folders))

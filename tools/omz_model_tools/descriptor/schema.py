@@ -49,59 +49,59 @@ class Location:
         return self.problem(f"expected {what}, got {short_repr(got)}")
 
 
-def fields(place: Location, value: Any, required: Collection[str], optional: Collection[str] = ()) -> Mapping:
+def fields(location: Location, value: Any, required: Collection[str], optional: Collection[str] = ()) -> Mapping:
     """Check a mapping: all required keys, no unknown key, none twice."""
     if not isinstance(value, Mapping):
-        raise place.expected("a mapping", value)
+        raise location.expected("a mapping", value)
     for key in value.repeated:
-        raise place.key(key).problem("expected once, got a duplicate key")
+        raise location.key(key).problem("expected once, got a duplicate key")
     for key in value:
         if key not in required and key not in optional:
             known = ", ".join(sorted([*required, *optional]))
-            raise place.key(key).problem(f"unknown key, expected one of: {known}")
+            raise location.key(key).problem(f"unknown key, expected one of: {known}")
     for key in required:
         if key not in value:
-            raise place.key(key).problem("expected a value, got no such key")
+            raise location.key(key).problem("expected a value, got no such key")
     return value
 
 
-def items(place: Location, name: str, value: Any) -> Iterator[tuple[Location, Any]]:
+def items(location: Location, name: str, value: Any) -> Iterator[tuple[Location, Any]]:
     """Yield the elements of the list under the key `name`, each with its location."""
     if not isinstance(value, list):
-        raise place.key(name).expected("a list", value)
+        raise location.key(name).expected("a list", value)
     for index, element in enumerate(value):
-        yield place.inside(f"{name}[{index}]"), element
+        yield location.inside(f"{name}[{index}]"), element
 
 
-def text(place: Location, value: Any) -> str:
+def text(location: Location, value: Any) -> str:
     if not isinstance(value, str):
-        raise place.expected("a string", value)
+        raise location.expected("a string", value)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise place.expected("a string of Unicode characters", value) from None
+        raise location.expected("a string of Unicode characters", value) from None
     return value
 
 
-def integer(place: Location, value: Any) -> int:
+def integer(location: Location, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise place.expected("a non-negative integer", value)
+        raise location.expected("a non-negative integer", value)
     return value
 
 
-def number(place: Location, value: Any) -> float:
+def number(location: Location, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise place.expected("a non-negative number", value)
+        raise location.expected("a non-negative number", value)
     return value
 
 
-def boolean(place: Location, value: Any) -> bool:
+def boolean(location: Location, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise place.expected("a boolean", value)
+        raise location.expected("a boolean", value)
     return value
 
 
-def one_of(place: Location, value: Any, known: Collection[str]) -> str:
+def one_of(location: Location, value: Any, known: Collection[str]) -> str:
     if not isinstance(value, str) or value not in known:
-        raise place.expected(f"one of {', '.join(sorted(known))}", value)
+        raise location.expected(f"one of {', '.join(sorted(known))}", value)
     return value

@@ -169,9 +169,9 @@ class _ModelDownload:
             if self.model.postprocessing and not self._is_done:
                 self._take_lock(task)
                 self._is_done = is_done(self.model, self.folder)
-            places = {PartPaths.of(self.folder / file.name, file) for file in self.model.files}
-            for folder in {place.folder for place in places}:
-                remove_stale_parts(folder, places)
+            parts = {PartPaths.of(self.folder / file.name, file) for file in self.model.files}
+            for folder in {part.folder for part in parts}:
+                remove_stale_parts(folder, parts)
 
     def _take_lock(self, task: Task) -> None:
         """Lock the model: another process would reject, and fetch again, files that postprocessing has changed.

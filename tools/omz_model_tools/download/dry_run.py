@@ -79,9 +79,11 @@ class DryRun:
         size = "of unknown size" if file.size is None else f"{file.size} bytes"
         self.report.line(f"{size}, {there} of them already there" if there else size)
         entry = self.cache.find(file.checksum) if self.cache else None
-        places = [self._shown(source) for source in mirrored(file.sources, self.mirror)]
-        for word, place in zip(["from", *["or"] * len(places)], [*([entry] if entry else []), *places], strict=False):
-            self.report.line(f"{word} {place}")
+        sources = [self._shown(source) for source in mirrored(file.sources, self.mirror)]
+        for word, source in zip(
+            ["from", *["or"] * len(sources)], [*([entry] if entry else []), *sources], strict=False
+        ):
+            self.report.line(f"{word} {source}")
         self.report.line()
         if entry:
             with disk_problems(entry):

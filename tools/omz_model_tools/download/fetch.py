@@ -51,11 +51,11 @@ class Fetcher:
                 return self._retain(request)
             destination.parent.mkdir(parents=True, exist_ok=True)
         task.messages.section(f"Downloading {destination}")
-        place = PartPaths.of(destination, file)
-        with disk_problems(destination, temporary=place.lock), self._alone(place, task):
+        paths = PartPaths.of(destination, file)
+        with disk_problems(destination, temporary=paths.lock), self._alone(paths, task):
             if verify.matches(destination, file):  # another process downloaded it meanwhile
                 return self._retain(request)
-            return self._fetch(request, place)
+            return self._fetch(request, paths)
 
     def _retain(self, request: "_Request") -> bool:
         request.task.progress.skip()
@@ -63,13 +63,13 @@ class Fetcher:
         self._keep_in_cache(request)
         return True
 
-    def _alone(self, place: PartPaths, task: Task) -> contextlib.AbstractContextManager[None]:
+    def _alone(self, paths: PartPaths, task: Task) -> contextlib.AbstractContextManager[None]:
         waiting = "Waiting for another omz_downloader at work on this file..."
-        return exclusive(place.lock, lambda: task.messages.line(waiting), task.cancellation.sleep)
+        return exclusive(paths.lock, lambda: task.messages.line(waiting), task.cancellation.sleep)
 
-    def _fetch(self, request: "_Request", place: PartPaths) -> bool:
+    def _fetch(self, request: "_Request", paths: PartPaths) -> bool:
         with (
-            contextlib.closing(Partial(place, request.file)) as part,
+            contextlib.closing(Partial(paths, request.file)) as part,
             _disk_problems(request, part),
             request.track_progress(part),
         ):
@@ -179,9 +179,9 @@ def _cache_failures(cache: Cache, request: _Request) -> Iterator[None]:
         yield
     except OSError as error:
         if cache.is_first_failure():
-            place = error.filename2 or error.filename or cache.folder
+            path = error.filename2 or error.filename or cache.folder
             reason = error.strerror or one_line(error)
-            request.task.messages.warning(f"{place}: {reason}; not everything is kept in the cache")
+            request.task.messages.warning(f"{path}: {reason}; not everything is kept in the cache")
 
 
 @contextlib.contextmanager

@@ -70,22 +70,22 @@ def remove_stale_parts(folder: Path, known: Collection[PartPaths]) -> None:
     """Remove the parts and locks in a folder that are not among the `known`."""
     if folder.is_dir():
         found = {PartPaths(folder, match[1]) for path in folder.iterdir() if (match := OURS.fullmatch(path.name))}
-        for place in found - set(known):
-            place.clear()
+        for paths in found - set(known):
+            paths.clear()
 
 
 class Partial:
     """The open part of a file: its bytes are, so far, the beginning of the file."""
 
-    def __init__(self, place: PartPaths, file: ModelFile) -> None:
+    def __init__(self, paths: PartPaths, file: ModelFile) -> None:
         self._file = file
-        self._place = place
-        place.keep_longer_part()
-        self._held = _HashedPart(place.part, file)
+        self._paths = paths
+        paths.keep_longer_part()
+        self._held = _HashedPart(paths.part, file)
 
     @property
     def path(self) -> Path:
-        return self._place.part
+        return self._paths.part
 
     @property
     def size(self) -> int:
@@ -105,7 +105,7 @@ class Partial:
             yield self._held
             self._held.check()
             return
-        anew = _HashedPart(self._place.anew, self._file)
+        anew = _HashedPart(self._paths.anew, self._file)
         try:
             yield anew
             anew.check()
@@ -114,12 +114,12 @@ class Partial:
 
     def _choose(self, anew: "_HashedPart") -> None:
         anew.close()
-        if anew.matches() or _size(self._place.anew) > _size(self._place.part):
+        if anew.matches() or _size(self._paths.anew) > _size(self._paths.part):
             self._held.close()
-            self._place.anew.replace(self._place.part)
-            self._held = _HashedPart(self._place.part, self._file, anew)
+            self._paths.anew.replace(self._paths.part)
+            self._held = _HashedPart(self._paths.part, self._file, anew)
         else:
-            self._place.anew.unlink()
+            self._paths.anew.unlink()
 
     def publish(self, destination: Path) -> None:
         self._held.sync()

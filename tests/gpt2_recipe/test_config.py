@@ -1,4 +1,4 @@
-"""config: what is read, what is refused."""
+"""config.json: what is read, what is refused."""
 
 import json
 from dataclasses import replace

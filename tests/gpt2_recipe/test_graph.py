@@ -1,4 +1,4 @@
-"""graph against the numpy oracle: every shape of a GPT-2, exact."""
+"""The graph equals the numpy oracle for every shape of a GPT-2."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""memory: what there is, what is refused; and that F32 weights are streamed, not copied."""
+"""Available memory, what is refused for lack of it; and that F32 weights are streamed, not copied."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""problem: what no file is, is refused by name before anybody waits for it."""
+"""A path that is no plain file is refused before it is read."""
 
 import os
 

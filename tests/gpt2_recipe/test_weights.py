@@ -1,4 +1,4 @@
-"""weights: every name, shape and dtype is matched, or one Problem lists what is wrong."""
+"""Every name, shape and dtype of the weights is matched, or one Problem lists the mismatches."""
 
 import json
 import os

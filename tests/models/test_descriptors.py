@@ -236,7 +236,7 @@ def test_an_accuracy_check_has_a_reference_where_one_is_published(name: str) -> 
 
 
 def test_a_new_size_is_a_new_folder_with_data_only(run, tmp_path):
-    """A checkpoint nobody has heard of, named by a descriptor of the user's, on its way to the oracle's logits."""
+    """An unpublished checkpoint, named by a user's descriptor, gives the oracle's logits."""
     toy = Toy(n_layer=5, n_head=3, n_embd=18, n_positions=24, vocab_size=290, dtype="F16", prefix="transformer.")
     folder = tmp_path / "zoo/public/gpt-2-micro"
     toy.write(folder)

@@ -1,4 +1,4 @@
-"""The smallest IR that is a language model: a table, whose row is what stands behind a token."""
+"""The smallest IR that is a language model: a table, of whose rows each has the logits after one token."""
 
 from pathlib import Path
 from typing import Any

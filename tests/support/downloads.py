@@ -44,7 +44,7 @@ class Run:
 def download(
     tmp_path: Path, *entries: dict[str, Any], num_attempts: int = 1, kind: type[Report] = Report, **settings: Any
 ) -> Run:
-    """Download the model `toy`, made of these files, into tmp_path/out; nobody waits, every delay is the longest."""
+    """Download the model `toy`, made of these files, into tmp_path/out, with the longest delays and no sleep."""
     write_model(tmp_path / "models", "toy", descriptor(*entries, postprocessing=settings.pop("postprocessing", None)))
     out, err, delays = io.StringIO(), io.StringIO(), list[float]()
     jobs = settings.pop("jobs", 1)

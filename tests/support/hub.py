@@ -1,4 +1,4 @@
-"""A local HTTP server that behaves like a model hub, or misbehaves as told; it knows nothing of what it tests.
+"""A local HTTP server that behaves like a model hub, or misbehaves as scripted.
 
     with Hub() as hub:
         url = hub.serve("config.json", Answer(b"{}"), Answer(status=503))  # in turn; the last one stays
@@ -69,20 +69,20 @@ class Answer:
     chunked: bool = False  # the body in chunks, without a Content-Length
     ranges: bool = True  # False: Range is ignored
     content_range: str | None = None  # of a 206, instead of the true one, with {first}, {last}, {total}; "" is none
-    shift: int = 0  # a 206 starts so many bytes behind what was asked for, and says so
+    shift: int = 0  # a 206 starts this many bytes after the requested one, and says so
     gzip: bool = False  # compressed, whatever was asked for
     flip: int | None = None  # this byte of the file arrives changed
-    drip: tuple[int, float] | None = None  # so many bytes at a time, so many seconds apart
-    cut: int | None = None  # close the connection after so many bytes of the body
+    drip: tuple[int, float] | None = None  # (bytes at a time, seconds between them)
+    cut: int | None = None  # close the connection after this many bytes of the body
     reset: bool = False  # close it with a RST
-    hold: int | None = None  # after so many bytes of the body, wait until hub.release() or the client has left
+    hold: int | None = None  # after this many bytes of the body, wait until hub.release() or the client has left
     silent: bool = False  # close the connection without a word
     raw: bytes | None = None  # say this instead of HTTP
     keep_alive: bool = False  # leave the connection open for another request
 
 
 def busy(seconds: float, status: int = 429, skew: float = 0) -> Answer:
-    """Ask for patience by an HTTP date, on a server whose clock is `skew` seconds ahead."""
+    """Send a Retry-After as an HTTP date, on a server whose clock is `skew` seconds ahead."""
     now = time.time() + skew
     headers = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + seconds, usegmt=True)}
     return Answer(b"busy", status, headers)

@@ -144,9 +144,9 @@ def test_two_requests_on_one_connection(hub: Hub) -> None:
 
 def test_patience_is_asked_for_by_the_servers_own_clock(hub: Hub) -> None:
     status, headers, _ = ask(hub.serve("x", busy(90, skew=-86400)))
-    told, now = parsedate_to_datetime(headers["Retry-After"]), parsedate_to_datetime(headers["Date"])
+    until, now = parsedate_to_datetime(headers["Retry-After"]), parsedate_to_datetime(headers["Date"])
     assert status == 429
-    assert 89 <= (told - now).total_seconds() <= 91  # whole seconds, each cut on its own
+    assert 89 <= (until - now).total_seconds() <= 91  # whole seconds, each cut on its own
     assert abs(now.timestamp() + 86400 - time.time()) < 3600
 
 

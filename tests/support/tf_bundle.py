@@ -58,7 +58,7 @@ def entry(array: np.ndarray, shard: int = 0, offset: int = 0, **changed) -> byte
 
 
 def table(entries: Mapping[bytes, bytes], block_entries: int = 3, restart: int = 2) -> bytes:
-    """A LevelDB table, so many entries a block and a restart every so many of them."""
+    """A LevelDB table of `block_entries` entries per block and a restart every `restart` entries."""
     raw, handles = b"", {}
     keys = [*entries]
     for start in range(0, len(keys), block_entries):

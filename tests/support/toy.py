@@ -82,7 +82,7 @@ class Toy:
 
     @property
     def tensors(self) -> dict[str, tuple[str, np.ndarray]]:
-        """What lies in the file: name -> (dtype, stored array)."""
+        """The content of the file: name -> (dtype, stored array)."""
         found = {self.prefix + name: (self.dtype, stored(values, self.dtype)) for name, values in self.state.items()}
         if self.masks:
             triangle = np.tril(np.ones((self.n_positions, self.n_positions), np.uint8))[None, None]

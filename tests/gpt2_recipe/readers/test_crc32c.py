@@ -1,4 +1,4 @@
-"""crc32c: published values, and a bit-by-bit oracle at every length that folds differently."""
+"""CRC-32C: published values, and a bit-by-bit oracle at every length that is folded differently."""
 
 import numpy as np
 import pytest

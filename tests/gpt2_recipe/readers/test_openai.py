@@ -1,4 +1,4 @@
-"""openai: OpenAI's and gpt-2-simple's folders give the model that the same weights give elsewhere."""
+"""OpenAI's and gpt-2-simple's folders give the model that the same weights give in Hugging Face's form."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""safetensors_file: a .safetensors file is read whole and right, or refused with one line."""
+"""A .safetensors file is read whole and right, or refused with one line."""
 
 import json
 import struct
@@ -204,8 +204,8 @@ def mutations(draw) -> list[tuple[str, float, bytes]]:
 def mutated(raw: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
     for kind, where, what in changes:
         at = int(where * len(raw))
-        behind = at + {"overwrite": len(what), "insert": 0, "cut": 2 * len(what)}[kind]
-        raw = raw[:at] + (b"" if kind == "cut" else what) + raw[behind:]
+        end = at + {"overwrite": len(what), "insert": 0, "cut": 2 * len(what)}[kind]
+        raw = raw[:at] + (b"" if kind == "cut" else what) + raw[end:]
     return raw
 
 

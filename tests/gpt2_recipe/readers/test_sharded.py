@@ -1,4 +1,4 @@
-"""sharded: shards as transformers writes them are one checkpoint; an index that lies is refused."""
+"""Shards as transformers writes them are one checkpoint; a wrong index is refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""tensorflow: what TensorFlow wrote is read whole and right, or refused with one line."""
+"""A TensorFlow checkpoint is read whole and right, or refused with one line."""
 
 from pathlib import Path
 from types import ModuleType
@@ -166,7 +166,7 @@ def test_a_compressed_block_is_refused(tmp_path):
     values=st.dictionaries(st.sampled_from(["", "a", "ab"]), st.binary(max_size=40), max_size=3), cut=st.integers(0, 60)
 )
 def test_whatever_the_entries_they_are_read_or_refused(tmp_path_factory, values, cut):
-    """The checksums of the blocks are right, so that what is behind them is reached."""
+    """The checksums of the blocks are right, so that the code after their check is reached."""
     prefix = tmp_path_factory.getbasetemp() / "fuzzed"
     entries = {b"": message((1, 1)), b"a": entry(ONE), **{name.encode(): value for name, value in values.items()}}
     block = tf_bundle.block_of(dict(sorted(entries.items())), 2)

@@ -1,4 +1,4 @@
-"""torch_file: a pytorch_model.bin gives the model its tensors give, or one line; never runs code."""
+"""A pytorch_model.bin gives the model of its tensors, or one line; its code is never run."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ TOY = Toy(prefix="transformer.", masks=True)
 
 
 class Code:
-    """What a malicious pickle holds: a call that leaves a file behind."""
+    """The content of a malicious pickle: a call that creates a file."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace

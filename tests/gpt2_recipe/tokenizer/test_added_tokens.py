@@ -1,4 +1,4 @@
-"""added_tokens: what each version of transformers wrote is found, by its meaning."""
+"""Added tokens of every version of transformers are found, with their flags."""
 
 import json
 
@@ -12,7 +12,7 @@ END = AddedToken("<|endoftext|>", 2, special=True)
 
 
 def found(folder, **files: object) -> tuple[list[AddedToken], list[str]]:
-    """What these files, named without their suffix, tell."""
+    """Return the added tokens of these files, named without their suffix."""
     for name, fields in files.items():
         (folder / f"{name}.json").write_text(json.dumps(fields))
     return added_tokens(folder, IDS)

@@ -1,4 +1,4 @@
-"""byte_level: a vocabulary and merges are told apart as the demo's tokenizer tells them apart."""
+"""Vocabularies and merges are accepted and refused as by the demo's tokenizer."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""files: whatever tokenizer files a checkpoint has, the demo's tokenizer reads what comes out."""
+"""Whatever tokenizer files a checkpoint has, the demo's tokenizer reads the result."""
 
 import json
 from pathlib import Path
@@ -104,10 +104,10 @@ def test_a_name_of_an_unused_row_that_is_taken(tmp_path):
     assert tokenizer.decode([300, 301]) == "<|unused_300|>_<|unused_300|>"
 
 
-def test_a_token_that_counts_as_a_whole_word_is_told(tmp_path):
+def test_a_token_that_only_matches_whole_words_is_noted(tmp_path):
     TOY.write_vocabulary(tmp_path)
-    told = {"added_tokens_decoder": {"300": {"content": "rain", "single_word": True}}}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    fields = {"added_tokens_decoder": {"300": {"content": "rain", "single_word": True}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(fields))
     assert tokenizer_files(tmp_path, 301).notes[1] == (
         f"{tmp_path}: its added token 'rain' counts as a whole word only, which gpt2_export does not carry"
     )

@@ -1,4 +1,4 @@
-"""cli: the two commands as a user meets them: processes, whole transcripts, exit codes."""
+"""omz_downloader and omz_converter as a user runs them: whole transcripts and exit codes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""cli.data_downloader: data sets by the downloader's engine, as a user meets it: whole transcripts, exit codes."""
+"""omz_data_downloader as a user runs it: whole transcripts and exit codes."""
 
 import io
 import zipfile

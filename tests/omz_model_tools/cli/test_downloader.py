@@ -1,4 +1,4 @@
-"""cli.downloader: each flag as a user meets it; whole transcripts, exit codes."""
+"""Every flag of omz_downloader: whole transcripts and exit codes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""cli.info_dumper: the command as a user meets it: whole transcripts, exit codes."""
+"""omz_info_dumper as a user runs it: whole transcripts and exit codes."""
 
 import json
 import re
@@ -59,9 +59,11 @@ def test_the_whole_transcript(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_the_installed_command(run, tmp_path: Path) -> None:
     done = run("omz_info_dumper", "--all", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
-    told = json.loads(done.stdout)
-    assert [model["name"] for model in told] == [entry.name for entry in find(MODELS, [packaged_root()])]
-    assert run("omz_info_dumper", "--print_all", cwd=tmp_path).stdout.decode().split() == [one["name"] for one in told]
+    infos = json.loads(done.stdout)
+    assert [model["name"] for model in infos] == [entry.name for entry in find(MODELS, [packaged_root()])]
+    assert run("omz_info_dumper", "--print_all", cwd=tmp_path).stdout.decode().split() == [
+        model["name"] for model in infos
+    ]
 
 
 def test_only_what_is_asked_for_and_in_its_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,22 +95,22 @@ def test_the_specification_of_gpt_2_mini_is_what_is_counted(run, mini: Path) -> 
     (command,) = re.findall(r"^omz_info_dumper (.+ --with_stats)$", page, flags=re.M)
     done = run("omz_info_dumper", *command.split(), cwd=mini.parents[1])
     assert (done.returncode, done.stderr) == (0, b"")
-    (told,) = json.loads(done.stdout)
-    assert told.pop("stats") == {
+    (info,) = json.loads(done.stdout)
+    assert info.pop("stats") == {
         "gflops": float(re.search(r"\| GFlops +\| (.+?) ", page)[1]),
         "mparams": float(re.search(r"\| MParams +\| (.+?) ", page)[1]),
         "input_shapes": {"input": [1, 512]},
         "counted": {"MatMul": 21, "ScaledDotProductAttention": 5},
         "model": str(mini / "FP16/gpt-2-mini.xml"),
     }
-    assert [told] == json.loads(run("omz_info_dumper", "--name", "gpt-2-mini").stdout)
+    assert [info] == json.loads(run("omz_info_dumper", "--name", "gpt-2-mini").stdout)
 
 
 def test_stats_at_another_shape(run, mini: Path) -> None:
     arguments = ["--name", "gpt-2-mini", "--with_stats", "--model_dir", mini.parents[1], "--input_shape", "[2,1]"]
-    (told,) = json.loads(run("omz_info_dumper", *arguments).stdout)
+    (info,) = json.loads(run("omz_info_dumper", *arguments).stdout)
     # 2 rows of one token: 2 * 2 * (12 * 5 * 256^2 + 8192 * 256) + 2 * 4 * 5 * 256
-    assert (told["stats"]["gflops"], told["stats"]["input_shapes"]) == (0.0241, {"input": [2, 1]})
+    assert (info["stats"]["gflops"], info["stats"]["input_shapes"]) == (0.0241, {"input": [2, 1]})
 
 
 def test_a_model_that_is_not_converted_has_no_stats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

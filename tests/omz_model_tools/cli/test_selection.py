@@ -1,4 +1,4 @@
-"""cli.selection: what all commands have in common, as a user meets it: --version, --models_dir, broken descriptors."""
+"""What all commands share: --version, --models_dir, patterns, broken descriptors."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def transcript(done: subprocess.CompletedProcess) -> tuple[int, str, str]:
 
 
 def local(name: str, text: str) -> dict:
-    """A file that lies beside its descriptor."""
+    """A file beside its descriptor."""
     return file_entry(name, text.encode(), {"$type": "file", "path": "source"})
 
 

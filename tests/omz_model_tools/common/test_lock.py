@@ -1,4 +1,4 @@
-"""lock: one at a time across processes, and none the wiser after a kill."""
+"""File locks exclude other processes and threads, and leave no stale lock after a kill."""
 
 import signal
 import subprocess
@@ -86,16 +86,16 @@ def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path: Path) -> None:
 
 
 def test_who_waits_says_so_once_and_waits_to_the_end(tmp_path: Path) -> None:
-    told: list[float] = []
+    reports: list[float] = []
     with holder(tmp_path / "lock") as process:
 
         def waiting() -> None:
-            told.append(time.monotonic())
+            reports.append(time.monotonic())
             threading.Timer(0.3, process.stdin.close).start()  # type: ignore[union-attr]
 
         with exclusive(tmp_path / "lock", waiting):
-            assert len(told) == 1
-            assert time.monotonic() - told[0] >= 0.3
+            assert len(reports) == 1
+            assert time.monotonic() - reports[0] >= 0.3
         assert process.wait(HANGS_AFTER) == 0
 
 
@@ -104,7 +104,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert (tmp_path / "lock").exists()
-    with exclusive(tmp_path / "lock", lambda: pytest.fail("there is nobody to wait for")):
+    with exclusive(tmp_path / "lock", lambda: pytest.fail("no process holds it")):
         pass
     assert not (tmp_path / "lock").exists()
 
@@ -119,7 +119,7 @@ def test_an_error_inside_lets_go(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_does_not_want_to_wait_is_told(tmp_path: Path) -> None:
+def test_if_free_does_not_wait(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with holder(lock) as process:
         with if_free(lock) as mine:

@@ -1,4 +1,4 @@
-"""problem: what a disk refuses becomes one line about the right file."""
+"""Errors of the disk, of OpenVINO and of text decoding become one line about the right file."""
 
 import errno
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""report: Open Model Zoo's forms, to the letter."""
+"""Open Model Zoo's output formats, compared to the letter."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""omz_converter --checkpoint: a user's folder to IRs that the demo runs; every word it says, and what is refused."""
+"""omz_converter --checkpoint: from a user's folder to IRs that the demo runs; whole transcripts, and refusals."""
 
 import json
 import subprocess

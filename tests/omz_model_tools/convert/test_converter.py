@@ -1,4 +1,4 @@
-"""convert: a toy recipe through the whole converter; every word it says, and what is on disk after each mishap."""
+"""A toy recipe through the whole converter: whole transcripts, and the disk after every kind of failure."""
 
 import io
 import os
@@ -206,7 +206,7 @@ def test_nothing_was_downloaded(tmp_path: Path) -> None:
     assert not (tmp_path / "public").exists()
 
 
-def test_verify_tells_untrue_files_which_else_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_verify_finds_wrong_files_which_are_not_hashed_without_it(tmp_path: Path) -> None:
     other = WEIGHTS + 1
     folder = download(tmp_path, other)
     model = toy_model(tmp_path)

@@ -1,4 +1,4 @@
-"""ir_folder: whether the disk has room is known before a byte is written, and companions lie beside the IR."""
+"""IRs: their size is known before they are written, they compute what the model does, truncated ones are refused."""
 
 import os
 import subprocess

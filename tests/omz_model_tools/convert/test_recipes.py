@@ -1,4 +1,4 @@
-"""recipes: found by their entry point's name, or refused with the names there are."""
+"""Recipes are found by the name of their entry point, or refused with the installed names."""
 
 import pytest
 

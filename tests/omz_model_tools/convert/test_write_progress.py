@@ -1,4 +1,4 @@
-"""growth: a bar for a terminal, drawn while openvino.save_model holds Python's lock; nothing for a log file."""
+"""A progress bar on a terminal while openvino.save_model holds the interpreter lock; nothing in a log file."""
 
 import io
 import os

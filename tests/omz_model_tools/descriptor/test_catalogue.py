@@ -1,4 +1,4 @@
-"""catalogue: which models there are, with the facts of the packaged ones, and how users pick them."""
+"""Descriptors in their trees, the facts of the packaged ones, and patterns that select them."""
 
 import hashlib
 import os
@@ -49,7 +49,7 @@ def test_gpt2s_vocabulary_is_the_one_in_the_test_data() -> None:
             assert (file.size, file.checksum.digest) == (len(content), hashlib.sha384(content).hexdigest())
 
 
-def test_the_embedded_model_lies_beside_its_descriptor_and_is_true() -> None:
+def test_the_embedded_model_is_beside_its_descriptor_and_matches_it() -> None:
     (mini,) = (model for model in load_models([catalogue.packaged_root()]) if model.name == "gpt-2-mini")
     assert len(mini.files) == 4
     for file in mini.files:

@@ -1,4 +1,4 @@
-"""dataset: a dataset.yml is read, with the facts of the packaged ones; whatever else is one line."""
+"""A dataset.yml is read, with the facts of the packaged ones; a broken one is one line."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any

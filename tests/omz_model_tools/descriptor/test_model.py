@@ -1,4 +1,4 @@
-"""descriptor: the values that check themselves when made."""
+"""The values of a descriptor check themselves when they are made."""
 
 from pathlib import PurePosixPath
 

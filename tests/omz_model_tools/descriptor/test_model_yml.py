@@ -1,4 +1,4 @@
-"""reader: what OMZ and we mean by a model.yml is read; whatever else is one line with its breadcrumb."""
+"""A model.yml of Open Model Zoo's or ours is read; a broken one is one line with its location."""
 
 import copy
 import random

@@ -1,4 +1,4 @@
-"""schema: each reader takes what it should, and its complaint says where, what was expected, what came."""
+"""Each check accepts its type, and its error has the location, the expected type and the value."""
 
 import datetime
 import math

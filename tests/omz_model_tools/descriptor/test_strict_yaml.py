@@ -1,4 +1,4 @@
-"""strict_yaml: what a careless or hostile text may hold becomes one line, in bounded time."""
+"""Careless or hostile YAML becomes one line, in bounded time."""
 
 import pytest
 

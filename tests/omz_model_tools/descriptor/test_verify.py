@@ -1,4 +1,4 @@
-"""verify: bytes are true or they are told apart by what is wrong with them."""
+"""A file matches its descriptor, or the error says how it differs."""
 
 import hashlib
 import itertools
@@ -70,7 +70,7 @@ def test_a_stream_is_true_exactly_when_it_equals(content: bytes, other: bytes, c
         assert true == (stream == content)
 
 
-def test_a_fault_is_told_and_not_raised(tmp_path: Path) -> None:
+def test_find_error_returns_the_error(tmp_path: Path) -> None:
     path, file = tmp_path / "x", described(CONTENT, len(CONTENT))
     assert isinstance(verify.find_error(path, file), verify.MissingFile)
     assert verify.find_error(path / "y", file).lines(path) == [f"{path}: expected a downloaded file, got none"]
@@ -88,7 +88,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         verify.matches(tmp_path, described(CONTENT, None))
 
 
-def test_a_tally_knows_when_it_is_true() -> None:
+def test_an_incremental_hash_matches_after_the_last_byte() -> None:
     hashed = verify.IncrementalHash(described(CONTENT, None))
     assert (hashed.size, hashed.matches()) == (0, False)
     hashed.add(CONTENT[:5])

@@ -1,4 +1,4 @@
-"""archive: what an archive may hold, and that nothing it says gets a byte out of its folder."""
+"""Archives are unpacked within their folder and limits, whatever their headers say."""
 
 import io
 import os

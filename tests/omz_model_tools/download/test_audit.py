@@ -1,4 +1,4 @@
-"""audit: each file there and true, or what is wrong with it; nothing changed."""
+"""--verify: each file is reported as matching or wrong, and nothing is changed."""
 
 import io
 from pathlib import Path
@@ -26,7 +26,7 @@ def model(tmp_path: Path, name: str, *entries: dict[str, Any], **changed: Any) -
     return folder
 
 
-def test_true_untrue_and_missing(tmp_path: Path) -> None:
+def test_matching_wrong_and_missing_files(tmp_path: Path) -> None:
     good = model(tmp_path, "good", file_entry("x", b"abc", URL))
     bad = model(tmp_path, "bad", *(file_entry(name, b"abd", URL) for name in ("missing", "short", "other", "true")))
     for path, content in (

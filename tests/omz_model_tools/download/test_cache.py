@@ -1,4 +1,4 @@
-"""cache: an entry is whole or not there, whoever else writes it."""
+"""A cache entry is complete or absent, whoever else writes it."""
 
 import hashlib
 import threading

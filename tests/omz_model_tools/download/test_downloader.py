@@ -1,4 +1,4 @@
-"""download: models in their order, files at once, one transcript; kills, Ctrl-C, full disks of a real process."""
+"""Models in their order, files in parallel, one transcript; kills, Ctrl-C and full disks of a real process."""
 
 import gzip
 import io
@@ -51,7 +51,7 @@ def test_parts_and_locks_of_other_versions_go(tmp_path: Path, hub: Hub, place: P
 
 
 class Models:
-    """What a downloader of models a, b, … says, whose files do as they are told."""
+    """What a downloader of models a, b, … says, whose files are fetched as given."""
 
     def __init__(self, tmp_path: Path, *plan: tuple[str, int]) -> None:
         for name, count in plan:
@@ -145,15 +145,15 @@ def test_the_events_of_open_model_zoo(tmp_path: Path, hub: Hub, jobs: int) -> No
     assert run.err.startswith(f"########## Error: {hub.url('c')} -> ")
 
 
-def test_progress_is_told_on_the_way(tmp_path: Path) -> None:
+def test_progress_is_reported_during_the_transfer(tmp_path: Path) -> None:
     models = Models(tmp_path, ("a", 1))
     models.kind = Events
-    told = threading.Event()
+    reported = threading.Event()
 
     class Listening(io.StringIO):
         def write(self, text: str) -> int:
             if '"size": 10' in text:
-                told.set()
+                reported.set()
             return super().write(text)
 
     models.out = Listening()
@@ -161,7 +161,7 @@ def test_progress_is_told_on_the_way(tmp_path: Path) -> None:
     def fetch(file: ModelFile, place: Path, task: Task) -> bool:
         task.progress.begin(5)
         task.progress.reach(10)
-        assert told.wait(HANGS_AFTER)
+        assert reported.wait(HANGS_AFTER)
         task.progress.reach(30)
         return True
 

@@ -1,4 +1,4 @@
-"""plan: what would be done, to the letter, and nothing done."""
+"""--dry_run: its report, compared to the letter; nothing is fetched or written."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ HUB, OTHER = "https://huggingface.co/gpt2/x", "https://storage.example/x"
 CHECKSUM = Checksum("sha256", hashlib.sha256(TRUE).hexdigest())
 
 
-def tell(tmp_path: Path, *entries: dict[str, Any], **settings: Any) -> tuple[list[str], str, str]:
+def dry_run(tmp_path: Path, *entries: dict[str, Any], **settings: Any) -> tuple[list[str], str, str]:
     write_model(tmp_path / "models", "toy", descriptor(*entries))
     out, err = io.StringIO(), io.StringIO()
     failed = DryRun(tmp_path / "out", Report(out, err), **settings).run(load_models([tmp_path / "models"]))
@@ -26,7 +26,7 @@ def tell(tmp_path: Path, *entries: dict[str, Any], **settings: Any) -> tuple[lis
 
 def test_nothing_is_there(tmp_path: Path) -> None:
     place = tmp_path / "out/public/toy/x"
-    assert tell(tmp_path, file_entry("x", TRUE, [HUB, OTHER])) == (
+    assert dry_run(tmp_path, file_entry("x", TRUE, [HUB, OTHER])) == (
         [],
         f"{HEADING}========== (DRY RUN) Downloading {place}\n23 bytes\nfrom {HUB}\nor {OTHER}\n\n"
         "toy: 23 bytes to fetch\n\nIn sum: 23 bytes to fetch\n",
@@ -41,7 +41,7 @@ def test_one_is_there_and_a_part_of_the_other(tmp_path: Path) -> None:
     (folder / "a").write_bytes(b"abc")
     part = folder / f".{CHECKSUM.digest[:32]}.part"
     part.write_bytes(TRUE[:3])
-    failed, out, err = tell(tmp_path, file_entry("a", b"abc", HUB), file_entry("x", TRUE, OTHER))
+    failed, out, err = dry_run(tmp_path, file_entry("a", b"abc", HUB), file_entry("x", TRUE, OTHER))
     assert (failed, err) == ([], "")
     assert out == (
         f"{HEADING}========== Retained {folder}/a (already there, checksum matches)\n\n"
@@ -57,7 +57,7 @@ def test_a_mirror_a_cache_and_no_network(tmp_path: Path) -> None:
     entry.parent.mkdir(parents=True)
     entry.write_bytes(TRUE)
     file = file_entry("x", TRUE, [OTHER, HUB], size=None)
-    out = tell(tmp_path, file, mirror="http://mirror", cache=cache, offline=True)[1]
+    out = dry_run(tmp_path, file, mirror="http://mirror", cache=cache, offline=True)[1]
     assert out.splitlines()[3:-1] == [
         "of unknown size",
         f"from {entry}",
@@ -71,7 +71,7 @@ def test_a_mirror_a_cache_and_no_network(tmp_path: Path) -> None:
 
 def test_a_size_that_is_not_known_is_not_nought(tmp_path: Path) -> None:
     files = [file_entry(name, TRUE, OTHER, size=size) for name, size in (("x", None), ("y", 23), ("z", None))]
-    out = tell(tmp_path, *files)[1]
+    out = dry_run(tmp_path, *files)[1]
     assert out.endswith(
         "toy: 23 bytes and 2 files of unknown size to fetch\n\nIn sum: 23 bytes and 2 files of unknown size to fetch\n"
     )
@@ -80,7 +80,7 @@ def test_a_size_that_is_not_known_is_not_nought(tmp_path: Path) -> None:
 def test_a_place_that_is_taken(tmp_path: Path) -> None:
     place = tmp_path / "out/public/toy/x"
     place.mkdir(parents=True)
-    failed, out, err = tell(tmp_path, file_entry("x", TRUE, HUB))
+    failed, out, err = dry_run(tmp_path, file_entry("x", TRUE, HUB))
     assert failed == ["toy"]
     assert out == f"{HEADING}\nIn sum: 0 bytes to fetch\n"
     assert err == f"########## Error: {place}: expected a file or nothing, got a folder; move it away\n"

@@ -1,6 +1,6 @@
 """The downloader through random schedules of faults: several runs over one folder and one cache, then a good one.
 
-After every run the file at its place is the old true one, the new true one, or absent, never another (an untrue one
+After every run the file at its place is the old true one, the new true one, or absent, never another (a wrong one
 that was there before the first run may stay until it is replaced); the exit code says whether all files are true;
 beside them lie only documented parts; a file that was true was not touched. The last run, with servers that behave,
 always succeeds. How many schedules: pytest --fault_schedules N.
@@ -112,7 +112,7 @@ def _garbled(body: bytes, at: int) -> bytes:
 
 @dataclass(frozen=True)
 class File:
-    """One file in one run: the version its descriptor means, what lies about, and what each source does in turn."""
+    """One file in one run: the version its descriptor means, what the disk has, and what each source does in turn."""
 
     name: str
     size: int
@@ -189,7 +189,7 @@ def _files(name: str, size: int) -> st.SearchStrategy[File]:
 
 
 def behaving(run: Run) -> Run:
-    """The last run: what lies about is what the others left, and one source of each file behaves."""
+    """The last run: the disk has what the others left, and one source of each file behaves."""
     good = {"place": None, "part": None, "entry": None, "leftover": False, "sources": (("behaves",),), "cdn": True}
     return replace(run, files=tuple(replace(file, **good) for file in run.files), offline=False, policy=HANGS_AFTER)
 
@@ -248,7 +248,7 @@ class Stage:
         before = {file: self.holds(file) for file in run.files}
         stamps = {file: self.stamp(file) for file in run.files}
         cache, asked = self.cached(), len(self.hub.requests)
-        # What is whole already comes from nowhere: then nobody looks into the cache, and what is damaged there stays.
+        # A complete part is not fetched: then the cache is not read, and a damaged entry stays.
         whole = {file for file in run.files if _bytes(self.part(file)) == file.body}
         code = download(self.models, self.out, self.cache if run.cached else None, run)
         requests = self.hub.asked()[asked:]
@@ -262,7 +262,7 @@ class Stage:
                     "too often asked"
                 )
         true = [file for file in run.files if self.holds(file) == file.body]
-        assert code == (0 if len(true) == len(run.files) else 1), "an exit code that lies"
+        assert code == (0 if len(true) == len(run.files) else 1), "a wrong exit code"
         self.check_folder(run, code)
         self.check_cache(run, cache, {file for file in true if before[file] != file.body} - whole)
         return code
@@ -285,7 +285,7 @@ class Stage:
             assert now == before, "a cache that was not named was touched"
         true = {self.entry(file): file.body for file in run.files}
         for path, content in now.items():
-            assert content in (before.get(path), true.get(path)), "an untrue cache entry"
+            assert content in (before.get(path), true.get(path)), "a wrong cache entry"
         if run.cached:
             assert all(now[self.entry(file)] == file.body for file in fetched), "a fetched file is not in the cache"
 

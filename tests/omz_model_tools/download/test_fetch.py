@@ -1,4 +1,4 @@
-"""fetch: the file at its place is the old one, the new true one, or absent; and every word of what is said."""
+"""At every moment a file is the old one, the verified new one, or absent; whole transcripts."""
 
 import hashlib
 import os
@@ -377,13 +377,13 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, hub: Hub, p
     assert place.read_bytes() == TRUE
 
 
-def test_trouble_with_the_cache_is_told_once(tmp_path: Path, hub: Hub) -> None:
+def test_failures_of_the_cache_are_reported_once(tmp_path: Path, hub: Hub) -> None:
     folder = lay(tmp_path / "cache", b"a file")
     entries = [file_entry(name, TRUE + name.encode(), hub.serve(name, Answer(TRUE + name.encode()))) for name in "xyz"]
     assert download(tmp_path, *entries, cache=Cache(folder)).err.count("Warning") == 1
 
 
-def test_a_folder_in_the_place_of_a_cache_entry_is_told(tmp_path: Path, hub: Hub, place: Path) -> None:
+def test_a_folder_in_the_place_of_a_cache_entry_is_reported(tmp_path: Path, hub: Hub, place: Path) -> None:
     cache = Cache(tmp_path / "cache")
     entry = cache.entry(Checksum("sha256", DIGEST))
     entry.mkdir(parents=True)
@@ -394,7 +394,7 @@ def test_a_folder_in_the_place_of_a_cache_entry_is_told(tmp_path: Path, hub: Hub
 
 
 def test_two_files_of_the_same_content_at_once(tmp_path: Path, hub: Hub, place: Path) -> None:
-    """The second waits for the first, of which there is nothing to tell."""
+    """The second waits for the first, without a report."""
     url = hub.serve("x", Answer(TRUE, drip=(8000, 0.1)))
     run = download(tmp_path, *(file_entry(f"sub/{name}.bin", TRUE, url) for name in "xy"), jobs=2)
     assert run.success
@@ -439,7 +439,7 @@ def test_who_waits_for_another_says_so_and_finds_the_file(tmp_path: Path, hub: H
     assert names(place.parent) == ["x.bin"]
 
 
-def test_too_little_room_is_told_before_the_first_byte(tmp_path: Path, hub: Hub, place: Path) -> None:
+def test_too_little_space_is_reported_before_the_first_byte(tmp_path: Path, hub: Hub, place: Path) -> None:
     lay(place.with_name(PART), TRUE[:10_000])
     entry = toy(hub.serve("x", Answer(TRUE)))
     run = download(tmp_path, entry, free_space=lambda folder: 21_999)
@@ -515,7 +515,7 @@ SCRIPTS = st.lists(
 
 @settings(deadline=None)
 @given(st.lists(SCRIPTS, min_size=1, max_size=3), st.booleans(), st.booleans(), st.none() | st.binary(max_size=30))
-def test_whatever_sources_do_the_file_is_old_or_true(
+def test_whatever_sources_do_the_file_is_the_old_or_the_verified_one(
     tmp_path_factory: pytest.TempPathFactory, plans: list[list[Script]], had: bool, sized: bool, part: bytes | None
 ) -> None:
     """Each source gives its chunks, then breaks or not; the invariant is issue 4's, in small."""

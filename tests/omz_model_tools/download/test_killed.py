@@ -202,7 +202,7 @@ def test_killed_before_every_single_step_on_the_disk(
 
 
 def hold_only_true_entries(cache: Path) -> list[Path]:
-    """Every file of a cache lies at its own checksum, <algorithm>/<2 digits>/<rest>, or is a hidden temporary one."""
+    """Every file of a cache is at its own checksum, <algorithm>/<2 digits>/<rest>, or is a hidden temporary one."""
     entries = [path for path in cache.rglob("*") if path.is_file() and not path.name.startswith(".")]
     for path in entries:
         algorithm, first, rest = path.relative_to(cache).parts

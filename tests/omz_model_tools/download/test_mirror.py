@@ -1,4 +1,4 @@
-"""mirror: the hub's addresses on another host, the others as they are."""
+"""Mirrors replace the hub's host, and nothing else."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""partial: the bytes so far, on disk and hashed, are the same bytes; untrue ones do not stay."""
+"""The bytes of a part on disk are those that were hashed; wrong bytes are not kept."""
 
 import contextlib
 import hashlib
@@ -142,7 +142,7 @@ def test_a_part_that_cannot_be_true_is_dropped(tmp_path: Path, found: bytes) -> 
 
 
 @pytest.mark.parametrize(("content", "failure"), [(CONTENT[::-1], HashMismatch), (CONTENT + b"!", TooLong)])
-def test_untrue_bytes_do_not_stay(tmp_path: Path, content: bytes, failure: type[Exception]) -> None:
+def test_wrong_bytes_do_not_stay(tmp_path: Path, content: bytes, failure: type[Exception]) -> None:
     receive(tmp_path, content, failure)
     assert names(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""postprocess: the steps, their record, and every place at which a run can be killed."""
+"""Postprocessing: its steps, its record, and a kill at every step."""
 
 import contextlib
 import hashlib
@@ -73,7 +73,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def refusal(model: Toy, folder: Path) -> str:
-    """What it is told, having checked that nothing was published or lost."""
+    """Return the error, after checking that nothing was published or lost."""
     before = tree(folder)
     with pytest.raises(Problem) as caught:
         postprocess(model, folder)
@@ -203,7 +203,7 @@ def test_no_steps(tmp_path: Path) -> None:
         ({"good": b"1", "../x": b""}, 'without empty, "." and ".." parts'),
     ],
 )
-def test_what_an_archive_may_not_bring(tmp_path: Path, entries: dict[str, bytes], expected: str) -> None:
+def test_what_an_archive_may_not_contain(tmp_path: Path, entries: dict[str, bytes], expected: str) -> None:
     contents = {"a.zip": zipped(entries), "gpt2/config.json": b"true"}
     model = downloaded(tmp_path, contents, unpack("a.zip"))
     assert expected in refusal(model, tmp_path)

@@ -1,4 +1,4 @@
-"""progress: bars for a terminal, nothing for a file."""
+"""Progress bars on a terminal, nothing in a file."""
 
 import io
 
@@ -16,7 +16,7 @@ def transfer(title: str, size: int | None, start: int = 0) -> TransferProgress:
     return made
 
 
-def test_a_gauge_tells_what_came_from_what_was_there() -> None:
+def test_progress_separates_new_bytes_from_those_that_were_there() -> None:
     made = transfer("x", 100, 40)
     assert (made.start, made.done, made.running, made.moved) == (40, 40, True, False)
     made.reach(60)
@@ -27,7 +27,7 @@ def test_a_gauge_tells_what_came_from_what_was_there() -> None:
     assert not made.running
 
 
-def test_a_gauge_of_what_was_there_has_nothing_to_transfer() -> None:
+def test_progress_of_a_retained_file_has_nothing_to_transfer() -> None:
     for size, done in ((100, 100), (None, 0)):
         made = TransferProgress("x", size)
         made.skip()

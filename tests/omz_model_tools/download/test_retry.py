@@ -1,4 +1,4 @@
-"""retry: who is asked again, when, and how often."""
+"""Which failures are retried, after how long, and how often."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_server_may_ask_for_more_patience_and_not_for_less() -> None:
 
 
 @pytest.mark.parametrize("failure", [MISMATCH, TooLong(5), WrongLength(5, 4)])
-def test_what_is_untrue_twice_is_another_file(failure: VerificationError) -> None:
+def test_wrong_bytes_twice_mean_another_file(failure: VerificationError) -> None:
     source = policy(9)
     assert source.delay_after(failure, 0, 0) == 1
     assert source.delay_after(PASSING, 0, 0) == 2

@@ -1,4 +1,4 @@
-"""sources: the bytes a server or a folder has, and a short reason where they cannot be had."""
+"""Bytes of HTTP servers and local files, or a short reason; low speed; Retry-After."""
 
 import contextlib
 import gc
@@ -305,7 +305,7 @@ def test_a_server_that_cannot_give_the_rest_gives_all(hub: Hub, error: str) -> N
     assert get(hub.serve("x", answer, Answer(CONTENT)), start=1000, size=len(CONTENT)) == (0, CONTENT)
 
 
-def test_a_total_that_is_not_told_may_be_the_right_one(hub: Hub) -> None:
+def test_an_unknown_total_may_be_the_right_one(hub: Hub) -> None:
     url = hub.serve("x", Answer(CONTENT, content_range="bytes {first}-{last}/*"))
     assert get(url, start=1000, size=len(CONTENT)) == (1000, CONTENT[1000:])
 
@@ -374,7 +374,7 @@ def test_how_long_a_server_asks_to_be_left_alone(hub: Hub) -> None:
     assert wait(busy(7, 503, skew=86400)) == (7, True)
 
 
-def test_an_hour_is_told_by_our_clock_where_the_server_has_none(hub: Hub) -> None:
+def test_a_date_counts_from_our_clock_if_the_server_has_none(hub: Hub) -> None:
     sources = Sources("t", PATIENT, now=lambda: datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc))
     raw = b"HTTP/1.1 503 Busy\r\nRetry-After: Sat, 21 Nov 2026 12:00:09 GMT\r\nContent-Length: 0\r\n\r\n"
     with pytest.raises(Unavailable) as caught, sources.open(HttpSource(hub.serve("x", Answer(raw=raw))), 0, None):

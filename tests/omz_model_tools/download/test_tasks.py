@@ -1,4 +1,4 @@
-"""tasks: carried out in order, so many at once; heard from the beginning to the end; stopped at the end."""
+"""Tasks run in order, at most n at once; their messages come in order; unfinished ones are cancelled."""
 
 import io
 import threading
@@ -99,11 +99,11 @@ def test_nothing_to_do() -> None:
         pass
 
 
-def test_until_it_is_wanted_nothing_happens() -> None:
+def test_without_cancel_nothing_happens() -> None:
     token = CancellationToken()
     token.check()
     token.sleep(0)
-    with token.waking(lambda: pytest.fail("nobody wanted that")):
+    with token.waking(lambda: pytest.fail("nobody cancelled")):
         pass
 
 

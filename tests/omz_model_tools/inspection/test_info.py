@@ -1,4 +1,4 @@
-"""info: Open Model Zoo's keys in its order and with its types, then ours."""
+"""omz_info_dumper's keys: Open Model Zoo's in its order and with its types, then ours."""
 
 import json
 from pathlib import Path
@@ -28,18 +28,18 @@ OMZ_KEYS = [
 OUR_KEYS = ["recipe", "download_size", "files"]
 
 
-def test_open_model_zoos_model_as_open_model_zoo_tells_it(tmp_path: Path) -> None:
+def test_open_model_zoos_model_as_open_model_zoo_dumps_it(tmp_path: Path) -> None:
     """The values below are those of OMZ's omz_info_dumper for its gpt-2, with the folder of this test."""
     folder = tmp_path / "public" / "gpt-2"
     folder.mkdir(parents=True)
     (folder / "model.yml").write_bytes(OMZ.read_bytes())
     (folder / "accuracy-check.yml").touch()
     (model,) = load_models([tmp_path])
-    told = info_of(model)
-    assert list(told) == OMZ_KEYS + OUR_KEYS
-    description = told.pop("description")
+    info = info_of(model)
+    assert list(info) == OMZ_KEYS + OUR_KEYS
+    description = info.pop("description")
     assert description.startswith('The "gpt-2" model is a one of Generative Pre-trained')
-    assert [told[key] for key in OMZ_KEYS if key != "description"] == [
+    assert [info[key] for key in OMZ_KEYS if key != "description"] == [
         "gpt-2",
         None,
         "pytorch",
@@ -52,15 +52,15 @@ def test_open_model_zoos_model_as_open_model_zoo_tells_it(tmp_path: Path) -> Non
         [{"name": "input", "shape": [], "layout": "NS"}],
         [],
     ]
-    assert (told["recipe"], told["download_size"]) == (None, 2586799 + 548118077 + 665 + 1042301 + 456318 + 40357)
+    assert (info["recipe"], info["download_size"]) == (None, 2586799 + 548118077 + 665 + 1042301 + 456318 + 40357)
 
 
 def test_a_file_with_all_that_is_known_of_it(tmp_path: Path) -> None:
     entry = file_entry("a/b", b"", ["https://a/b", {"$type": "file", "path": "c"}], original_source="https://d/e")
     write_model(tmp_path, "toy", descriptor(entry, input_info=[{"name": "x", "shape": [1, 2]}]))
     (model,) = load_models([tmp_path])
-    told = info_of(model)
-    assert told["files"] == [
+    info = info_of(model)
+    assert info["files"] == [
         {
             "name": "a/b",
             "size": 0,
@@ -72,8 +72,8 @@ def test_a_file_with_all_that_is_known_of_it(tmp_path: Path) -> None:
             "original_source": "https://d/e",
         }
     ]
-    assert told["input_info"] == [{"name": "x", "shape": [1, 2], "layout": ""}]
-    assert (told["recipe"], told["accuracy_config"], told["download_size"]) == ("toy", None, 0)
+    assert info["input_info"] == [{"name": "x", "shape": [1, 2], "layout": ""}]
+    assert (info["recipe"], info["accuracy_config"], info["download_size"]) == ("toy", None, 0)
 
 
 def test_paths_do_not_depend_on_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +91,9 @@ def test_a_sum_that_is_not_known(tmp_path: Path) -> None:
     assert info_of(model)["download_size"] is None
 
 
-def test_every_packaged_model_is_told_in_json() -> None:
+def test_every_packaged_model_is_valid_json() -> None:
     for model in load_models([packaged_root()]):
-        told = info_of(model)
-        assert json.loads(json.dumps(told)) == told
-        assert list(told) == OMZ_KEYS + OUR_KEYS
-        assert Path(told["model_config"]).is_file()
+        info = info_of(model)
+        assert json.loads(json.dumps(info)) == info
+        assert list(info) == OMZ_KEYS + OUR_KEYS
+        assert Path(info["model_config"]).is_file()

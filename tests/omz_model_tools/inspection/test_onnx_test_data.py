@@ -1,4 +1,4 @@
-"""onnx_test_data and omz_model_checker: a model of known answers against right, wrong and broken test data."""
+"""omz_model_checker: a model of known outputs against right, wrong and broken test data."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""stats: graphs small enough to be counted by hand, and gpt-2-mini's by arithmetic on its configuration."""
+"""Flops and parameters of graphs small enough to count by hand, and of gpt-2-mini by its configuration."""
 
 from pathlib import Path
 

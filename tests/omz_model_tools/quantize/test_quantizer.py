@@ -1,4 +1,4 @@
-"""quantize: what is read, refused and published, without NNCF; and with it, that the model is still the same."""
+"""Quantized IRs: what is read, refused and published, without NNCF; and with it, that the model stays the same."""
 
 import io
 import shutil
@@ -209,7 +209,7 @@ def test_unknown_precisions(capsys: pytest.CaptureFixture[str], text: str, names
     assert capsys.readouterr() == ("", f"Unknown precisions specified: {names}. Known: {known}.\n")
 
 
-def test_precisions_may_be_told_with_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+def test_precisions_may_be_separated_by_spaces_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert quantizer(["--name", "gpt-2-mini", "--dry_run", "--precisions", "FP16-INT8, FP32-INT4"]) == 0
     headings = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("=====")]
     assert headings == ["FP16-INT8", "FP32-INT4"]

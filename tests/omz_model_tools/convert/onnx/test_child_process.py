@@ -1,4 +1,4 @@
-"""child and leash: a program's lines and exit code; and that it dies with whoever runs it, kill -9 included."""
+"""A child process: its output, its exit code, and that it ends with its parent, kill -9 included."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_what_is_no_text_and_no_whole_line():
     assert lines == ["a\\xff", "end"]
 
 
-def test_a_signal_is_told_as_a_shell_does():
+def test_a_signal_is_an_exit_code_as_of_a_shell():
     assert run(python("import os; os.kill(os.getpid(), 9)"), print) == 128 + 9
 
 

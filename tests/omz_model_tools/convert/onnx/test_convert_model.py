@@ -1,4 +1,4 @@
-"""convert_model: real ONNX files, written by onnx, to IRs; and what it refuses."""
+"""Real ONNX files, written by onnx, to IRs by openvino.convert_model; and what is refused."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""to_onnx: arguments that are never run, modules that fail, and ONNX files that appear whole or not at all."""
+"""ONNX export: arguments that are never run as code, modules that fail, files that appear whole or not at all."""
 
 import os
 import subprocess

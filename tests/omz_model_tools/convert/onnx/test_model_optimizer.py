@@ -1,4 +1,4 @@
-"""model_optimizer: how Model Optimizer is found and told, what it leaves when it fails or is stopped, and the real one.
+"""Model Optimizer: how it is found and called, what it leaves when it fails or is stopped, and the real one.
 
 The real one is that of the environment whose Python OMZ_TEST_MODEL_OPTIMIZER names: .ci/model_optimizer.sh makes one.
 """

@@ -1,4 +1,4 @@
-"""The route through ONNX: what is announced, what is refused, and which way a model takes."""
+"""The route through ONNX: what is announced and refused, and which models take it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""shapes: Model Optimizer's way to write them, against shapes written by hand and back."""
+"""Shapes in Model Optimizer's notation, parsed; and a round trip."""
 
 import pytest
 from hypothesis import given

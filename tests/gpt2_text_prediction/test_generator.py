@@ -17,7 +17,7 @@ import pytest
 from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
-from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
+from support.toy import ONE_THREAD, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
@@ -32,7 +32,7 @@ def ir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(ir):
-    with TextGenerator(ir, config=EXACT) as loaded:
+    with TextGenerator(ir, config=ONE_THREAD) as loaded:
         yield loaded
 
 
@@ -49,7 +49,7 @@ def end_after(tokens: list[int], prompt: list[int], count: int) -> int:
 def test_greedy_text_is_the_oracles(tmp_path, change):
     path = save(change(TOY.model(tmp_path)), tmp_path / "toy.xml")
     for prompt in (PROMPT, "a", "日本 ", "\n\n"):
-        with TextGenerator(path, config=EXACT) as generator:
+        with TextGenerator(path, config=ONE_THREAD) as generator:
             text, stream = finished(generator.stream(prompt, GREEDY, max_new_tokens=8))
         assert stream.prompt_tokens == generator.tokenizer.encode(prompt)
         assert stream.tokens == TOY.greedy(stream.prompt_tokens, 8)
@@ -57,7 +57,7 @@ def test_greedy_text_is_the_oracles(tmp_path, change):
 
 
 def test_a_smaller_max_seq_len_is_where_the_positions_end(ir):
-    with TextGenerator(ir, config=EXACT, max_seq_len=12) as generator:
+    with TextGenerator(ir, config=ONE_THREAD, max_seq_len=12) as generator:
         _, stream = finished(generator.stream(PROMPT, GREEDY))
     assert len(stream.prompt_tokens) + len(stream.tokens) == 12
     assert stream.out_of_positions
@@ -72,7 +72,7 @@ def test_it_stops_at_the_end_of_text_which_is_in_neither_tokens_nor_text(tmp_pat
     model = toy.model(tmp_path)
     if not facts:
         model = ov.Model(model.get_results(), model.get_parameters(), "foreign")
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         assert ending.eos_token_id == end
         text, stream = finished(ending.stream(PROMPT, GREEDY))
     assert stream.tokens == continuation[: continuation.index(end)]
@@ -87,7 +87,7 @@ def test_the_fact_wins_over_the_vocabulary(tmp_path, generator):
     end = end_after(TOY.greedy(prompt, 12), prompt, 1)
     model = TOY.model(tmp_path)
     model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         assert finished(ending.stream(PROMPT, GREEDY))[1].finish_reason == "stop"
 
 
@@ -96,7 +96,7 @@ def test_the_end_of_text_as_the_very_first_token_gives_no_text(tmp_path, generat
     (end,) = TOY.greedy(prompt, 1)
     model = TOY.model(tmp_path)
     model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         text, stream = finished(ending.stream("a", GREEDY))
     assert (text, stream.tokens, stream.finish_reason) == ("", [], "stop")
 
@@ -129,7 +129,7 @@ def test_an_empty_prompt_needs_an_end_of_text(tmp_path):
     vocabulary = json.loads((tmp_path / "vocab.json").read_text())
     vocabulary["other"] = vocabulary.pop("<|endoftext|>")
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
-    with TextGenerator(path, config=EXACT) as generator:
+    with TextGenerator(path, config=ONE_THREAD) as generator:
         assert generator.eos_token_id is None
         with pytest.raises(Problem, match="prompt is empty"):
             generator.stream("")
@@ -185,7 +185,7 @@ def test_another_vocabulary_is_a_problem_with_both_sizes(ir, tmp_path):
 def test_an_end_of_text_past_the_vocabulary_does_not_start_a_text(tmp_path):
     model = TOY.model(tmp_path)
     model.set_rt_info("300", ["omz_gpt2", "eos_token_id"])
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as generator:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as generator:
         assert list(generator.stream("", GREEDY, max_new_tokens=3))
 
 
@@ -198,7 +198,7 @@ def test_files_that_are_given_win(ir, tmp_path):
     shutil.copy(ir.parent / "merges.txt", tmp_path / "m")
     assert find_tokenizer_files(ir, tmp_path / "v", None) == (tmp_path / "v", ir.parent / "merges.txt")
     assert find_tokenizer_files(ir, None, str(tmp_path / "m")) == (ir.parent / "vocab.json", tmp_path / "m")
-    with TextGenerator(str(ir), vocab=str(tmp_path / "v"), merges=str(tmp_path / "m"), config=EXACT) as generator:
+    with TextGenerator(str(ir), vocab=str(tmp_path / "v"), merges=str(tmp_path / "m"), config=ONE_THREAD) as generator:
         assert generator.tokenizer.vocab_size == 300
 
 
@@ -259,7 +259,7 @@ def test_ignore_eos_goes_on_behind_the_end_of_the_text(tmp_path, generator):
     continuation = TOY.greedy(prompt, 12)
     model = TOY.model(tmp_path)
     model.set_rt_info(str(continuation[1]), ["omz_gpt2", "eos_token_id"])
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         ignoring = Sampling(temperature=0, ignore_eos=True)
         _, stream = finished(ending.stream(PROMPT, ignoring, max_new_tokens=12))
     assert stream.tokens == continuation
@@ -271,7 +271,7 @@ def test_min_new_tokens_puts_the_end_of_the_text_off(tmp_path, generator):
     end = TOY.greedy(prompt, 1)[0]
     model = TOY.model(tmp_path)
     model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         _, stream = finished(ending.stream(PROMPT, Sampling(temperature=0, min_new_tokens=5), max_new_tokens=9))
         assert len(stream.tokens) >= 5
         assert end not in stream.tokens
@@ -316,7 +316,7 @@ def test_a_text_that_ends_at_once_has_no_logprobs(tmp_path, generator):
     (end,) = TOY.greedy(generator.tokenizer.encode("a"), 1)
     model = TOY.model(tmp_path)
     model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
-    with TextGenerator(save(model, tmp_path / "toy.xml"), config=EXACT) as ending:
+    with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         (result,) = ending.generate(["a"], GREEDY)
     assert (result.text, result.tokens, result.logprobs.tolist(), result.finish_reason) == ("", [], [], "stop")
 
@@ -333,7 +333,7 @@ def test_seed_prompt_and_sample_fix_a_text(ir, generator):
         {"back_end": "stateful"},
         {"prompt_lookup": False},
     ):
-        with TextGenerator(ir, config=EXACT, **options) as other:
+        with TextGenerator(ir, config=ONE_THREAD, **options) as other:
             assert tokens_of(other.generate(PROMPTS, DRAWN, num_return_sequences=3)) == expected
 
 
@@ -415,7 +415,7 @@ def next_of(stream: Stream) -> None:
 
 
 def test_closing_ends_what_runs(ir):
-    generator = TextGenerator(ir, config=EXACT)
+    generator = TextGenerator(ir, config=ONE_THREAD)
     iterator = iter(generator.stream(PROMPT, GREEDY, max_new_tokens=20))
     next(iterator)
     generator.close()
@@ -428,7 +428,7 @@ def test_closing_ends_what_runs(ir):
 
 
 def test_closing_lets_go_of_the_model(ir):
-    with TextGenerator(ir, config=EXACT) as generator:
+    with TextGenerator(ir, config=ONE_THREAD) as generator:
         engine = weakref.ref(generator.engine)
         generator.generate([PROMPT])
     gc.collect()
@@ -458,7 +458,7 @@ def test_no_prompts_have_no_results(generator):
 def test_broken_weights_are_a_problem_of_every_call(tmp_path):
     toy = Toy(seed=79)
     toy.state["ln_f.bias"][0] = float("nan")
-    with TextGenerator(toy.ir(tmp_path), config=EXACT) as generator:
+    with TextGenerator(toy.ir(tmp_path), config=ONE_THREAD) as generator:
         for ask in (
             lambda: generator.generate(["a", "b"]),
             lambda: generator.score("ab"),
@@ -517,14 +517,14 @@ def test_a_k_out_of_range_is_a_problem(generator, k):
 def test_texts_wait_for_memory_and_all_come(ir, generator):
     expected = tokens_of(generator.generate(PROMPTS * 5, DRAWN))
     block_bytes = generator.engine.back_end.block_bytes
-    with TextGenerator(ir, config=EXACT, cache_budget=4 * block_bytes) as small:
+    with TextGenerator(ir, config=ONE_THREAD, cache_budget=4 * block_bytes) as small:
         assert tokens_of(small.generate(PROMPTS * 5, DRAWN)) == expected
 
 
 @needs_paged_attention
 def test_the_cache_of_a_cpu_is_paged_and_of_another_device_stateful(ir, generator):
     assert (generator.engine.back_end.name, generator.prompt_lookup) == ("paged", True)
-    with TextGenerator(ir, device="AUTO:CPU", config=EXACT) as other:
+    with TextGenerator(ir, device="AUTO:CPU", config=ONE_THREAD) as other:
         assert not other.prompt_lookup
         assert (other.engine.back_end.name, other.engine.fallback) == ("stateful", None)
 

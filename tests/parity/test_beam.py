@@ -10,7 +10,7 @@ import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.generation.beam_search import Beams, beam_search
-from support.toy import EXACT, Toy
+from support.toy import ONE_THREAD, Toy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -31,7 +31,7 @@ PROMPT = "the rain in"
 def pair(request, tmp_path_factory):
     """Return a toy, our generator and transformers' model of it."""
     folder = tmp_path_factory.mktemp("toy")
-    with TextGenerator(request.param.ir(folder), config=EXACT) as ours:
+    with TextGenerator(request.param.ir(folder), config=ONE_THREAD) as ours:
         theirs = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
         theirs.generation_config = transformers.GenerationConfig()
         yield request.param, ours, theirs

@@ -11,7 +11,7 @@ from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.backends.stateful import Stateful
 from gpt2_text_prediction.engine.engine import STEPS_UNTIL_HUGE_PAGES, Engine, load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
-from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
+from support.toy import ONE_THREAD, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 TOY = Toy(n_layer=2, n_head=3, n_embd=6, n_positions=8, vocab_size=11)
 
@@ -81,7 +81,7 @@ def engine(request, tmp_path_factory) -> Engine:
     folder = tmp_path_factory.mktemp("engine")
     path = save(BACK_ENDS[request.param](TOY.model(folder)), folder / "toy.xml")
     asked_for = "paged" if request.param == "paged" else "stateful"
-    loaded = load_engine(path, config=EXACT, back_end=asked_for)
+    loaded = load_engine(path, config=ONE_THREAD, back_end=asked_for)
     assert (loaded.back_end.name, loaded.fallback) == (request.param.split()[0], None)
     return loaded
 
@@ -417,7 +417,7 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN, ids=lambda name: name.replace(" ", "_"))
 def test_irs_that_differ_from_ours_are_run_right(tmp_path, name, back_end):
     path = save(FOREIGN[name](TOY.model(tmp_path)), tmp_path / "foreign.xml")
-    judged = Judged(load_engine(path, config=EXACT, back_end=back_end))
+    judged = Judged(load_engine(path, config=ONE_THREAD, back_end=back_end))
     assert judged.engine.n_positions == (6 if "6" in name or "six" in name else 8)
     one, two = SequenceCache(), SequenceCache()
     judged.step(StepInput(one, [1, 2, 3], logits_indices=range(3)))
@@ -430,7 +430,7 @@ def test_logits_of_half_precision_are_handed_out_in_f32(tmp_path, back_end):
     model = TOY.model(tmp_path)
     logits = model.get_results()[0].input_value(0)
     half = ov.Model([ops.result(ops.convert(logits, "f16"))], model.get_parameters(), "half")
-    engine = load_engine(save(half, tmp_path / "half.xml"), config=EXACT, back_end=back_end)
+    engine = load_engine(save(half, tmp_path / "half.xml"), config=ONE_THREAD, back_end=back_end)
     (got,) = engine.step([StepInput(SequenceCache(), [1, 2, 3])])
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, TOY.logits([1, 2, 3])[2:], rtol=1e-3, atol=1e-2)
@@ -440,16 +440,16 @@ def test_logits_of_half_precision_are_handed_out_in_f32(tmp_path, back_end):
 def test_weights_that_are_no_numbers_give_logits_that_are_none(tmp_path, back_end):
     toy = Toy(seed=77)
     toy.state["h.0.mlp.c_fc.bias"][0] = np.nan
-    engine = load_engine(toy.ir(tmp_path), config=EXACT, back_end=back_end)
+    engine = load_engine(toy.ir(tmp_path), config=ONE_THREAD, back_end=back_end)
     (logits,) = engine.step([StepInput(SequenceCache(), [1])])
     assert np.isnan(logits).all()
 
 
 @pytest.mark.parametrize("back_end", ["stateful", "paged"])
 def test_a_cache_of_another_engine_is_computed_again(tmp_path, back_end):
-    one = Judged(load_engine(TOY.ir(tmp_path / "one"), config=EXACT, back_end=back_end))
+    one = Judged(load_engine(TOY.ir(tmp_path / "one"), config=ONE_THREAD, back_end=back_end))
     other_toy = Toy(n_layer=1, n_head=1, n_embd=6, n_positions=8, vocab_size=11, seed=5)
-    other = Judged(load_engine(other_toy.ir(tmp_path / "other"), config=EXACT, back_end=back_end), other_toy)
+    other = Judged(load_engine(other_toy.ir(tmp_path / "other"), config=ONE_THREAD, back_end=back_end), other_toy)
     cache = SequenceCache()
     one.step(StepInput(cache, [1, 2, 3]))
     other.step(StepInput(SequenceCache(), [4, 5, 6]))
@@ -487,7 +487,7 @@ def watch(ir):
     """Return a function that makes a stateful engine whose calls are watched."""
 
     def make(**interruption) -> tuple[Judged, Watched]:
-        engine = load_engine(ir, config=EXACT)
+        engine = load_engine(ir, config=ONE_THREAD)
         watched = Watched(engine.compiled, **interruption)
         engine.back_end = Stateful(watched, 8)
         return Judged(engine), watched
@@ -538,7 +538,7 @@ def ir(tmp_path_factory):
 
 
 def test_a_fresh_engine_tells_what_it_runs(ir):
-    engine = load_engine(ir, config=EXACT)
+    engine = load_engine(ir, config=ONE_THREAD)
     assert (engine.vocab_size, engine.n_positions, engine.eos_token_id) == (11, 8, 10)
     assert engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
     assert engine.property_of_device("KV_CACHE_PRECISION") == "f32"
@@ -546,13 +546,13 @@ def test_a_fresh_engine_tells_what_it_runs(ir):
 
 
 def test_a_setting_that_is_given_is_in_force(ir):
-    engine = load_engine(ir, config={**EXACT, "INFERENCE_NUM_THREADS": 1})
+    engine = load_engine(ir, config=ONE_THREAD)
     assert engine.property_of_device("INFERENCE_NUM_THREADS") == "1"
 
 
 @pytest.mark.parametrize("length", [2, 5, 8])
 def test_max_seq_len_lowers_the_number_of_positions(ir, length):
-    engine = load_engine(ir, config=EXACT, max_seq_len=length)
+    engine = load_engine(ir, config=ONE_THREAD, max_seq_len=length)
     assert engine.n_positions == length
     Judged(engine).step(StepInput(SequenceCache(), range(length)))
     with pytest.raises(ValueError, match=f"at most {length} positions"):

@@ -22,7 +22,7 @@ from gpt2_text_prediction.engine.scheduler import (
 )
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from support import HANGS_AFTER
-from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 
@@ -359,7 +359,7 @@ def test_the_error_of_a_step_of_ones_own_is_its_callers(ended):
     "back_end", ["stateful", pytest.param("paged", marks=pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="2026.0"))]
 )
 def test_threads_that_fork_and_step_get_the_oracles_logits(tmp_path, back_end):
-    engine = load_engine(TOY.ir(tmp_path), config=EXACT, back_end=back_end)
+    engine = load_engine(TOY.ir(tmp_path), config=ONE_THREAD, back_end=back_end)
     scheduler, wrong = Scheduler(engine), []
 
     def run(seed: int) -> None:

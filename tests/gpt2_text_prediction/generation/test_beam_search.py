@@ -10,7 +10,7 @@ from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_text_prediction.generation.beam_search import Beams, _largest, beam_search
-from support.toy import EXACT, Toy, save, without_attention_ops
+from support.toy import ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=12, vocab_size=260)
 PROMPT = [3, 200, 17]
@@ -20,7 +20,7 @@ WIDE = 260
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    return load_engine(TOY.ir(tmp_path_factory.mktemp("beam")), config=EXACT)
+    return load_engine(TOY.ir(tmp_path_factory.mktemp("beam")), config=ONE_THREAD)
 
 
 def log_probabilities(ids) -> np.ndarray:  # [L] -> [V]
@@ -60,7 +60,7 @@ def test_with_as_many_beams_as_tokens_the_best_of_all_continuations_is_found(eng
 
 @pytest.mark.parametrize("change", [lambda model: model, without_attention_ops], ids=["stateful", "recompute"])
 def test_one_beam_is_the_oracles_greedy_text_on_every_back_end(tmp_path, change):
-    engine = load_engine(save(change(TOY.model(tmp_path)), tmp_path / "toy.xml"), config=EXACT)
+    engine = load_engine(save(change(TOY.model(tmp_path)), tmp_path / "toy.xml"), config=ONE_THREAD)
     (found,) = beam_search(engine, PROMPT, Beams(num_beams=1), 6, None)
     assert found.tokens == TOY.greedy(PROMPT, 6)
     assert found.score == pytest.approx(log_probability(PROMPT, found.tokens) / 6, abs=1e-4)
@@ -131,7 +131,7 @@ def test_the_engine_goes_on_as_before(engine):
 def test_broken_weights_are_a_problem(tmp_path):
     toy = Toy(seed=78)
     toy.state["ln_f.bias"][0] = float("nan")
-    broken = load_engine(toy.ir(tmp_path), config=EXACT)
+    broken = load_engine(toy.ir(tmp_path), config=ONE_THREAD)
     with pytest.raises(Problem, match="NaN or infinity"):
         beam_search(broken, [1], Beams(num_beams=2), 3, None)
 

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,18 @@ import pytest
 from omz_model_tools.cli.converter import converter
 from omz_model_tools.cli.downloader import downloader
 from support import HANGS_AFTER, ROOT
+from support.command import COMMANDS, run_here
 from support.hub import Answer, Hub
 from support.model_tree import descriptor, file_entry, write_model
 
-SCRIPTS = Path(sysconfig.get_path("scripts"))
-COMMANDS = {"omz_downloader": downloader, "omz_converter": converter}
+MAINS = {"omz_downloader": downloader, "omz_converter": converter}
 MINI = ("config.json", "merges.txt", "model.safetensors", "vocab.json")
 
 
 def run(name: str, *arguments: object, cwd: Path | None = None) -> tuple[int, str, str]:
     """The installed command, warnings being errors."""
-    done = subprocess.run(
-        [SCRIPTS / name, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "80"},
-        timeout=HANGS_AFTER,
-    )
-    return done.returncode, done.stdout, done.stderr
+    done = run_here(name, *arguments, cwd=cwd)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def names(tmp_path: Path, *models: str) -> list[Path]:
@@ -42,14 +33,14 @@ def names(tmp_path: Path, *models: str) -> list[Path]:
     return [tmp_path / "models"]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MAINS)
 def test_print_all(name: str, tmp_path: Path) -> None:
     code, out, err = run(name, "--print_all", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert {"distilgpt2", "gpt-2", "gpt-2-mini", "gpt2-10"} < set(out.splitlines())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MAINS)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -66,7 +57,7 @@ def test_what_argparse_refuses(
     name: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        COMMANDS[name](arguments)
+        MAINS[name](arguments)
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -82,7 +73,7 @@ def test_a_number_of_attempts_that_is_none(attempts: str, capsys: pytest.Capture
     assert capsys.readouterr().err.splitlines()[-1] == f"omz_downloader: error: {message}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MAINS)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -103,10 +94,10 @@ def test_unknown_precisions() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MAINS)
 def test_a_broken_descriptor(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_model(tmp_path, "toy", descriptor(file_entry("x", b"", "https://a/b", size="548")))
-    assert COMMANDS[name](["--all"], [tmp_path]) == 1
+    assert MAINS[name](["--all"], [tmp_path]) == 1
     complaint = f'{path}: files[0] "x": "size": expected a non-negative integer, got \'548\''
     assert capsys.readouterr() == ("FAILED:\ntoy\n", f"########## Error: {complaint}\n")
 
@@ -190,12 +181,12 @@ def test_a_recipe_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFi
     )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MAINS)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves(name: str, unbuffered: str, tmp_path: Path) -> None:
     """As in `| head -1`: quiet, and not a success, whether the first line or only the end meets the closed pipe."""
     roots = names(tmp_path, *(f"model-{number:04}" for number in range(50)))
-    command = COMMANDS[name].__name__
+    command = MAINS[name].__name__
     program = f"import sys; from omz_model_tools.cli.{command} import {command} as command; "
     program += f"from pathlib import Path; sys.exit(command(['--print_all'], [Path({str(roots[0])!r})]))"
     reader, writer = os.pipe()
@@ -211,7 +202,7 @@ def test_a_reader_that_leaves(name: str, unbuffered: str, tmp_path: Path) -> Non
 
 def test_a_path_that_is_no_text(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/\xff"
-    command = [os.fsencode(SCRIPTS / "omz_downloader"), b"--name", b"gpt-2-mini", b"-o", folder]
+    command = [os.fsencode(COMMANDS / "omz_downloader"), b"--name", b"gpt-2-mini", b"-o", folder]
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"========== Downloading " + os.fsencode(tmp_path) + b"/\\udcff/public" in done.stdout
@@ -221,7 +212,7 @@ def test_a_path_that_is_no_text(tmp_path: Path) -> None:
 def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    command = f"cd {gone} && rmdir {gone} && {SCRIPTS / 'omz_downloader'} --print_all"
+    command = f"cd {gone} && rmdir {gone} && {COMMANDS / 'omz_downloader'} --print_all"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "current directory: No such file or directory\n")
     gone.mkdir()
@@ -229,7 +220,7 @@ def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MAINS)
 def test_help_explains_every_flag(name: str) -> None:
     code, out, err = run(name, "--help")
     assert (code, err) == (0, "")

@@ -14,7 +14,7 @@ from gpt2_text_prediction.engine.backends import paged_attention
 from gpt2_text_prediction.engine.backends.paged import NoRoom
 from gpt2_text_prediction.engine.engine import Engine, load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
-from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
+from support.toy import ONE_THREAD, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
 
 pytestmark = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
 
@@ -30,7 +30,7 @@ def ir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(ir) -> Engine:
-    loaded = load_engine(ir, config=EXACT, back_end="paged")
+    loaded = load_engine(ir, config=ONE_THREAD, back_end="paged")
     assert loaded.back_end.blocks.size == SIZE
     return loaded
 
@@ -66,7 +66,7 @@ class Watched:
 @pytest.fixture
 def watched(ir):
     """Return an engine of its own whose request is watched, and the watch."""
-    engine = load_engine(ir, config=EXACT, back_end="paged")
+    engine = load_engine(ir, config=ONE_THREAD, back_end="paged")
     engine.back_end._request = Watched(engine.back_end._request)
     return engine, engine.back_end._request
 
@@ -184,7 +184,7 @@ def test_an_interrupted_step_spoils_no_cache(watched, when, num_computed_tokens)
 def test_a_budget_is_kept(ir, block_bytes):
     for blocks in (6, 7.5, 40):
         budget = int(blocks * block_bytes)
-        back_end = load_engine(ir, config=EXACT, back_end="paged", cache_budget=budget).back_end
+        back_end = load_engine(ir, config=ONE_THREAD, back_end="paged", cache_budget=budget).back_end
         taken = sum(memory.nbytes for memory in back_end._memory)
         assert budget - block_bytes < taken <= budget
         assert back_end.blocks.count == int(blocks)
@@ -197,25 +197,25 @@ def test_without_a_budget_eight_rows_of_all_positions_fit(engine):
 def test_a_budget_too_small_for_one_row_is_a_problem_that_names_the_least(ir, block_bytes):
     least = (ROW_BLOCKS + 1) * block_bytes
     with pytest.raises(Problem) as caught:
-        load_engine(ir, config=EXACT, back_end="paged", cache_budget=least - 1)
+        load_engine(ir, config=ONE_THREAD, back_end="paged", cache_budget=least - 1)
     expected = f"cache_budget: expected at least {least} bytes, for one sequence of all positions, got {least - 1}"
     assert str(caught.value) == expected
 
 
 def test_a_budget_beyond_all_memory_is_a_problem(ir):
     with pytest.raises(Problem, match=r"^cache_budget: there is no memory of \d+ bytes: give a smaller one$"):
-        load_engine(ir, config=EXACT, back_end="paged", cache_budget=1 << 60)
+        load_engine(ir, config=ONE_THREAD, back_end="paged", cache_budget=1 << 60)
 
 
 def test_a_budget_for_a_back_end_that_keeps_none_is_a_problem(ir):
     with pytest.raises(Problem, match="ask for paged"):
-        load_engine(ir, config=EXACT, cache_budget=1 << 30)
+        load_engine(ir, config=ONE_THREAD, cache_budget=1 << 30)
 
 
 @pytest.fixture
 def small(ir, block_bytes) -> Engine:
     """Six blocks: one row of all positions, and one to copy to."""
-    return load_engine(ir, config=EXACT, back_end="paged", cache_budget=6 * block_bytes)
+    return load_engine(ir, config=ONE_THREAD, back_end="paged", cache_budget=6 * block_bytes)
 
 
 def test_what_is_forgotten_is_computed_again_but_for_what_caches_hold(watched):
@@ -267,7 +267,7 @@ def test_caches_that_rest_lose_their_blocks_and_are_computed_again(small):
 @pytest.mark.parametrize("blocks", [16, 60])
 @pytest.mark.parametrize("seed", range(2))
 def test_long_schedules_of_long_texts(ir, block_bytes, seed, blocks):
-    engine = load_engine(ir, config=EXACT, back_end="paged", cache_budget=blocks * block_bytes)
+    engine = load_engine(ir, config=ONE_THREAD, back_end="paged", cache_budget=blocks * block_bytes)
     rng = np.random.default_rng(seed)
     caches = [SequenceCache()]
     for _ in range(250):
@@ -310,7 +310,7 @@ def test_a_thousand_steps_leave_no_block_behind(engine):
 
 
 def test_what_a_block_held_before_does_not_show(ir, block_bytes):
-    engine = load_engine(ir, config=EXACT, back_end="paged", cache_budget=12 * block_bytes)
+    engine = load_engine(ir, config=ONE_THREAD, back_end="paged", cache_budget=12 * block_bytes)
     for memory in engine.back_end._memory:
         memory[:] = 0xFF  # as f32: no number
     one, two = SequenceCache(), SequenceCache()
@@ -347,7 +347,7 @@ def test_a_device_other_than_the_cpu_falls_back_and_says_so(ir):
 
 def test_an_openvino_that_has_it_no_more_falls_back_and_says_so(ir, monkeypatch):
     monkeypatch.setattr(paged_attention, "paged_attention_transformation", None)
-    engine = load_engine(ir, config=EXACT, back_end="paged")
+    engine = load_engine(ir, config=ONE_THREAD, back_end="paged")
     judge(engine, StepInput(SequenceCache(), [1, 2, 3]))
     assert engine.back_end.name == "stateful"
     assert engine.fallback == f"{ir}: runs without a paged cache: this openvino has no paged attention"
@@ -367,14 +367,14 @@ paged_attention_transformation = paged_attention.paged_attention_transformation
 
 def test_an_openvino_that_answers_wrongly_falls_back_and_says_so(ir, monkeypatch):
     monkeypatch.setattr(paged_attention, "paged_attention_transformation", _forgets)
-    engine = load_engine(ir, config=EXACT, back_end="paged")
+    engine = load_engine(ir, config=ONE_THREAD, back_end="paged")
     assert engine.back_end.name == "stateful"
     assert engine.fallback.endswith("its paged attention answers differently with a cache")
 
 
 def test_a_model_without_attention_ops_is_recomputed_and_says_so(tmp_path):
     path = save(without_attention_ops(TOY.model(tmp_path)), tmp_path / "plain.xml")
-    engine = load_engine(path, config=EXACT, back_end="paged")
+    engine = load_engine(path, config=ONE_THREAD, back_end="paged")
     judge(engine, StepInput(SequenceCache(), [1, 2, 3]))
     assert engine.back_end.name == "recompute"
     assert engine.fallback.startswith(f"{path}: runs without a paged cache: found 0 ScaledDotProductAttention")

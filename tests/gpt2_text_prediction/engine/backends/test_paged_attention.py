@@ -16,7 +16,7 @@ from gpt2_text_prediction.engine.backends.paged_attention import (
     with_paged_attention,
 )
 from gpt2_text_prediction.engine.engine import load_engine
-from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy
 
 
 def paged_model(folder, toy: Toy) -> ov.Model:
@@ -31,13 +31,13 @@ needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="open
 
 @needs_paged_attention
 def test_this_openvino_runs_paged_attention_as_we_know_it(tmp_path):
-    engine = load_engine(Toy().ir(tmp_path), config=EXACT, back_end="paged")
+    engine = load_engine(Toy().ir(tmp_path), config=ONE_THREAD, back_end="paged")
     assert (engine.back_end.name, engine.fallback) == ("paged", None)
 
 
 @pytest.mark.skipif(HAS_PAGED_ATTENTION, reason="openvino 2026.0 and later have it")
 def test_an_openvino_whose_paged_attention_is_another_falls_back_and_says_so(tmp_path):
-    engine = load_engine(Toy().ir(tmp_path), config=EXACT, back_end="paged")
+    engine = load_engine(Toy().ir(tmp_path), config=ONE_THREAD, back_end="paged")
     assert engine.back_end.name == "stateful"
     assert "runs without a paged cache: expected key_cache.0 of blocks of a known shape" in engine.fallback
 

@@ -8,14 +8,14 @@ import pytest
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, inference_clock, lookup_figures
-from support.toy import EXACT, HAS_PAGED_ATTENTION, Toy
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy
 
 BACK_END = "paged" if HAS_PAGED_ATTENTION else "stateful"
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    return load_engine(Toy(n_positions=64).ir(tmp_path_factory.mktemp("toy")), config=EXACT, back_end=BACK_END)
+    return load_engine(Toy(n_positions=64).ir(tmp_path_factory.mktemp("toy")), config=ONE_THREAD, back_end=BACK_END)
 
 
 @dataclass

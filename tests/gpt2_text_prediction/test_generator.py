@@ -17,7 +17,7 @@ import pytest
 from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
-from support.toy import ONE_THREAD, HAS_PAGED_ATTENTION, Toy, save, without_attention_ops
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
-from support.toy import EXACT, Toy, save, without_attention_ops
+from support.toy import ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=16)
 GREEDY = Sampling(temperature=0, ignore_eos=True)
@@ -17,7 +17,7 @@ def generator(request, tmp_path_factory):
     change = without_attention_ops if request.param == "recompute" else lambda model: model
     ir = save(change(TOY.model(folder)), folder / "toy.xml")
     back_end = "stateful" if request.param == "recompute" else request.param
-    with TextGenerator(ir, config=EXACT, back_end=back_end) as found:
+    with TextGenerator(ir, config=ONE_THREAD, back_end=back_end) as found:
         yield found
 
 

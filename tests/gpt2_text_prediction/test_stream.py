@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator
-from support.toy import EXACT, Toy
+from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
@@ -14,7 +14,7 @@ PROMPT = "the rain in"
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
-    with TextGenerator(TOY.ir(tmp_path_factory.mktemp("stream")), config=EXACT) as loaded:
+    with TextGenerator(TOY.ir(tmp_path_factory.mktemp("stream")), config=ONE_THREAD) as loaded:
         yield loaded
 
 
@@ -77,7 +77,7 @@ def test_broken_weights_are_a_problem_of_the_stream(tmp_path):
     toy = Toy(seed=78)
     toy.state["ln_f.bias"][0] = float("nan")
     with (
-        TextGenerator(toy.ir(tmp_path), config=EXACT) as generator,
+        TextGenerator(toy.ir(tmp_path), config=ONE_THREAD) as generator,
         pytest.raises(Problem, match="NaN or infinity"),
     ):
         list(generator.stream("a"))

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.settings import NAMES, make_settings, parse_setting
-from support.toy import EXACT, Toy
+from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=16)
 
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
-    with TextGenerator(TOY.ir(tmp_path_factory.mktemp("settings")), config=EXACT) as found:
+    with TextGenerator(TOY.ir(tmp_path_factory.mktemp("settings")), config=ONE_THREAD) as found:
         yield found
 
 

@@ -11,7 +11,7 @@ from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.backends.stateful import Stateful
 from gpt2_text_prediction.engine.engine import STEPS_UNTIL_HUGE_PAGES, Engine, load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
-from support.toy import ONE_THREAD, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close, save, without_attention_ops
 
 TOY = Toy(n_layer=2, n_head=3, n_embd=6, n_positions=8, vocab_size=11)
 

@@ -14,7 +14,7 @@ from gpt2_text_prediction.engine.backends import paged_attention
 from gpt2_text_prediction.engine.backends.paged import NoRoom
 from gpt2_text_prediction.engine.engine import Engine, load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
-from support.toy import ONE_THREAD, HAS_PAGED_ATTENTION, Toy, assert_close, save, without_attention_ops
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close, save, without_attention_ops
 
 pytestmark = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
 

@@ -87,7 +87,7 @@ def test_any_other_line_is_a_problem(line):
 
 
 def test_answers_by_hand(tmp_path):
-    """Behind 0 comes 0 with 3/4, behind 1 with 1/4. Padding changes nothing, nor does the size of a batch."""
+    """After 0 comes 0 with 3/4, after 1 with 1/4. Padding changes nothing, nor does the size of a batch."""
     score = load_scorer(bigram(tmp_path / "x.xml", np.log([[3, 1], [1, 3]]))).score
     passages = [Passage([0, 0, 1, 1, 1], 2), Passage([1, 0, 0], 1), Passage([0, 1, 0], 2), Passage([0, 0, 1], 1)]
     wanted = [(math.log(9 / 16), True), (math.log(3 / 4), True), (math.log(1 / 16), False), (math.log(1 / 4), False)]
@@ -191,8 +191,8 @@ def test_a_users_mistake_is_one_line(evaluate, toy_ir, tmp_path, content, line):
 def test_the_data_set_is_brought_by_a_command_and_held_against_its_sum(evaluate, toy_ir, tmp_path):
     done = evaluate("-m", toy_ir, cwd=tmp_path)
     path = "datasets/lambada/lambada_test.jsonl"
-    told = "`omz_data_downloader --name lambada` brings it, and --data_dir says where it is"
-    assert (done.returncode, done.stderr.decode()) == (1, f"{path}: there is no such file; {told}\n")
+    message = "download it with `omz_data_downloader --name lambada`, or give its folder with --data_dir"
+    assert (done.returncode, done.stderr.decode()) == (1, f"{path}: there is no such file; {message}\n")
     (tmp_path / path).parent.mkdir(parents=True)
     write(tmp_path / path, PASSAGES)
     done = evaluate("-m", toy_ir, cwd=tmp_path)

@@ -12,7 +12,17 @@ from gpt2_text_prediction.problem import Problem as DemoProblem
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate import texts
-from gpt2_tools.evaluate.texts import WIKITEXT_2, Dataset, Text, encode, pieces, read_dataset, read_text
+from gpt2_tools.evaluate.texts import (
+    SCORED_FILES,
+    WIKITEXT_2,
+    DatasetFile,
+    Text,
+    dataset_file,
+    encode,
+    pieces,
+    read_dataset,
+    read_text,
+)
 from support import DATA
 
 
@@ -37,7 +47,7 @@ def test_a_file_is_taken_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "message"),
     [
         (b"", "is empty; expected a text to score"),
         (b"\xff", "expected UTF-8, got 0xff as byte 1 of line 1 (byte 1 of the file)"),
@@ -45,12 +55,12 @@ def test_a_file_is_taken_as_it_is(tmp_path):
         ("é\n\n".encode() + b"\xed\xa0\x80", "expected UTF-8, got 0xed as byte 1 of line 3 (byte 5 of the file)"),
     ],
 )
-def test_faults(tmp_path, raw, told):
+def test_faults(tmp_path, raw, message):
     path = tmp_path / "x.txt"
     path.write_bytes(raw)
     with pytest.raises(Problem) as caught:
         read_text(path)
-    assert str(caught.value) == f"{path}: {told}"
+    assert str(caught.value) == f"{path}: {message}"
 
 
 def test_no_file(tmp_path):
@@ -97,7 +107,7 @@ def test_the_held_out_text_is_the_published_one():
     assert text.bytes == 161492
 
 
-TOY = Dataset("toy", PurePosixPath("sub/x.txt"), hashlib.sha256(b"some text").hexdigest())
+TOY = DatasetFile("toy", PurePosixPath("sub/x.txt"), hashlib.sha256(b"some text").hexdigest())
 
 
 def write(folder: Path, raw: bytes) -> Path:
@@ -107,10 +117,16 @@ def write(folder: Path, raw: bytes) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", SCORED_FILES)
+def test_the_checksum_is_that_of_the_dataset_yml(name):
+    file = dataset_file(name)
+    descriptor = Path(str(files("omz_models"))) / "datasets" / name / "dataset.yml"
+    assert file.sha256 in descriptor.read_text(encoding="utf-8")
+
+
 def test_the_readme_and_the_descriptor_of_the_data_set_say_the_same():
-    folder = Path(str(files("omz_models"))) / "datasets" / WIKITEXT_2.name
-    assert (folder / "dataset.yml").is_file()
-    row = f"| `{WIKITEXT_2.file}` | 1290590 | `{WIKITEXT_2.sha256}` |"
+    folder, file = Path(str(files("omz_models"))) / "datasets" / WIKITEXT_2, dataset_file(WIKITEXT_2)
+    row = f"| `{file.file}` | 1290590 | `{file.sha256}` |"
     assert row in (folder / "README.md").read_text(encoding="utf-8").splitlines()
 
 
@@ -123,9 +139,9 @@ def test_a_text_where_the_downloader_puts_it(tmp_path):
 def test_a_text_that_is_not_there(tmp_path):
     with pytest.raises(Problem) as caught:
         read_dataset(TOY, tmp_path)
-    command = f"`omz_data_downloader --name toy -o {tmp_path}` brings it, and --data_dir says where it is"
+    command = f"download it with `omz_data_downloader --name toy -o {tmp_path}`, or give its folder with --data_dir"
     assert str(caught.value) == f"{tmp_path}/datasets/toy/sub/x.txt: there is no such file; {command}"
-    with pytest.raises(Problem, match="; `omz_data_downloader --name toy` brings it"):
+    with pytest.raises(Problem, match="; download it with `omz_data_downloader --name toy`, or "):
         read_dataset(TOY, Path())
 
 
@@ -134,5 +150,5 @@ def test_another_text(tmp_path):
     with pytest.raises(Problem) as caught:
         read_dataset(TOY, tmp_path)
     got = hashlib.sha256(b"another").hexdigest()
-    command = f"`omz_data_downloader --name toy -o {tmp_path}` brings it again"
+    command = f"download it again with `omz_data_downloader --name toy -o {tmp_path}`"
     assert str(caught.value) == f"{path}: expected the SHA-256 {TOY.sha256}, got {got}; {command}"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.descriptor.catalogue import DATASETS, find, packaged_root
+from omz_model_tools.descriptor.catalogue import DATASETS, find, packaged_dataset, packaged_root
 from omz_model_tools.descriptor.dataset import Dataset, read_dataset
 from omz_model_tools.descriptor.model import Downloadable, UnpackArchive
 from omz_model_tools.descriptor.schema import Location
@@ -40,6 +40,11 @@ def test_the_packaged_data_sets() -> None:
     assert [str(source).split("/")[2] for source in archive.sources] == ["huggingface.co", "wikitext.smerity.com"]
     assert lambada.postprocessing == ()
     assert wikitext.postprocessing == (UnpackArchive(archive.name, "zip"),)
+    (test,) = wikitext.contents
+    assert (str(test.name), test.size) == ("wikitext-2-raw/wiki.test.raw", 1290590)
+    assert wikitext.checksum(test.name) == test.checksum
+    assert wikitext.checksum(archive.name) == archive.checksum
+    assert packaged_dataset("wikitext-2") == wikitext
 
 
 def test_the_packaged_data_sets_have_a_page_with_their_sums() -> None:
@@ -74,7 +79,7 @@ def test_a_data_set_can_be_downloaded_like_a_model() -> None:
         (dataset(file_entry("a", b"", "ftp://a")),
          "files[0] \"a\": \"source\": expected an http or https URL, got 'ftp://a'"),
         (dataset(framework="onnx"),
-         '"framework": unknown key, expected one of: description, files, license, postprocessing'),
+         '"framework": unknown key, expected one of: contents, description, files, license, postprocessing'),
         (dataset(postprocessing=[{"$type": "shell"}]),
          "postprocessing[0]: \"$type\": expected one of regex_replace, unpack_archive, got 'shell'"),
     ],

@@ -10,7 +10,7 @@ precedes it (openai/gpt-2, issue 131); only the last token counts, though a word
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,16 +19,9 @@ import numpy.typing as npt
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.scorer import Likelihood, Score, likelihoods
-from gpt2_tools.evaluate.texts import Dataset
 
 Encode = Callable[[str], list[int]]
 """A tokenizer's encode."""
-
-LAMBADA = Dataset(
-    "lambada",
-    PurePosixPath("lambada_test.jsonl"),
-    "4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226",
-)
 
 
 class Passage(NamedTuple):

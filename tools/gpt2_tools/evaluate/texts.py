@@ -1,4 +1,4 @@
-"""A text file as it is measured: its bytes, its sum, its words, its tokens; it knows no model."""
+"""The texts that are scored: files of the user's and of published data sets, their checksum, words and tokens."""
 
 import hashlib
 import io
@@ -14,17 +14,18 @@ import numpy.typing as npt
 from gpt2_text_prediction.problem import readable
 from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
+from omz_model_tools.descriptor import packaged_dataset
 
 PIECE = 2**16
-"""So many characters, or a little more, are encoded at once: the tokenizer's own record of them takes much memory."""
+"""Characters, or a few more, that are encoded at a time: the tokenizer needs much memory per character."""
 
 CUT = re.compile(r"(?<=[!-~])[ \n]")
-"""Where a text can be cut without a change to its tokens: before white space that follows none."""
+"""Where a text can be split without changing its tokens: before white space that does not follow white space."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a file holds, and the form of it that is encoded; nothing of it is cleaned."""
+    """A file's content, and the form in which it is encoded; nothing is cleaned."""
 
     path: Path
     sha256: str
@@ -34,11 +35,11 @@ class Text:
 
     @cached_property
     def words(self) -> int:
-        """How many there are between white space."""
+        """The number of words between white space."""
         return sum(1 for _ in re.finditer(r"\S+", self.text))
 
     def facts(self) -> dict[str, str | int]:
-        """Return what says which text it was."""
+        """Return what identifies the text in a result."""
         return {
             "path": str(self.path),
             "sha256": self.sha256,
@@ -58,31 +59,34 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """The file of a data set that is measured."""
+class DatasetFile:
+    """The file of a published data set that is scored."""
 
-    name: str
+    dataset: str
     file: PurePosixPath
     sha256: str
 
     def path(self, folder: Path) -> Path:
-        """Return where it lies; folder: omz_data_downloader's -o."""
-        return folder / "datasets" / self.name / self.file
+        """Return its path; folder: the -o of omz_data_downloader."""
+        return folder / "datasets" / self.dataset / self.file
 
 
-WIKITEXT_2 = Dataset(
-    "wikitext-2",
-    PurePosixPath("wikitext-2-raw/wiki.test.raw"),
-    "173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08",
-)
-DATASETS = {dataset.name: dataset for dataset in (WIKITEXT_2,)}
+LAMBADA = "lambada"
+WIKITEXT_2 = "wikitext-2"
+SCORED_FILES = {
+    LAMBADA: PurePosixPath("lambada_test.jsonl"),
+    WIKITEXT_2: PurePosixPath("wikitext-2-raw/wiki.test.raw"),
+}
+
+
+def dataset_file(name: str) -> DatasetFile:
+    """Return the file of a data set that is scored, with the SHA-256 in its dataset.yml."""
+    file = SCORED_FILES[name]
+    return DatasetFile(name, file, packaged_dataset(name).checksum(file).digest)
 
 
 def read_text(path: Path) -> Text:
-    """Read a file of UTF-8.
-
-    Raises Problem where there is none, it is empty or not UTF-8.
-    """
+    """Read a UTF-8 file. Raises Problem if it cannot be read, is empty or not UTF-8."""
     with readable(path):
         raw = path.read_bytes()
     if not raw:
@@ -97,26 +101,30 @@ def read_text(path: Path) -> Text:
     return Text(path, hashlib.sha256(raw).hexdigest(), len(raw), text)
 
 
-def read_dataset(dataset: Dataset, folder: Path) -> Text:
-    """Read a data set's text. Raises Problem, naming the command that brings it, where it is not there or another."""
-    path = dataset.path(folder)
-    command = f"omz_data_downloader --name {dataset.name}" + ("" if folder == Path() else f" -o {folder}")
+def read_dataset(file: DatasetFile, folder: Path) -> Text:
+    """Read it. Raises Problem, with the command that downloads it, if it is missing or has another checksum."""
+    path = file.path(folder)
+    command = f"omz_data_downloader --name {file.dataset}" + ("" if folder == Path() else f" -o {folder}")
     if not path.is_file():
-        raise Problem(f"{path}: there is no such file; `{command}` brings it, and --data_dir says where it is")
+        raise Problem(
+            f"{path}: there is no such file; download it with `{command}`, or give its folder with --data_dir"
+        )
     text = read_text(path)
-    if text.sha256 != dataset.sha256:
-        raise Problem(f"{path}: expected the SHA-256 {dataset.sha256}, got {text.sha256}; `{command}` brings it again")
+    if text.sha256 != file.sha256:
+        raise Problem(
+            f"{path}: expected the SHA-256 {file.sha256}, got {text.sha256}; download it again with `{command}`"
+        )
     return text
 
 
 def encode(tokenizer: GPT2Tokenizer, text: str) -> npt.NDArray[np.int64]:  # -> [N]
-    """Return the tokens of a text of any length, the same as if it was encoded at once."""
+    """Return the tokens of a text of any length, the same as if it was encoded in one call."""
     parts = [np.array(tokenizer.encode(piece), np.int64) for piece in pieces(text, PIECE)]
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def pieces(text: str, size: int) -> Iterator[str]:
-    """Cut a text where its tokens do not change, at the first such place behind `size` characters."""
+    """Split a text where its tokens do not change, at the first such position after `size` characters."""
     start = 0
     while start < len(text):
         cut = CUT.search(text, start + size)

@@ -4,5 +4,6 @@ Other packages read YAML files of their own with the same strictness, by `strict
 """
 
 from omz_model_tools.descriptor import schema, strict_yaml
+from omz_model_tools.descriptor.catalogue import packaged_dataset
 
-__all__ = ["schema", "strict_yaml"]
+__all__ = ["packaged_dataset", "schema", "strict_yaml"]

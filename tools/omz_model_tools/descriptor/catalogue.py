@@ -70,6 +70,11 @@ def packaged_root() -> Path:
     return Path(str(importlib.resources.files("omz_models")))
 
 
+def packaged_dataset(name: str) -> Dataset:
+    """The data set of this name that was installed with these tools."""
+    return Entry(name, packaged_root() / DATASETS.folder / name / DATASETS.file, DATASETS).read()
+
+
 def find(kind: Kind[T], roots: Iterable[Path]) -> list[Entry[T]]:
     """Return every entry of these trees, sorted by name.
 

@@ -163,13 +163,13 @@ def _file(location: Location, value: Any, beside: Path) -> tuple[Location, Model
     if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"].isprintable():
         location = Location((*location.crumbs[:-1], f'{location.crumbs[-1]} "{value["name"]}"'))
     schema.fields(location, value, ("name", "checksum", "source"), ("size", "original_source"))
-    checksum = _checksum(location.key("checksum"), value["checksum"])
+    checksum = checksum_of(location.key("checksum"), value["checksum"])
     # OMZ requires a size beside its sha384; only a file with a tagged sha256 may leave it out.
     if "size" not in value and checksum.algorithm != "sha256":
         raise location.key("size").problem("expected a non-negative integer, got no such key")
     original = value.get("original_source")
     return location, ModelFile(
-        name=_name(location.key("name"), value["name"]),
+        name=file_name_of(location.key("name"), value["name"]),
         size=schema.integer(location.key("size"), value["size"]) if "size" in value else None,
         checksum=checksum,
         sources=_sources(location, value["source"], beside),
@@ -177,14 +177,14 @@ def _file(location: Location, value: Any, beside: Path) -> tuple[Location, Model
     )
 
 
-def _name(location: Location, value: Any) -> PurePosixPath:
+def file_name_of(location: Location, value: Any) -> PurePosixPath:
     try:
         return relative_name(schema.text(location, value))
     except ValueError as error:
         raise location.expected(str(error), value) from None
 
 
-def _checksum(location: Location, value: Any) -> Checksum:
+def checksum_of(location: Location, value: Any) -> Checksum:
     algorithm = "sha384"
     if not isinstance(value, str):
         schema.fields(location, value, ("$type", "value"))
@@ -216,7 +216,7 @@ def _source(location: Location, value: Any, beside: Path) -> Source:
     key = fields[kind]
     schema.fields(location, value, ("$type", key))
     if kind == "file":
-        return FileSource(beside / _name(location.key(key), value[key]))
+        return FileSource(beside / file_name_of(location.key(key), value[key]))
     content = schema.text(location.key(key), value[key])
     return _http(location.key(key), content if kind == "http" else GOOGLE_DRIVE + quote(content, safe=""))
 
@@ -255,13 +255,13 @@ def postprocessing_of(location: Location, value: Any) -> tuple[Postprocessing, .
 def _unpack_archive(location: Location, value: Any) -> Postprocessing:
     schema.fields(location, value, ("$type", "file", "format"))
     kind = schema.one_of(location.key("format"), value["format"], ARCHIVES)
-    return UnpackArchive(_name(location.key("file"), value["file"]), kind)
+    return UnpackArchive(file_name_of(location.key("file"), value["file"]), kind)
 
 
 def _regex_replace(location: Location, value: Any) -> Postprocessing:
     schema.fields(location, value, ("$type", "file", "pattern", "replacement"), ("count",))
     return RegexReplace(
-        file=_name(location.key("file"), value["file"]),
+        file=file_name_of(location.key("file"), value["file"]),
         pattern=_pattern(location.key("pattern"), value["pattern"]),
         replacement=schema.text(location.key("replacement"), value["replacement"]),
         count=schema.integer(location.key("count"), value.get("count", 0)),

@@ -120,7 +120,7 @@ def test_what_users_run_can_be_measured(evaluate, toy_ir, text):
 
 
 def test_gpt_2_mini_on_its_held_out_text(evaluate, mini_ir):
-    """Its README: 35,465 tokens in 69 windows. That the figure is right, tests/parity tells."""
+    """Its README: 35,465 tokens in 69 windows. tests/parity checks that the figure is right."""
     done = evaluate("-m", mini_ir, "--text", HELDOUT, "--limit", "2")
     said = said_by(done)
     assert (said["tokens"], said["windows_in_text"], said["windows"], said["context"]) == (35465, 69, 2, 512)
@@ -172,16 +172,16 @@ def test_a_tokenizer_of_another_model(evaluate, toy_ir, text, tmp_path):
         "-m", toy_ir, "--text", text, "--vocab", tmp_path / "vocab.json", "--merges", tmp_path / "merges.txt"
     )
     assert (done.returncode, done.stdout) == (1, b"")
-    told = f"{toy_ir}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
-    assert done.stderr.decode() == told
+    message = f"{toy_ir}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
+    assert done.stderr.decode() == message
 
 
 def test_a_data_set_that_was_not_downloaded(evaluate, toy_ir, tmp_path):
     done = evaluate("-m", toy_ir, "--dataset", "wikitext-2", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     path = "datasets/wikitext-2/wikitext-2-raw/wiki.test.raw"
-    told = "`omz_data_downloader --name wikitext-2` brings it, and --data_dir says where it is"
-    assert done.stderr.decode() == f"{path}: there is no such file; {told}\n"
+    message = "download it with `omz_data_downloader --name wikitext-2`, or give its folder with --data_dir"
+    assert done.stderr.decode() == f"{path}: there is no such file; {message}\n"
 
 
 def test_unusable_arguments(run, toy_ir):
@@ -232,5 +232,5 @@ def test_beside_transformers(evaluate, toy_ir, text, tmp_path):
     assert done.stdout.decode().splitlines()[-2].startswith("transformers     ")
     shutil.rmtree(checkpoint)
     done = evaluate(*arguments, "--checkpoint", checkpoint)
-    told = f"{checkpoint}: expected the checkpoint of the IR, with its config.json: give --checkpoint"
-    assert (done.returncode, done.stderr.decode().splitlines()) == (1, [told])
+    message = f"{checkpoint}: expected the checkpoint of the IR, with its config.json: give --checkpoint"
+    assert (done.returncode, done.stderr.decode().splitlines()) == (1, [message])

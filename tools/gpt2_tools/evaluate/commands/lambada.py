@@ -11,7 +11,6 @@ from typing import Any
 
 from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.lambada import (
-    LAMBADA,
     Metrics,
     harness_passage,
     metrics,
@@ -28,7 +27,7 @@ from gpt2_tools.evaluate.model import (
     runtime_lines,
 )
 from gpt2_tools.evaluate.scorer import Likelihood
-from gpt2_tools.evaluate.texts import read_dataset, read_text
+from gpt2_tools.evaluate.texts import LAMBADA, dataset_file, read_dataset, read_text
 from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
 HELP = "measure accuracy and perplexity of a passage's last word"
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
-    text = read_dataset(LAMBADA, args.data_dir) if args.data is None else read_text(args.data)
+    text = read_dataset(dataset_file(LAMBADA), args.data_dir) if args.data is None else read_text(args.data)
     passages = read_passages(text.path, text.text)[: args.limit]
     model = load_model(args, args.model)
     start = time.perf_counter()

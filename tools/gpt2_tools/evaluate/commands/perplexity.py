@@ -24,7 +24,7 @@ from gpt2_tools.evaluate.model import (
 )
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
 from gpt2_tools.evaluate.scorer import Score, Tokens
-from gpt2_tools.evaluate.texts import DATASETS, Text, encode, read_dataset, read_text
+from gpt2_tools.evaluate.texts import WIKITEXT_2, Text, dataset_file, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from gpt2_tools.evaluate.with_transformers import Beside, transformers_score
 from omz_model_tools.common import INTERRUPTED, Report, positive_int
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="the IR, an .xml, or an .onnx")
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8")
-    text.add_argument("--dataset", choices=DATASETS, help="a data set that omz_data_downloader has downloaded")
+    text.add_argument("--dataset", choices=[WIKITEXT_2], help="a data set that omz_data_downloader has downloaded")
     folder = "the -o of omz_data_downloader (default: the current folder)"
     parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
     method = (
@@ -127,7 +127,7 @@ def _text(args: argparse.Namespace) -> Text:
     """Return the text to encode; Hugging Face's protocol joins the lines of a data set."""
     if args.dataset is None:
         return read_text(args.text)
-    text = read_dataset(DATASETS[args.dataset], args.data_dir)
+    text = read_dataset(dataset_file(args.dataset), args.data_dir)
     return text.lines_joined() if args.method == "strided" else text
 
 

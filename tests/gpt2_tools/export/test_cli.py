@@ -135,7 +135,7 @@ def test_a_vocabulary_with_more_tokens_than_the_embedding_has(tmp_path, capsys):
     path = Toy().ir(tmp_path / "toy")
     Toy(vocab_size=310).write_vocabulary(path.parent)
     wanted = (
-        f"{path}: its embedding has 300 rows, too few for the 310 tokens of {path.parent}/vocab.json; lay the "
+        f"{path}: its embedding has 300 rows, too few for the 310 tokens of {path.parent}/vocab.json; put the "
         "vocab.json and merges.txt that it was trained with beside it, or resize the checkpoint's embedding and "
         "convert that\n"
     )

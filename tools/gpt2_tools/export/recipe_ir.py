@@ -16,7 +16,7 @@ import openvino as ov
 
 from gpt2_recipe import ACTIVATIONS, FACTS, GPT2Config, expected_shapes
 from gpt2_recipe.tokenizer import END_OF_TEXT, AddedToken, from_fact
-from gpt2_text_prediction.engine import check_files, read_ir
+from gpt2_text_prediction.engine import as_ir, read_model
 from gpt2_text_prediction.text import GPT2Tokenizer, find_tokenizer_files
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.convert import provenance, recipe_section
@@ -43,9 +43,9 @@ def read_recipe_ir(path: Path) -> RecipeIR:
 
     Raises Problem, ours or the demo's, for files that cannot be read and IRs of another converter.
     """
-    core = ov.Core()
-    _refuse_foreign(core, path)
-    ir = read_ir(core, path)
+    model = read_model(ov.Core(), path)
+    _refuse_foreign(path, model)
+    ir = as_ir(path, model)
     assert ir.n_positions is not None  # a fact of the recipe
     vocab, merges = find_tokenizer_files(path)
     tokenizer = GPT2Tokenizer(vocab, merges)
@@ -79,13 +79,8 @@ def _added_tokens(path: Path, model: ov.Model, vocab: Path) -> tuple[AddedToken,
     return tuple(token for token in found.values() if ids.get(token.content) == token.id)
 
 
-def _refuse_foreign(core: ov.Core, path: Path) -> None:
-    """Raise Problem for the model of another converter, whatever its interface; read_ir reports anything else."""
-    check_files(path)
-    try:
-        model = core.read_model(path)
-    except RuntimeError:
-        return
+def _refuse_foreign(path: Path, model: ov.Model) -> None:
+    """Raise Problem for the model of another converter, whatever its interface, and for an export."""
     if recipe_section(model, RECIPE) is None:
         found = "an ONNX file" if path.suffix == ".onnx" else f"one of {provenance(model)}"
         raise Problem(

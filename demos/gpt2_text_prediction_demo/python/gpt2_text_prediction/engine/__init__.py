@@ -16,7 +16,16 @@ if TYPE_CHECKING:
         device_property,
         load_engine,
     )
-    from gpt2_text_prediction.engine.ir import IR, MODEL_SUFFIXES, TokenInput, check_files, last_line, read_ir
+    from gpt2_text_prediction.engine.ir import (
+        IR,
+        MODEL_SUFFIXES,
+        TokenInput,
+        as_ir,
+        check_files,
+        last_line,
+        read_ir,
+        read_model,
+    )
     from gpt2_text_prediction.engine.prefix_cache import PrefixCache
     from gpt2_text_prediction.engine.scheduler import MAX_DECODE_TOKENS, raise_error
     from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
@@ -32,6 +41,7 @@ __all__ = [
     "SequenceCache",
     "StepInput",
     "TokenInput",
+    "as_ir",
     "check_files",
     "compile_model",
     "default_back_end",
@@ -41,6 +51,7 @@ __all__ = [
     "load_engine",
     "raise_error",
     "read_ir",
+    "read_model",
     "with_kv_cache",
 ]
 
@@ -59,9 +70,11 @@ __getattr__ = lazy_names(
         "IR": "ir",
         "MODEL_SUFFIXES": "ir",
         "TokenInput": "ir",
+        "as_ir": "ir",
         "check_files": "ir",
         "last_line": "ir",
         "read_ir": "ir",
+        "read_model": "ir",
         "PrefixCache": "prefix_cache",
         "MAX_DECODE_TOKENS": "scheduler",
         "raise_error": "scheduler",

@@ -36,11 +36,20 @@ def read_ir(core: ov.Core, path: Path) -> IR:
 
     Raises Problem when a file is missing or damaged, or the model is of another kind.
     """
+    return as_ir(path, read_model(core, path))
+
+
+def read_model(core: ov.Core, path: Path) -> ov.Model:
+    """Read a model of any kind. Raises Problem when a file is missing or damaged."""
     check_files(path)
     try:
-        model = core.read_model(path)
+        return core.read_model(path)
     except RuntimeError as error:
         raise Problem(f"{path}: OpenVINO cannot read it as a model: {last_line(error)}") from None
+
+
+def as_ir(path: Path, model: ov.Model) -> IR:
+    """Check that a model is a language model, and return it with its facts. Raises Problem."""
     zoo = len(model.inputs) == 1 and model.input(0).partial_shape.rank == ov.Dimension(3)
     if len(model.inputs) != 1 or (len(model.outputs) != 1 and not zoo):
         raise Problem(

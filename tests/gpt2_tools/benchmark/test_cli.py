@@ -198,7 +198,7 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
             "-p and -M: expected at most 512 tokens together",
         ),
         (["-m", "{ir}", "--peers", "none", "-M", "1"], "-M: expected at least 2 new tokens"),
-        (["-m", "{ir}", "--peers", "none", "--checkpoint", "nowhere"], "nowhere: expected model.safetensors"),
+        (["-m", "{ir}", "--peers", "none", "--checkpoint", "nowhere"], "nowhere: expected the model.safetensors"),
         (["-m", "{ir}", "--peers", "none", "--int8_model", "nowhere.xml"], "nowhere.xml: there is no such model file"),
         (["-m", "{ir}.onnx", "--peers", "none"], "{ir}.onnx: expected an .xml of"),
         (["--make_checkpoint", "{ir}"], "{ir}: expected a new or an empty folder"),
@@ -257,14 +257,14 @@ def test_beside_peers_that_cannot_be_installed(run, mini_ir, tmp_path):
     said = json.loads(last)
     figures = said["figures"]
     assert [line.partition("  ")[0] for line in table[:-1]] == list(figures)
-    reason = "its environment cannot be made: ERROR: No matching distribution found for ctranslate2==4.8.5; "
+    reason = "cannot create its environment: ERROR: No matching distribution found for ctranslate2==4.8.5; "
     assert table[-1].startswith(f"not run: ctranslate2: {reason}")
     assert said["not_run"]["ctranslate2"].startswith(reason)
     assert (said["threads"], said["prompt_tokens"], said["max_new_tokens"]) == (2, 8, 4)
     assert {"decode, ours FP16", "memory read", "prefill of 511, ours FP16"} <= figures.keys()
     assert figures["decode, ours FP16"]["runs"] == 1
     missing = mini_ir.parent.parent / "FP16-INT8" / mini_ir.name
-    assert f"INT8 is not measured: {missing} is not there: omz_quantizer makes it" in done.stderr.decode()
+    assert f"INT8 is not measured: {missing} does not exist: omz_quantizer makes it" in done.stderr.decode()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -297,7 +297,7 @@ def test_without_curl_one_line_says_so(run, tmp_path):
     done = run("gpt2_benchmark", "--download", "1", env={"PATH": str(tmp_path)})
     said = done.stderr.decode().splitlines()[1:]
     assert (done.returncode, done.stdout) == (1, b"")
-    assert said == ["--download: curl is not installed, and omz_downloader is measured against it: install it"]
+    assert said == ["--download: curl is not installed; install it: omz_downloader is measured beside it"]
 
 
 def test_unusable_arguments(run):

@@ -1,8 +1,8 @@
-"""growth_plot: a picture appears whole, shows its labels, and what cannot be drawn is told beforehand."""
+"""growth_plot: a picture appears whole, shows its labels, and what cannot be drawn is message beforehand."""
 
 import pytest
 
-from gpt2_tools.benchmark.engine.growth import Curve
+from gpt2_tools.benchmark.engine.scaling import Curve
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.common.problem import Problem
@@ -45,7 +45,7 @@ def test_one_that_cannot_be_written_leaves_the_old_one(tmp_path):
     [
         ("a.jpg", "a file that ends in .png, .svg, .pdf"),
         ("a", "a file that ends in .png, .svg, .pdf"),
-        ("gone/a.png", "a file in a folder that there is"),
+        ("gone/a.png", "a file in an existing folder"),
     ],
 )
 def test_what_cannot_be_drawn_is_told_beforehand(tmp_path, name, expected):

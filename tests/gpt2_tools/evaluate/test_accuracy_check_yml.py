@@ -11,7 +11,7 @@ import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.evaluate.accuracy_check_yml import DEFINITIONS, Check, Metric, Source, read_config
+from gpt2_tools.evaluate.accuracy_check_yml import DEFINITIONS, Check, DatasetSource, Metric, read_config
 from gpt2_tools.evaluate.commands.accuracy_check import find_model
 from omz_model_tools.common.problem import Problem as FileProblem
 from support import TESTS
@@ -131,7 +131,7 @@ def test_open_model_zoos_own(tmp_path):
     """A launcher of another framework is passed over where one is asked for, and refused where not."""
     path = write(tmp_path, OMZ)
     metric = Metric("Perplexity", "perplexity", 0.29)
-    source = Source("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
+    source = DatasetSource("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
     expected = Check("gpt-2", "dlsdk", "WikiText_2_raw_gpt2", source, (metric,))
     assert read_config(path, "dlsdk") == [expected]
     with pytest.raises(FileProblem) as caught:
@@ -141,7 +141,7 @@ def test_open_model_zoos_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("perplexity", "bleu", "metrics[0]: \"type\": expected one of perplexity, got 'bleu'"),
         ("common_language_modeling", "ssd", "\"adapter\": expected one of common_language_modeling, got 'ssd'"),
@@ -163,12 +163,12 @@ def test_open_model_zoos_own(tmp_path):
         (CONFIG, "models: [", "line 1: not valid YAML: "),
     ],
 )
-def test_what_is_not_known_is_named(tmp_path, old, new, told):
+def test_what_is_not_known_is_named(tmp_path, old, new, message):
     path = write(tmp_path, CONFIG.replace(old, new))
     with pytest.raises(FileProblem) as caught:
         read_config(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_data_set_without_a_definition(tmp_path):
@@ -224,8 +224,10 @@ def test_a_metric_that_passes(check, value, tmp_path):
     (result,), (made,) = said["results"], said["runs"]
     assert result["metric_value"] == pytest.approx(value, rel=1e-4)
     assert result["difference"] == pytest.approx(result["metric_value"] - reference)
-    told = f"perplexity {result['metric_value']:.4f}, reference {reference:.4f}, difference {result['difference']:+.4f}"
-    assert line == f"toy, dlsdk, CPU, hay: {told}: pass"
+    message = (
+        f"perplexity {result['metric_value']:.4f}, reference {reference:.4f}, difference {result['difference']:+.4f}"
+    )
+    assert line == f"toy, dlsdk, CPU, hay: {message}: pass"
     assert made["perplexity"] == pytest.approx(100 * value, rel=1e-4)
     assert (made["method"], made["context"], made["inference_precision"]) == ("omz", 16, "f32")
     with (tmp_path / "r.csv").open(newline="") as stream:

@@ -191,8 +191,8 @@ def test_logits_that_are_no_numbers(tmp_path, wrong, broken):
     models = load_models([ModelSpec(bigram(tmp_path / f"{i}.xml", table)) for i, table in enumerate(tables)], "CPU")
     with pytest.raises(Problem) as caught:
         compare_all(models, np.array([0, 1, 0, 1]), 4)
-    told = "its logits are not all finite numbers; convert or quantize the model again"
-    assert str(caught.value) == f"{models[broken].spec.path}: {told}"
+    message = "its logits are not all finite numbers; convert or quantize the model again"
+    assert str(caught.value) == f"{models[broken].spec.path}: {message}"
 
 
 @pytest.mark.parametrize(
@@ -217,16 +217,18 @@ def test_a_reference_of_another_vocabulary(evaluate, irs, text, tmp_path):
     small = Toy(vocab_size=290).ir(tmp_path / "small")
     done = evaluate(small, irs[0], "--text", text)
     assert (done.returncode, done.stdout) == (1, b"")
-    told = f"has a vocabulary of 300 tokens, the reference {small} one of 290; compare models with the same vocabulary"
-    assert done.stderr.decode() == f"{irs[0]}: {told}\n"
+    message = (
+        f"has a vocabulary of 300 tokens, the reference {small} one of 290; compare models with the same vocabulary"
+    )
+    assert done.stderr.decode() == f"{irs[0]}: {message}\n"
 
 
 def test_a_tokenizer_of_another_model(evaluate, irs, text, tmp_path):
     Toy(vocab_size=290).write_vocabulary(tmp_path)
     flags = ["--vocab", tmp_path / "vocab.json", "--merges", tmp_path / "merges.txt"]
     done = evaluate(*irs, "--text", text, *flags)
-    told = f"{irs[0]}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
-    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", told)
+    message = f"{irs[0]}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", message)
 
 
 def test_a_candidate_that_is_not_there(evaluate, irs, text, tmp_path):

@@ -70,7 +70,7 @@ def test_continuations_come_back_in_their_order_and_are_kept(toy_ir, batch_size)
 
 
 def test_a_context_that_is_too_long_loses_its_beginning(toy_ir):
-    """16 positions read 16 tokens and foretell those behind the first: 17 tokens fit."""
+    """16 positions take 16 tokens and predict those after the first: 17 tokens fit."""
     tokens = np.random.default_rng(0).integers(0, 300, 25).tolist()
     (found,) = Testee(pretrained=str(toy_ir))._loglikelihood_tokens([request_of(tokens[:22], tokens[22:])])
     assert found[0] == pytest.approx(oracle(tokens[-17:], 3)[0], abs=1e-3)
@@ -133,8 +133,8 @@ def test_the_harness_s_device_is_not_ours(toy_ir):
 @pytest.mark.skipif(find_spec("lm_eval") is not None, reason="lm-eval is installed")
 def test_without_the_harness_one_line_names_the_install(run):
     done = run("gpt2_evaluate", "lm-eval", "--model", "gpt2_openvino", "-h")
-    told = b"lm_eval: is not installed; run: pip install 'omz-gpt2[lm-eval]'\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, b"", told)
+    message = b"lm_eval: is not installed; run: pip install 'omz-gpt2[lm-eval]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", message)
 
 
 def test_later_releases_find_it_by_its_entry_point():

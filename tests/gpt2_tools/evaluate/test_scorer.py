@@ -27,7 +27,7 @@ def oracle(toy: Toy, row):  # [L] -> [L-1], [L-1]
 
 
 def likely_rows(toy: Toy, rows: int, length: int) -> np.ndarray:  # -> [rows, length]
-    """Tokens of which some are the likeliest behind those before."""
+    """Tokens of which some are the most likely after those before."""
     rng, found = np.random.default_rng(3), []
     for _ in range(rows):
         row = rng.integers(0, toy.vocab_size, length - 4).tolist()
@@ -62,7 +62,7 @@ def test_what_stands_behind_a_row_does_not_matter(toy_scorer):
 
 
 def test_a_table_done_by_hand(tmp_path):
-    """p(0|0) = 1/2, p(1|0) = p(2|0) = 1/4; behind 1 all are 1/3; behind 2 it is 0."""
+    """p(0|0) = 1/2, p(1|0) = p(2|0) = 1/4; after 1 all are 1/3; after 2 it is 0."""
     path = bigram(tmp_path / "x.xml", [[np.log(2), 0, 0], [5, 5, 5], [100, 0, 0]])
     scores = load_scorer(path).score(np.array([[0, 0, 1, 2, 0]]))
     np.testing.assert_allclose(scores.logprobs, [[np.log(1 / 2), np.log(1 / 4), np.log(1 / 3), 0]], atol=1e-6)
@@ -106,7 +106,7 @@ def test_rows_of_too_many_logits_run_one_after_another(tmp_path):
 
 
 def test_no_array_of_all_logits_reaches_python(tmp_path):
-    """A row of 500 tokens has 2 million logits, 8 MB; numpy tells tracemalloc what it holds."""
+    """A row of 500 tokens has 2 million logits, 8 MB; numpy reports its memory to tracemalloc."""
     tokens = np.random.default_rng(0).integers(0, 4000, (1, 500))
     scorer = load_scorer(bigram(tmp_path / "x.xml", np.zeros((4000, 4000)), positions=500))
     tracemalloc.start()
@@ -120,15 +120,15 @@ def test_no_array_of_all_logits_reaches_python(tmp_path):
 def test_logits_that_are_no_numbers(tmp_path, wrong):
     path = bigram(tmp_path / "x.xml", [[0, 0], [wrong, 0]])
     scorer = load_scorer(path)
-    assert scorer.score(np.array([[0, 0, 1]])).logprobs.shape == (1, 2)  # what is behind the last is not asked
+    assert scorer.score(np.array([[0, 0, 1]])).logprobs.shape == (1, 2)  # what follows the last token is not computed
     with pytest.raises(Problem) as caught:
         scorer.score(np.array([[0, 1, 0]]))
-    told = f"{path}: its logits are not all finite numbers; convert or quantize the model again"
-    assert str(caught.value) == told
+    message = f"{path}: its logits are not all finite numbers; convert or quantize the model again"
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("tokens", "told"),
+    ("tokens", "message"),
     [
         (np.zeros(4, int), "expected token ids [B, L], got int64 [4]"),
         (np.zeros((0, 4), int), "expected token ids [B, L], got int64 [0, 4]"),
@@ -139,10 +139,10 @@ def test_logits_that_are_no_numbers(tmp_path, wrong):
         (np.array([[0, -1]]), "expected token ids below 300, got -1 .. 0"),
     ],
 )
-def test_what_no_model_could_score(toy_scorer, tokens, told):
+def test_what_no_model_could_score(toy_scorer, tokens, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole text is compared)
         toy_scorer.score(tokens)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_it_knows_its_model(toy_scorer):
@@ -176,7 +176,7 @@ def test_it_is_exact_unless_told_otherwise(toy_scorer, tmp_path):
 
 
 def test_the_last_token_of_a_row_needs_no_position(toy_scorer):
-    """Nothing is asked behind it: 17 tokens fit a model of 16 positions."""
+    """The last token needs no position: 17 tokens fit a model of 16 positions."""
     row = likely_rows(TOY, 1, 16)[0]
     scores = toy_scorer.score(np.array([[*row, 7]]))
     np.testing.assert_allclose(scores.logprobs[0, :-1], oracle(TOY, row)[0], atol=1e-4)

@@ -1,4 +1,4 @@
-"""gpt2_benchmark's command line: what can be asked for, and what cannot be asked for together."""
+"""gpt2_benchmark's command line: its options, and which exclude each other."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from omz_model_tools.common import positive_int
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the arguments; of several lengths a table is made, in Markdown where no form is named."""
+    """Return the arguments; several lengths are printed as a table, in Markdown by default."""
     parser = build_argparser()
     args = parser.parse_args(argv)
     several = len(args.prompt_tokens) * len(args.max_new_tokens) > 1
     if several and args.output is None and args.model is not None:
         args.output = "md"
-    ways = {"-o, or several lengths": args.output, "--peers": args.peers, "--plot": args.plot}
-    given = [flag for flag, value in ways.items() if value is not None]
+    modes = {"-o, or several lengths": args.output, "--peers": args.peers, "--plot": args.plot}
+    given = [flag for flag, value in modes.items() if value is not None]
     if args.profile:
         given.append("--profile")
     if args.with_transformers:
@@ -36,11 +36,10 @@ def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="gpt2_benchmark",
-        description="Measure the converter and the demo on one model, or the downloader: medians, with the least and "
-        "the most.",
+        description="Measure the converter and the demo on one model, or the downloader: median, minimum, maximum.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("-m", "--model", type=Path, metavar="FILE", help="measure this IR")
+    what.add_argument("-m", "--model", type=Path, metavar="FILE", help="the IR to measure")
     what.add_argument(
         "--make_checkpoint", type=Path, metavar="DIR", help="only write a checkpoint with random weights into DIR"
     )
@@ -52,16 +51,33 @@ def build_argparser() -> argparse.ArgumentParser:
         metavar="MB",
         help="measure omz_downloader against curl and sha256sum on a file of MB megabytes (default: %(const)s)",
     )
-    parser.add_argument("--size", choices=SIZES, default="gpt-2", help="of --make_checkpoint (default: %(default)s)")
+    parser.add_argument(
+        "--size", choices=SIZES, default="gpt-2", help="model size of --make_checkpoint (default: %(default)s)"
+    )
     parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
     parser.add_argument(
-        "-p", "--prompt_tokens", type=_counts, default=[128], metavar="N[,N...]", help="length (default: 128)"
+        "-p",
+        "--prompt_tokens",
+        type=_counts,
+        default=[128],
+        metavar="N[,N...]",
+        help="prompt length in tokens (default: 128)",
     )
     parser.add_argument(
-        "-M", "--max_new_tokens", type=_counts, default=[128], metavar="N[,N...]", help="behind (default: 128)"
+        "-M",
+        "--max_new_tokens",
+        type=_counts,
+        default=[128],
+        metavar="N[,N...]",
+        help="tokens to generate after the prompt (default: 128)",
     )
     parser.add_argument(
-        "-n", "--num_iter", type=positive_int, default=5, metavar="N", help="runs that count (default: %(default)s)"
+        "-n",
+        "--num_iter",
+        type=positive_int,
+        default=5,
+        metavar="N",
+        help="measured runs, after the warm-up (default: %(default)s)",
     )
     parser.add_argument(
         "-N",
@@ -69,23 +85,26 @@ def build_argparser() -> argparse.ArgumentParser:
         type=_not_negative,
         default=1,
         metavar="N",
-        help="runs that do not count (default: %(default)s)",
+        help="warm-up runs (default: %(default)s)",
     )
     threads = "threads (default: the device's)"
     parser.add_argument("-nthreads", "--num_threads", type=positive_int, metavar="N", help=threads)
-    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="arithmetic (default: the demo's)")
+    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="inference precision (default: the demo's)")
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="for the peers: what the IR was made of (default: ../gpt2)",
+        help="the checkpoint that other engines load (default: ../gpt2 of the IR's folder)",
     )
     parser.add_argument(
-        "--with-transformers", "--with_transformers", action="store_true", help="run transformers beside it"
+        "--with-transformers",
+        "--with_transformers",
+        action="store_true",
+        help="run transformers at f32 in turns with the engine",
     )
-    parser.add_argument("--engine_only", action="store_true", help="measure no whole processes")
-    _add_forms(parser.add_argument_group("other forms of the answer, which measure the engine alone"))
-    _add_peers(parser.add_argument_group("beside other engines, on 2 threads unless -nthreads says otherwise"))
+    parser.add_argument("--engine_only", action="store_true", help="skip the measurement of whole processes")
+    _add_forms(parser.add_argument_group("other outputs, which measure the engine only"))
+    _add_peers(parser.add_argument_group("other engines beside ours, on 2 threads by default"))
     return parser
 
 
@@ -94,17 +113,17 @@ def _add_forms(group: argparse._ArgumentGroup) -> None:
         "-o",
         "--output",
         choices=LINES,
-        help="a table with a row for each length of -p and -M, mean and standard deviation beside the median (default "
-        "where there are several: md)",
+        help="print a row for each length of -p and -M, with median, mean and standard deviation (default with several "
+        "lengths: md)",
     )
     group.add_argument(
-        "--profile", action="store_true", help="tell which types of layers a prompt and a token spend their time in"
+        "--profile", action="store_true", help="measure the time per layer type, of a prompt and of a token"
     )
     group.add_argument(
         "--plot",
         type=Path,
         metavar="FILE",
-        help="draw how speed changes with the length, the rows of a batch and the threads, as .png, .svg or .pdf",
+        help="plot speed by context length, batch size and threads, as .png, .svg or .pdf",
     )
 
 
@@ -114,18 +133,18 @@ def _add_peers(group: argparse._ArgumentGroup) -> None:
         "--peers",
         type=_peers,
         metavar="NAME[,NAME]",
-        help=f"measure the table of speeds on -m, the FP16 IR, beside these: {known}; or none",
+        help=f"measure the speed table of -m, the FP16 IR, beside these engines: {known}; or none",
     )
     group.add_argument(
         "--peer_cache",
         type=Path,
         metavar="DIR",
         default=default_cache(),
-        help="where each has an environment of its own, made by pip when it is first needed, and its form of the "
-        "weights (default: the user's cache folder)",
+        help="folder of the engines' Python environments, which pip installs on first use, and of their converted "
+        "models (default: the user's cache folder)",
     )
     group.add_argument(
-        "--int8_model", type=Path, metavar="FILE", help="our INT8 IR (default: that in ../FP16-INT8, if there is one)"
+        "--int8_model", type=Path, metavar="FILE", help="our INT8 IR (default: the one in ../FP16-INT8, if any)"
     )
 
 

@@ -1,4 +1,4 @@
-"""gpt2_benchmark: what the tools and the demo cost, as whole processes and inside. It asserts no time.
+"""gpt2_benchmark: time and memory of the demo's engine and of whole processes, and other engines beside it.
 
 Prints a table for people, then one line of JSON for machines.
 """
@@ -13,23 +13,23 @@ from gpt2_recipe import read_config
 from gpt2_text_prediction.engine import check_files
 from gpt2_tools.benchmark.arguments import parse
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
-from gpt2_tools.benchmark.engine.growth import batch_curve, check_room, length_curve, thread_curve
-from gpt2_tools.benchmark.engine.layer_profile import COUNTED, profile_figures
+from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, profile_figures
+from gpt2_tools.benchmark.engine.scaling import batch_curve, check_room, length_curve, thread_curve
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, Setup, engine_figures, length_rows
 from gpt2_tools.benchmark.figures import Repeats
-from gpt2_tools.benchmark.peers.benchmark import Plan, measure_speed
-from gpt2_tools.benchmark.peers.peers import Running, Weights
+from gpt2_tools.benchmark.peers.benchmark import TableSettings, measure_speed
+from gpt2_tools.benchmark.peers.peers import RunSettings, Weights
 from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
-from gpt2_tools.benchmark.report import LINES, circumstances, print_figures, processor, say
+from gpt2_tools.benchmark.report import LINES, print_figures, processor, say, test_conditions
 from gpt2_tools.common.problem import Problem, guarded
 from omz_model_tools.common import Report
 
 PEER_THREADS = 2
-PATIENCE = 600.0
-"""Seconds that a peer may take to load, or for one generation."""
+PEER_TIMEOUT = 600.0
+"""Timeout in seconds of a peer's loading, and of each of its generations."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def _run(args: argparse.Namespace) -> int:
     elif args.output is not None:
         _benchmark_lengths(args, report)
     elif args.plot is not None:
-        _plot_growth(args, report)
+        _plot_scaling(args, report)
     elif args.profile:
         _profile(args, report)
     else:
@@ -75,8 +75,8 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
 def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
     repeats, bench = _repeats(args), _load(args)
     rows = length_rows(bench, args.device, _lengths(args), repeats, say)
-    said = circumstances(_workload(args) | _settings(bench), repeats)
-    for line in LINES[args.output](said, {"load": bench.load} | bench.memory(), rows):
+    conditions = test_conditions(_workload(args) | _settings(bench), repeats)
+    for line in LINES[args.output](conditions, {"load": bench.load} | bench.memory(), rows):
         report.line(line)
 
 
@@ -88,12 +88,12 @@ def _profile(args: argparse.Namespace, report: Report) -> None:
     del bench  # one engine at a time
     say("generating ...")
     prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
-    figures = profile_figures(lambda: setup.load(COUNTED), prompt_tokens, new_tokens, repeats)
+    figures = profile_figures(lambda: setup.load(PERF_COUNT), prompt_tokens, new_tokens, repeats)
     workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | settings
     print_figures(report, workload, repeats, figures)
 
 
-def _plot_growth(args: argparse.Namespace, report: Report) -> None:
+def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
     check_plot(args.plot)
     (prompt_tokens,), repeats, bench = args.prompt_tokens, _repeats(args), _load(args)
     check_room(prompt_tokens, bench.engine.n_positions)
@@ -124,10 +124,12 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
     (lengths,) = _lengths(args)
     lengths.check(read_config(weights.checkpoint / "config.json").n_positions)
     if "INT8" not in weights.irs:
-        say(f"INT8 is not measured: {_int8_beside(args.model)} is not there: omz_quantizer makes it")
-    plan = Plan(weights, args.device, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup)
+        say(f"INT8 is not measured: {_int8_beside(args.model)} does not exist: omz_quantizer makes it")
+    settings = TableSettings(
+        weights, args.device, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup
+    )
     threads = args.num_threads or PEER_THREADS
-    table = measure_speed(plan, args.peers, args.peer_cache.absolute(), Running(threads, PATIENCE, say))
+    table = measure_speed(settings, args.peers, args.peer_cache.absolute(), RunSettings(threads, PEER_TIMEOUT, say))
     workload = {
         **_workload(args),
         "prompt_tokens": lengths.prompt_tokens,
@@ -143,7 +145,7 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
 def _irs(args: argparse.Namespace) -> dict[str, Path]:
     """Return our IRs by precision."""
     if args.model.suffix != ".xml":
-        raise Problem(f"{args.model}: expected an .xml of omz_converter beside peers")
+        raise Problem(f"{args.model}: expected an .xml of omz_converter with --peers")
     check_files(args.model)
     beside = _int8_beside(args.model)
     int8 = args.int8_model or (beside if beside.exists() else None)
@@ -191,5 +193,7 @@ def _settings(bench: EngineBenchmark) -> dict[str, object]:
 def _checkpoint(args: argparse.Namespace) -> Path:
     folder: Path = args.checkpoint or args.model.parent.parent / "gpt2"
     if not (folder / "model.safetensors").is_file():
-        raise Problem(f"{folder}: expected model.safetensors, what the IR was made of: give the folder as --checkpoint")
+        raise Problem(
+            f"{folder}: expected the model.safetensors that the IR was converted from: give its folder as --checkpoint"
+        )
     return folder

@@ -18,21 +18,21 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The value to quote."""
+        """The value that tables quote."""
         return statistics.median(self.values)
 
     @property
     def mean(self) -> float:
-        """What other benchmarks quote."""
+        """The mean, which other benchmarks quote."""
         return statistics.fmean(self.values)
 
     @property
     def std(self) -> float:
-        """The standard deviation of a sample; 0 of a single value."""
+        """The sample standard deviation; 0 of a single value."""
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
     def text(self) -> str:
-        """Return it for a table: the median, with the least and the most where there is a spread."""
+        """Return it for a table: the median, with minimum and maximum of several values."""
         if len(self.values) == 1:
             return f"{self.median:.4g} {self.unit}"
         return f"{self.median:.4g} {self.unit} ({min(self.values):.4g} .. {max(self.values):.4g})"
@@ -52,16 +52,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Repeats:
-    """How often something is done before it counts, and how often it counts."""
+    """The number of warm-up runs and of measured runs."""
 
     warmup: int
     runs: int
 
     def of(self, once: Callable[[], T]) -> list[T]:
-        """Return what comes of those that count."""
+        """Return the results of the measured runs."""
         return [once() for _ in range(self.warmup + self.runs)][self.warmup :]
 
 
 def checksum(tokens: Iterable[int]) -> str:
-    """Return the SHA-256 of token ids as they are written with a space between them."""
+    """Return the SHA-256 of token ids, joined by spaces."""
     return hashlib.sha256(" ".join(map(str, tokens)).encode()).hexdigest()

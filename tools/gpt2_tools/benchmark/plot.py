@@ -1,32 +1,32 @@
-"""Curves as a picture, side by side, published whole or not at all. It measures nothing."""
+"""Scaling curves side by side as a picture, which appears complete or not at all."""
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt2_tools.benchmark.engine.growth import Curve
+from gpt2_tools.benchmark.engine.scaling import Curve
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.common import disk_problems, publish_file
 
 FORMATS = (".png", ".svg", ".pdf")
 INK = "#1f5fa8"
 LABELLED = 8
-"""Fewer points than these have a label each."""
+"""Curves with fewer points have a tick at each."""
 
 
 def check_plot(path: Path) -> None:
-    """Raise Problem for a picture that could not be drawn, before what is to be drawn is measured."""
+    """Raise Problem if the picture cannot be drawn; called before anything is measured."""
     if importlib.util.find_spec("matplotlib") is None:
         raise Problem("--plot: matplotlib is not installed; run: pip install 'omz-gpt2[plot]'")
     if path.suffix not in FORMATS:
         raise Problem(f"--plot: expected a file that ends in {', '.join(FORMATS)}, got {path}")
     if path.is_dir() or not path.parent.is_dir():
-        raise Problem(f"--plot: expected a file in a folder that there is, got {path}")
+        raise Problem(f"--plot: expected a file in an existing folder, got {path}")
 
 
 def draw(curves: Sequence[Curve], title: str, path: Path) -> None:
-    """Draw them: medians, with the least and the most of each point as a band."""
+    """Draw the curves: medians, with a band from minimum to maximum."""
     from matplotlib.figure import Figure as Picture  # noqa: PLC0415
 
     picture: Any = Picture(figsize=(4.2 * len(curves), 3.8), layout="constrained")
@@ -43,14 +43,19 @@ def draw(curves: Sequence[Curve], title: str, path: Path) -> None:
 
 
 def _draw(axes: Any, curve: Curve) -> None:
-    places, figures = list(curve.points), list(curve.points.values())
+    xs, figures = list(curve.points), list(curve.points.values())
     axes.fill_between(
-        places, [min(one.values) for one in figures], [max(one.values) for one in figures], color=INK, alpha=0.2, lw=0
+        xs,
+        [min(figure.values) for figure in figures],
+        [max(figure.values) for figure in figures],
+        color=INK,
+        alpha=0.2,
+        lw=0,
     )
-    axes.plot(places, [one.median for one in figures], color=INK, marker="o", markersize=4)
-    axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(0, 1.05 * max(places)), ylim=(0, None))
-    if len(places) < LABELLED:
-        axes.set_xticks(places)
+    axes.plot(xs, [figure.median for figure in figures], color=INK, marker="o", markersize=4)
+    axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(0, 1.05 * max(xs)), ylim=(0, None))
+    if len(xs) < LABELLED:
+        axes.set_xticks(xs)
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

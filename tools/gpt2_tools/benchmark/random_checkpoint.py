@@ -1,6 +1,6 @@
-"""A checkpoint of GPT-2's sizes with random weights and the real layout, to measure with; it writes no sense.
+"""A checkpoint with random weights in the sizes and the layout of GPT-2, for measurements without a download.
 
-The tokenizer is a real byte-level BPE: gpt-2-mini's, with further merges up to the vocabulary's size.
+The tokenizer is a real byte-level BPE: gpt-2-mini's, with more merges up to the vocabulary's size.
 """
 
 import json
@@ -26,14 +26,14 @@ SIZES = {
     "gpt-2-large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},
     "gpt-2-xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
 }
-"""What of config.json tells the sizes apart; the rest is GPT2Config's default."""
+"""The fields of config.json by size; the others are GPT2Config's defaults."""
 END_OF_TEXT = "<|endoftext|>"
 
 
 def make_checkpoint(folder: Path, size: str, seed: int = 0) -> None:
     """Write config.json, model.safetensors (F32), vocab.json and merges.txt into a new or empty folder.
 
-    Raises Problem where the folder holds something already or cannot be written.
+    Raises Problem if the folder is not empty or cannot be written.
     """
     folder = folder.absolute()
     new = folder.parent / f".{folder.name}.{os.getpid()}.new"
@@ -70,7 +70,7 @@ def _write(folder: Path, size: str, seed: int) -> None:
 
 
 def _weights(config: GPT2Config, seed: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Draw weights as GPT-2 was initialised: normal with 0.02, biases 0, layer norms 1."""
+    """Return weights by GPT-2's initialization: normal with std 0.02, biases 0, layer norms 1."""
     rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in expected_shapes(config).items():
@@ -89,12 +89,12 @@ def _vocabulary(size: int) -> tuple[list[str], list[str]]:
         known = json.loads((mini / "vocab.json").read_bytes())
         merges = (mini / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]
     symbols = [symbol for symbol in sorted(known, key=known.get) if symbol != END_OF_TEXT]
-    taken = set(symbols)
+    known_symbols = set(symbols)
     pairs = ((symbols[a], symbols[sum_ - a]) for sum_ in count(256) for a in range(256, sum_ - 255))
     while len(symbols) < size - 1:
         left, right = next(pairs)
-        if left + right not in taken:
-            taken.add(left + right)
+        if left + right not in known_symbols:
+            known_symbols.add(left + right)
             symbols.append(left + right)
             merges.append(f"{left} {right}")
     return [*symbols[: size - 1], END_OF_TEXT], merges

@@ -15,10 +15,10 @@ from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.common.runtime import versions
 from omz_model_tools.common import Report
 
-Said = Mapping[str, object]
+Conditions = Mapping[str, object]
 Whole = Mapping[str, Figure]
 
-SHOWN = (
+TABLE_FIGURES = (
     "first token",
     "time per token",
     "throughput",
@@ -26,15 +26,15 @@ SHOWN = (
     "tokenization",
     "detokenization",
 )
-"""Of the figures of a row those in the table for people; the others are in CSV and JSON."""
-CHARACTERS = 12
-"""Of a checksum, to tell texts apart in the table for people."""
-Row = tuple[Mapping[str, object], Mapping[str, Figure]]
-"""What a row is of, and its figures."""
+"""The figures in the table for people; the others are in CSV and JSON only."""
+CHECKSUM_CHARACTERS = 12
+"""Shown of a checksum in the table for people."""
+TableRow = tuple[Mapping[str, object], Mapping[str, Figure]]
+"""(values of the leading columns, figures)."""
 
 
 def say(line: str) -> None:
-    """Tell what goes on."""
+    """Print a line of progress on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -45,22 +45,22 @@ def print_figures(
     figures: Mapping[str, Figure],
     not_run: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Print the figures, what is not among them and why, and all of it once more as JSON."""
+    """Print the figures, then what did not run and why, then all of it as a line of JSON."""
     for line in figure_lines(figures):
         report.line(line)
     for name, reason in not_run.items():
         report.line(f"not run: {name}: {reason}")
-    report.line(json.dumps(circumstances(workload, repeats) | {"figures": figures_as_json(figures)}))
+    report.line(json.dumps(test_conditions(workload, repeats) | {"figures": figures_as_json(figures)}))
 
 
 def figure_lines(figures: Mapping[str, Figure]) -> list[str]:
-    """Return a line for each, aligned."""
+    """Return an aligned line for each figure."""
     width = max(map(len, figures))
     return [f"{name:<{width}}  {figure.text()}" for name, figure in figures.items()]
 
 
-def circumstances(workload: Mapping[str, object], repeats: Repeats) -> dict[str, object]:
-    """Return what was run, how often, by which versions and on which machine."""
+def test_conditions(workload: Mapping[str, object], repeats: Repeats) -> dict[str, object]:
+    """Return the workload, its repetitions, the versions and the machine, for JSON."""
     return {
         **workload,
         "num_iter": repeats.runs,
@@ -71,12 +71,12 @@ def circumstances(workload: Mapping[str, object], repeats: Repeats) -> dict[str,
 
 
 def figures_as_json(figures: Mapping[str, Figure]) -> dict[str, object]:
-    """Return them for the JSON."""
+    """Return the figures for JSON."""
     return {name: figure.as_json() for name, figure in figures.items()}
 
 
 def processor() -> str:
-    """Return what this machine's processor calls itself; empty where it does not tell."""
+    """Return the model name of this machine's processor; empty if it is unknown."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return platform.processor()
@@ -84,39 +84,39 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def markdown_lines(said: Said, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+def markdown_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
     """Return the table, the figures of the whole run, and the line of JSON."""
     table = markdown(
         [
             (
                 {
-                    "model": Path(str(said["model"])).stem,
-                    "back end": said["back_end"],
-                    "threads": said["threads"],
-                    "precision": said["inference_precision"],
+                    "model": Path(str(conditions["model"])).stem,
+                    "back end": conditions["back_end"],
+                    "threads": conditions["threads"],
+                    "precision": conditions["inference_precision"],
                     "test": row.lengths.name,
-                    "tokens": " ".join(one[:CHARACTERS] for one in row.tokens_sha256),
+                    "tokens": " ".join(checksum[:CHECKSUM_CHARACTERS] for checksum in row.tokens_sha256),
                 },
-                {name: row.figures[name] for name in SHOWN if name in row.figures},
+                {name: row.figures[name] for name in TABLE_FIGURES if name in row.figures},
             )
             for row in rows
         ]
     )
-    return [*table, "", *figure_lines(whole), "", *json_lines(said, whole, rows)]
+    return [*table, "", *figure_lines(whole), "", *json_lines(conditions, whole, rows)]
 
 
-def csv_lines(said: Said, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
-    """Return a line of names and one for each row, with what the rows have in common in each."""
-    common = {name: value for name, value in said.items() if not isinstance(value, Mapping)}
+def csv_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+    """Return a header and a line for each row, which repeats what all rows have in common."""
+    common = {name: value for name, value in conditions.items() if not isinstance(value, Mapping)}
     return comma_separated(
         [(common | _of(row) | {CHECKSUM: " ".join(row.tokens_sha256)}, {**row.figures, **whole}) for row in rows]
     )
 
 
-def json_lines(said: Said, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+def json_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
     """Return one line."""
-    told = [_of(row) | {CHECKSUM: row.tokens_sha256, "figures": figures_as_json(row.figures)} for row in rows]
-    return [json.dumps({**said, "figures": figures_as_json(whole), "rows": told})]
+    rows_as_json = [_of(row) | {CHECKSUM: row.tokens_sha256, "figures": figures_as_json(row.figures)} for row in rows]
+    return [json.dumps({**conditions, "figures": figures_as_json(whole), "rows": rows_as_json})]
 
 
 def _of(row: LengthRow) -> dict[str, object]:
@@ -124,16 +124,16 @@ def _of(row: LengthRow) -> dict[str, object]:
     return {"test": lengths.name, "prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
 
 
-LINES: dict[str, Callable[[Said, Whole, Sequence[LengthRow]], list[str]]] = {
+LINES: dict[str, Callable[[Conditions, Whole, Sequence[LengthRow]], list[str]]] = {
     "md": markdown_lines,
     "csv": csv_lines,
     "json": json_lines,
 }
 
 
-def markdown(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a table: a figure is its median, with mean and standard deviation."""
-    cells = [{**{name: _shown(value) for name, value in of.items()}, **_medians(figures)} for of, figures in rows]
+def markdown(rows: Sequence[TableRow]) -> list[str]:
+    """Return the lines of a table, where a figure is its median, mean and standard deviation."""
+    cells = [{**{name: _escaped(value) for name, value in of.items()}, **_medians(figures)} for of, figures in rows]
     numbers = {_heading(name, figure) for name, figure in rows[0][1].items()}
     columns = [[name, *(row[name] for row in cells)] for name in cells[0]]
     lines = zip(*(_aligned(column, column[0] in numbers) for column in columns), strict=True)
@@ -147,8 +147,8 @@ def _aligned(column: Sequence[str], to_the_right: bool) -> list[str]:
     return [heading, rule, *values]
 
 
-def comma_separated(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a file: a figure is three columns, median, mean and std."""
+def comma_separated(rows: Sequence[TableRow]) -> list[str]:
+    """Return the lines of a CSV file, where a figure is three columns: median, mean and std."""
     cells = [{**of, **_columns(figures)} for of, figures in rows]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(cells[0]), lineterminator="\n")
@@ -168,7 +168,7 @@ def _heading(name: str, figure: Figure) -> str:
     return f"{name}, {figure.unit}"
 
 
-def _shown(value: object) -> str:
+def _escaped(value: object) -> str:
     return str(value).replace("|", "\\|")
 
 
@@ -177,6 +177,6 @@ def _columns(figures: Mapping[str, Figure]) -> dict[str, float]:
     for name, figure in figures.items():
         words = f"{name} {figure.unit}".replace(" / ", " over ").replace("/", " per ")
         column = re.sub(r"\W+", "_", words)
-        for kind in ("median", "mean", "std"):
-            columns[f"{column}_{kind}"] = round(getattr(figure, kind), 6)
+        for statistic in ("median", "mean", "std"):
+            columns[f"{column}_{statistic}"] = round(getattr(figure, statistic), 6)
     return columns

@@ -1,6 +1,6 @@
-"""Open Model Zoo's accuracy-check.yml, as far as language models need it: what is measured, and what is expected.
+"""Open Model Zoo's accuracy-check.yml, as far as language models need it: data sets, metrics and their references.
 
-Its perplexity is divided by 100, and so is a reference. What is not known here is refused, never passed over.
+Open Model Zoo divides perplexity by 100, in references too. Anything unknown is refused, not ignored.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ READERS = ("annotation_features_extractor",)
 METRICS = ("perplexity",)
 
 SCALE = 100
-AS_PRINTED = 0.0001
-"""The abs_threshold where a config has none: the last digit that Open Model Zoo prints, 0.01 of a perplexity."""
+DEFAULT_ABS_THRESHOLD = 0.0001
+"""Of a config without thresholds: the last digit that Open Model Zoo prints, 0.01 of a perplexity."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """The text of a data set and its tokenizer, as paths below -s, and the tokens of a window."""
+class DatasetSource:
+    """The text of a data set and its tokenizer, as paths relative to -s, and the tokens of a window."""
 
     testing_file: str
     vocab_file: str
@@ -34,14 +34,14 @@ class Source:
 
 
 DEFINITIONS = {
-    "WikiText_2_raw_gpt2": Source("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
+    "WikiText_2_raw_gpt2": DatasetSource("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
 }
-"""Of Open Model Zoo's data/dataset_definitions.yml, for a config that says no more than the name."""
+"""From Open Model Zoo's data/dataset_definitions.yml, for a config that gives only the name of a data set."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is expected; None where the config does not say."""
+    """A metric with its reference and thresholds; None: not in the config."""
 
     name: str
     kind: str
@@ -50,11 +50,11 @@ class Metric:
     rel_threshold: float | None = None
 
     def difference(self, value: float) -> float | None:
-        """Return how far a value is from the reference."""
+        """Return the value minus the reference."""
         return None if self.reference is None else value - self.reference
 
     def passes(self, value: float) -> bool | None:
-        """Tell whether a value is as near to the reference as every threshold asks; None without a reference."""
+        """Return whether a value is within all thresholds of the reference; None without a reference."""
         if self.reference is None:
             return None
         error, limits = abs(value - self.reference), []
@@ -62,7 +62,7 @@ class Metric:
             limits.append(self.abs_threshold)
         if self.rel_threshold is not None:
             limits.append(self.rel_threshold * abs(self.reference))
-        return all(error <= limit for limit in limits or [AS_PRINTED])
+        return all(error <= limit for limit in limits or [DEFAULT_ABS_THRESHOLD])
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class Check:
     model: str
     framework: str
     dataset: str
-    source: Source
+    source: DatasetSource
     metrics: tuple[Metric, ...]
 
 
 def read_config(path: Path, framework: str | None = None) -> list[Check]:
-    """Read a config; framework: only the launchers of that one.
+    """Read a config; framework: only launchers of this framework.
 
-    Raises Problem, naming the place in the file, for what is broken or not known here.
+    Raises Problem, naming the place in the file, for anything invalid or unknown.
     """
     with disk_problems(path), path.open("rb") as stream:
         raw = stream.read(strict_yaml.MOST_BYTES + 1)
@@ -89,25 +89,27 @@ def read_config(path: Path, framework: str | None = None) -> list[Check]:
         check for at, model in schema.items(place, "models", value["models"]) for check in _model(at, model, framework)
     ]
     if not found:
-        wanted = "model" if framework is None else f"launcher of the framework {framework}"
-        raise place.problem(f"expected at least one {wanted}, got none")
+        missing = "model" if framework is None else f"launcher of the framework {framework}"
+        raise place.problem(f"expected at least one {missing}, got none")
     return found
 
 
 def _model(place: schema.Location, value: Any, framework: str | None) -> Iterator[Check]:
     schema.fields(place, value, ("name", "launchers", "datasets"))
     name = schema.text(place.key("name"), value["name"])
-    frameworks = [_launcher(at, one, framework) for at, one in schema.items(place, "launchers", value["launchers"])]
-    datasets = [_dataset(at, one) for at, one in schema.items(place, "datasets", value["datasets"])]
-    for one in filter(None, frameworks):
+    frameworks = [
+        _launcher(at, launcher, framework) for at, launcher in schema.items(place, "launchers", value["launchers"])
+    ]
+    datasets = [_dataset(at, dataset) for at, dataset in schema.items(place, "datasets", value["datasets"])]
+    for known in filter(None, frameworks):
         for dataset, source, metrics in datasets:
-            yield Check(name, one, dataset, source, metrics)
+            yield Check(name, known, dataset, source, metrics)
 
 
-def _launcher(place: schema.Location, value: Any, wanted: str | None) -> str | None:
-    """Return the framework, or None where another one is wanted."""
+def _launcher(place: schema.Location, value: Any, only: str | None) -> str | None:
+    """Return the framework, or None if only others are requested."""
     got = value.get("framework") if isinstance(value, strict_yaml.Mapping) else None
-    if wanted is not None and isinstance(got, str) and got != wanted:
+    if only is not None and isinstance(got, str) and got != only:
         return None
     known = schema.one_of(place.key("framework"), got, LAUNCHERS)
     schema.fields(place, value, ("framework",), ("adapter", "inputs", "allow_reshape_input"))
@@ -120,7 +122,7 @@ def _launcher(place: schema.Location, value: Any, wanted: str | None) -> str | N
     return known
 
 
-def _dataset(place: schema.Location, value: Any) -> tuple[str, Source, tuple[Metric, ...]]:
+def _dataset(place: schema.Location, value: Any) -> tuple[str, DatasetSource, tuple[Metric, ...]]:
     schema.fields(place, value, ("name", "metrics"), ("data_source", "annotation_conversion", "reader"))
     name = schema.text(place.key("name"), value["name"])
     if "reader" in value:
@@ -131,18 +133,18 @@ def _dataset(place: schema.Location, value: Any) -> tuple[str, Source, tuple[Met
         source = _source(place.key("annotation_conversion"), value["annotation_conversion"])
     else:
         source = DEFINITIONS[schema.one_of(place.key("name"), name, DEFINITIONS)]
-    metrics = tuple(_metric(at, one) for at, one in schema.items(place, "metrics", value["metrics"]))
+    metrics = tuple(_metric(at, metric) for at, metric in schema.items(place, "metrics", value["metrics"]))
     if not metrics:
         raise place.key("metrics").expected("at least one metric", value["metrics"])
     return name, source, metrics
 
 
-def _source(place: schema.Location, value: Any) -> Source:
+def _source(place: schema.Location, value: Any) -> DatasetSource:
     files = ("testing_file", "vocab_file", "merges_file")
     schema.fields(place, value, ("converter", *files, "max_seq_length"))
     schema.one_of(place.key("converter"), value["converter"], CONVERTERS)
     testing, vocab, merges = (schema.text(place.key(name), value[name]) for name in files)
-    return Source(testing, vocab, merges, schema.integer(place.key("max_seq_length"), value["max_seq_length"]))
+    return DatasetSource(testing, vocab, merges, schema.integer(place.key("max_seq_length"), value["max_seq_length"]))
 
 
 def _metric(place: schema.Location, value: Any) -> Metric:

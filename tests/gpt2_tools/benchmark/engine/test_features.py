@@ -62,7 +62,7 @@ def test_plainly_each_step_has_one_token(engine):
     watched = Watched(engine)
     speed = Script([*prompt, *chosen], len(prompt)).speed(watched, False, ticking())
     assert [len(new) for _, new, _ in watched.rows] == [6] + [1] * 11
-    assert speed == 11.0  # tokens behind the first, in the one second between two readings
+    assert speed == 11.0  # tokens after the first, in the one second between two readings
 
 
 def test_right_drafts_spare_steps(engine):
@@ -74,7 +74,7 @@ def test_right_drafts_spare_steps(engine):
         (6, [1]),
         (7, [2, 3, 4]),
         (10, [5, 6, 1, 2, 3]),
-        (15, [4, 5]),  # the last of the twelve is drawn behind them
+        (15, [4, 5]),  # the last of the twelve is sampled after them
     ]
 
 

@@ -1,4 +1,4 @@
-"""layer_profile.py: averages are undone by hand, and a real model's layers are told by type."""
+"""layer_profile.py: averages are undone by hand, and a real model's layers are message by type."""
 
 import json
 
@@ -6,18 +6,20 @@ import pytest
 
 from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
-from gpt2_tools.benchmark.engine.layer_profile import COUNTED, Counted, counted_calls, profile_figures, split
+from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, LayerTimes, counted_calls, profile_figures, split
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.common.problem import Problem
 
 
-def averages(*calls: dict[str, float]) -> list[Counted]:
-    """Return what OpenVINO tells after each call that takes so long."""
-    told = []
+def averages(*calls: dict[str, float]) -> list[LayerTimes]:
+    """Return what OpenVINO reports after calls that take these milliseconds."""
+    message = []
     for count in range(1, len(calls) + 1):
         kinds = dict.fromkeys(kind for call in calls[:count] for kind in call)
-        told.append(Counted({kind: sum(call.get(kind, 0) for call in calls[:count]) / count for kind in kinds}, {}))
-    return told
+        message.append(
+            LayerTimes({kind: sum(call.get(kind, 0) for call in calls[:count]) / count for kind in kinds}, {})
+        )
+    return message
 
 
 def test_the_prompt_and_a_token_behind_it_by_hand():
@@ -29,7 +31,7 @@ def test_the_prompt_and_a_token_behind_it_by_hand():
 
 def test_a_model_of_ours_is_told_by_layer_and_its_shares_are_the_whole(mini_ir):
     def load() -> EngineBenchmark:
-        return EngineBenchmark(mini_ir, "CPU", default_config("CPU") | COUNTED)
+        return EngineBenchmark(mini_ir, "CPU", default_config("CPU") | PERF_COUNT)
 
     figures = profile_figures(load, 8, 4, Repeats(0, 2))
     for step in ("first token after 8", "a token"):
@@ -39,12 +41,12 @@ def test_a_model_of_ours_is_told_by_layer_and_its_shares_are_the_whole(mini_ir):
 
 
 def test_a_device_that_counts_nothing_is_a_problem(mini_ir):
-    with pytest.raises(Problem, match=r"^--profile: the device does not tell"):
+    with pytest.raises(Problem, match=r"^--profile: the device does not report"):
         profile_figures(lambda: EngineBenchmark(mini_ir, "CPU", default_config("CPU")), 8, 4, Repeats(0, 1))
 
 
 def test_calls_are_collected_only_within(mini_ir):
-    bench = EngineBenchmark(mini_ir, "CPU", default_config("CPU") | COUNTED)
+    bench = EngineBenchmark(mini_ir, "CPU", default_config("CPU") | PERF_COUNT)
     with counted_calls() as calls:
         bench.generate(4, 3)
     bench.generate(4, 3)

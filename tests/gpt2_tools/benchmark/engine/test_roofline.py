@@ -35,11 +35,11 @@ def test_a_meter_that_does_not_start_is_told_of():
     with bandwidth_meter("CPU", 0, said.append) as meter:  # no threads to read with
         assert meter is None
     (line,) = said
-    assert line.startswith("how fast memory is read is not measured: ended with exit code 1: ")
+    assert line.startswith("memory bandwidth is not measured: ended with exit code 1: ")
 
 
 def test_a_meter_that_ends_is_a_problem():
     command = [sys.executable, "-c", "print('{}', flush=True); input(); raise MemoryError('no room')"]
-    line = r"memory could not be read to the end: ended with exit code 1: MemoryError: no room\Z"
+    line = r"memory bandwidth could not be measured: ended with exit code 1: MemoryError: no room\Z"
     with JsonProcess(command, 60.0) as process, pytest.raises(Problem, match=line):
         read_by(process)

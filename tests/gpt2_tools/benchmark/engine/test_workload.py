@@ -5,9 +5,9 @@ import pytest
 from gpt2_text_prediction import TextGenerator
 from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
-from gpt2_tools.benchmark.engine.workload import Lengths, Turn, measure_lengths, written
+from gpt2_tools.benchmark.engine.features import generate
+from gpt2_tools.benchmark.engine.workload import Lengths, Turn, measure_lengths, text_checksums
 from gpt2_tools.benchmark.figures import Repeats, checksum
-from gpt2_tools.benchmark.peers.ours import generate
 from gpt2_tools.common.problem import Problem
 
 
@@ -22,7 +22,7 @@ def test_a_row_for_each_workload_and_what_is_in_it(bench, mini_ir):
     rates = iter(range(1, 100))
     rows = measure_lengths(bench, workloads, Repeats(1, 2), lambda: gigabytes * next(rates), None)
     assert [row.lengths for row in rows] == workloads
-    for row, read in zip(rows, [(3, 5), (4, 6)], strict=True):  # in turns, behind a round of warm-up
+    for row, read in zip(rows, [(3, 5), (4, 6)], strict=True):  # in turns, after a warm-up
         figures = row.figures
         assert figures["decode as memory allows"].values == pytest.approx(read)
         shares = [speed / rate for speed, rate in zip(figures["throughput"].values, read, strict=True)]
@@ -47,7 +47,7 @@ def test_the_checksum_is_that_of_the_tokens_that_the_demos_generator_writes(benc
 
 def test_texts_that_differ_have_a_checksum_each():
     turns = [Turn(Generated([1.0], [tokens]), None, None) for tokens in ([1, 2], [1, 3], [1, 2])]
-    assert written(turns) == sorted([checksum([1, 2]), checksum([1, 3])])
+    assert text_checksums(turns) == sorted([checksum([1, 2]), checksum([1, 3])])
 
 
 def test_rows_together_write_what_each_writes_alone(bench):
@@ -61,7 +61,7 @@ def test_rows_together_write_what_each_writes_alone(bench):
     ("lengths", "line"),
     [
         (Lengths(500, 13), "-p and -M: expected at most 512 tokens together, got 513"),
-        (Lengths(8, 1), "-M: expected at least 2 new tokens, the first and one behind it, got 1"),
+        (Lengths(8, 1), "-M: expected at least 2 new tokens, got 1"),
     ],
 )
 def test_lengths_that_cannot_be_run(lengths, line):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.benchmark.peers.benchmark import Plan, batch_figures, bound_figures, measure_speed
-from gpt2_tools.benchmark.peers.peers import Running, Weights
+from gpt2_tools.benchmark.peers.benchmark import TableSettings, batch_figures, bound_figures, measure_speed
+from gpt2_tools.benchmark.peers.peers import RunSettings, Weights
 from gpt2_tools.benchmark.peers.table import Workload
 from gpt2_tools.benchmark.processes.process import memory_of
 from gpt2_tools.common.problem import Problem
@@ -46,8 +46,8 @@ def table(tmp_path_factory, mini, mini_ir):
         fake_peer(folder / "runners", variants),
         fake_peer(folder / "others", {"good": "FP16"}, "fake_engine==2.0", "missing"),
     ]
-    plan = Plan(Weights(mini / "gpt2", {"FP16": mini_ir}), "CPU", 8, 4, 2, 1)
-    return measure_speed(plan, peers, folder / "cache", Running(1, 60.0, said.append)), said
+    plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "CPU", 8, 4, 2, 1)
+    return measure_speed(plan, peers, folder / "cache", RunSettings(1, 60.0, said.append)), said
 
 
 SPEEDS = ("decode", "prefill of 511", "8 prompts at once")
@@ -82,7 +82,7 @@ def test_what_only_ours_is_measured_at(table):
     assert 0 < table[0].figures["Python's share of a step, ours FP16"].median < 100
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="where Linux tells it")
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads /proc")
 def test_the_memory_of_each_process(table):
     names = {f"{kind} memory, {who}" for kind in ("resident", "private") for who in ("ours FP16", "fake good")}
     assert names <= table[0].figures.keys()
@@ -90,12 +90,12 @@ def test_the_memory_of_each_process(table):
 
 def test_what_could_not_be_run_is_one_line_each(table):
     measured, said = table
-    log = measured.not_run["missing"].partition("; all that was said: ")
-    assert log[0] == "its environment cannot be made: ERROR: No matching distribution found for fake_engine==2.0"
+    log = measured.not_run["missing"].partition("; see ")
+    assert log[0] == "cannot create its environment: ERROR: No matching distribution found for fake_engine==2.0"
     assert {name: line for name, line in measured.not_run.items() if name != "missing"} == {
         "fake unloadable": "ended with exit code 1: MemoryError: no room",
-        "fake quantized": "there is no INT8 IR of ours to compare it with",
-        "fake short": "made [1] tokens, expected 4 for each of 1 prompts",
+        "fake quantized": "no INT8 IR of ours to compare it with",
+        "fake short": "generated [1] tokens, expected 4 for each of 1 prompts",
         "8 prompts at once, fake single": "one prompt at a time",
         "fake dying": "ended with exit code 1: could not go on",
     }
@@ -111,9 +111,9 @@ def test_what_was_measured_before_a_failure_stays(table):
 
 
 def test_an_engine_of_ours_that_does_not_run_is_a_problem(mini, mini_ir, tmp_path):
-    plan = Plan(Weights(mini / "gpt2", {"FP16": mini_ir}), "TPU", 8, 4, 1, 0)
+    plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "TPU", 8, 4, 1, 0)
     with pytest.raises(Problem, match=r"gpt-2-mini\.xml: ended with exit code 1: .*there is no such device"):
-        measure_speed(plan, [], tmp_path, Running(1, 60.0, lambda _: None))
+        measure_speed(plan, [], tmp_path, RunSettings(1, 60.0, lambda _: None))
 
 
 def test_a_process_that_is_gone_has_no_memory():

@@ -29,7 +29,7 @@ def test_what_is_pinned_is_there_and_nothing_of_ours(made):
 def test_progress_is_said(made):
     python, _, _, said = made
     environment = python.parent.parent
-    assert said[0] == f"fake: making its environment in {environment} ..."
+    assert said[0] == f"fake: creating its environment in {environment} ..."
     assert said[1:] == ["fake: Installing collected packages: fake_engine"]
 
 
@@ -44,8 +44,8 @@ def test_what_pip_cannot_install_is_one_line(tmp_path):
     pinned = fake_peer(tmp_path / "fake", {}, pinned="fake_engine==2.0").folder / "fake.txt"
     with pytest.raises(PeerFailed) as failed:
         provide_environment("fake", pinned, tmp_path / "cache", {}, lambda _: None)
-    line, log = str(failed.value).split("; all that was said: ")
-    assert line == "its environment cannot be made: ERROR: No matching distribution found for fake_engine==2.0"
+    line, log = str(failed.value).split("; see ")
+    assert line == "cannot create its environment: ERROR: No matching distribution found for fake_engine==2.0"
     assert "from versions: 1.0" in Path(log).read_text(encoding="utf-8")
 
 
@@ -59,7 +59,7 @@ def test_what_pip_is_told_decides_what_comes_of_it(made):
 
     with pytest.raises(PeerFailed):
         provide_environment("fake", pinned, cache, {"FLAG": "1"}, begins)
-    assert said[0].startswith("fake: making its environment in ")
+    assert said[0].startswith("fake: creating its environment in ")
     assert str(python.parent.parent) not in said[0]
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gpt2_tools.benchmark.peers.peers import PEERS, RUNNERS, Peer, Running, Weights, provide_runner, start_peer
+from gpt2_tools.benchmark.peers.peers import PEERS, RUNNERS, Peer, RunSettings, Weights, provide_runner, start_peer
 from gpt2_tools.common.json_process import CannotRun, PeerFailed
 from support.fake_peer import fake_peer
 
@@ -37,7 +37,7 @@ def fake(tmp_path_factory):
     """Return a function that starts a variant of the fake peer, and what it has said."""
     folder, said = tmp_path_factory.mktemp("fake"), []
     peer = fake_peer(folder / "runners", {})
-    run = Running(2, 60.0, said.append)
+    run = RunSettings(2, 60.0, said.append)
     runner = provide_runner(peer, folder / "cache", run)
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
@@ -92,14 +92,14 @@ def exported(tmp_path):
     for path in (ir, ir.with_suffix(".bin")):
         path.touch()
     peer = Peer("openvino-genai", {"FP16": "FP16"}, exported=True)
-    return peer, Weights(tmp_path, {"FP16": ir}), Running(2, 60.0, lambda _: None)
+    return peer, Weights(tmp_path, {"FP16": ir}), RunSettings(2, 60.0, lambda _: None)
 
 
 def test_without_gpt2_export_one_line_says_so(exported, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
     peer, weights, run = exported
-    with pytest.raises(PeerFailed, match=r"^gpt2_export, which writes its folder, is not installed$"):
+    with pytest.raises(PeerFailed, match=r"^gpt2_export, which exports its model, is not installed$"):
         start_peer(peer, "FP16", weights, tmp_path / "cache", ["python"], run)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.peers.table import (
-    Contestant,
+    TableEngine,
     Workload,
     checked,
     checksums,
@@ -21,8 +21,8 @@ from gpt2_tools.common.json_process import CannotRun, PeerFailed
 DECODE = Workload("decode", 1, 4, 3)
 PREFILL = Workload("prefill of 4", 1, 4, 1)
 BATCH = Workload("2 prompts at once", 2, 4, 3)
-OURS = Contestant("ours FP16", lambda request: {})
-OTHER = Contestant("other f32", lambda request: {}, "ours FP16")
+OURS = TableEngine("ours FP16", lambda request: {})
+OTHER = TableEngine("other f32", lambda request: {}, "ours FP16")
 RUNS = {
     "ours FP16": [(1.5, 0.5, [[7, 8, 9]]), (3.0, 1.0, [[7, 8, 9]])],
     "other f32": [(2.5, 0.5, [[7, 8, 9]]), (5.0, 1.0, [[7, 9, 8]])],
@@ -98,13 +98,13 @@ def test_tokens_that_two_texts_begin_with(one, other, count):
     ],
 )
 def test_an_answer_that_is_none(answer):
-    with pytest.raises(PeerFailed, match=r"^answered without seconds and tokens: "):
+    with pytest.raises(PeerFailed, match=r"^expected seconds and tokens, got "):
         checked(answer, DECODE)
 
 
 @pytest.mark.parametrize("tokens", [[], [[1, 2]], [[1, 2, 3], [1, 2, 3]], [3]])
 def test_an_answer_of_too_few_tokens(tokens):
-    with pytest.raises(PeerFailed, match=r"^made .*, expected 3 for each of 1 prompts$"):
+    with pytest.raises(PeerFailed, match=r"^generated .*, expected 3 for each of 1 prompts$"):
         checked({"seconds": 1, "first": None, "tokens": tokens}, DECODE)
 
 
@@ -114,7 +114,7 @@ class Recorded:
     def __init__(self) -> None:
         self.asked = []
 
-    def contestant(self, name, *failures):
+    def engine(self, name, *failures):
         """Return one that answers, or raises what is given for a round."""
         left = list(failures)
 
@@ -125,12 +125,12 @@ class Recorded:
                 raise failure
             return {"seconds": 1.5, "first": 0.5, "tokens": [[7, 8, 9]]}
 
-        return Contestant(name, ask)
+        return TableEngine(name, ask)
 
 
 def test_all_run_a_round_before_the_next_and_the_warm_up_is_left_out():
     recorded, not_run = Recorded(), {}
-    both = [recorded.contestant("a"), recorded.contestant("b")]
+    both = [recorded.engine("a"), recorded.engine("b")]
     runs = in_turns(both, DECODE, [[[1]], [[2]], [[3]]], 1, not_run)
     assert recorded.asked == [("a", [[1]]), ("b", [[1]]), ("a", [[2]]), ("b", [[2]]), ("a", [[3]]), ("b", [[3]])]
     assert {name: len(kept) for name, kept in runs.items()} == {"a": 2, "b": 2}
@@ -139,7 +139,7 @@ def test_all_run_a_round_before_the_next_and_the_warm_up_is_left_out():
 
 def test_who_fails_is_asked_no_more_and_the_others_go_on():
     recorded, not_run = Recorded(), {}
-    both = [recorded.contestant("a", None, PeerFailed("ended")), recorded.contestant("b")]
+    both = [recorded.engine("a", None, PeerFailed("ended")), recorded.engine("b")]
     runs = in_turns(both, DECODE, [[[1]], [[2]], [[3]]], 0, not_run)
     assert recorded.asked == [("a", [[1]]), ("b", [[1]]), ("a", [[2]]), ("b", [[2]]), ("b", [[3]])]
     assert runs.keys() == {"b"}
@@ -148,6 +148,6 @@ def test_who_fails_is_asked_no_more_and_the_others_go_on():
 
 def test_who_is_not_made_for_a_workload_is_left_out_of_that_one():
     not_run = {}
-    runs = in_turns([Recorded().contestant("a", CannotRun("one at a time"))], DECODE, [[[1]]], 0, not_run)
+    runs = in_turns([Recorded().engine("a", CannotRun("one at a time"))], DECODE, [[[1]]], 0, not_run)
     assert runs == {}
     assert not_run == {"decode, a": "one at a time"}

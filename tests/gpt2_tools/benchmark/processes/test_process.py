@@ -17,7 +17,7 @@ def test_the_peak_stays_when_memory_is_let_go():
     assert own_peak_memory()["peak"] >= held - 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a process's peak memory")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not report a process's peak memory")
 def test_a_process_is_measured_whole():
     ours = np.ones(40_000_000)  # what we hold is not the child's
     small = run_process([sys.executable, "-c", "pass"])

@@ -1,7 +1,4 @@
-"""What the demo's engine takes on one model: load, first token, each token, sampling, growth, memory.
-
-It measures the engine and the sampling that the demo runs, in the process it is called in.
-"""
+"""Figures of the demo's engine on one model, in this process: load, first token, each token, sampling, memory."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,13 +16,13 @@ from gpt2_tools.benchmark.processes.process import own_memory, own_peak_memory
 from gpt2_tools.common.runtime import settings_of
 
 Clock = Callable[[], float]
-GROWTH_WINDOW = 32
-"""How many tokens are timed at each length."""
+WINDOW_TOKENS = 32
+"""Tokens that are timed at each context length."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """The seconds of each step, the first of which reads the prompts, and the tokens of each row."""
+    """The seconds of each step, of which the first is the prefill, and the new tokens of each row."""
 
     times: list[float]
     tokens: list[list[int]]
@@ -44,7 +41,7 @@ class EngineBenchmark:
         )
 
     def generate(self, prompt_tokens: int, new_tokens: int, rows: int = 1) -> Generated:
-        """Continue as many prompts together, greedily, past any end; the prompts are the same in every run."""
+        """Continue `rows` prompts in one batch, greedily, ignoring end-of-text; every run has the same prompts."""
         self.engine.reset_prefix_cache()
         caches = [SequenceCache() for _ in range(rows)]
         new = [np.roll(self._tokens, -row)[:prompt_tokens].tolist() for row in range(rows)]
@@ -52,7 +49,7 @@ class EngineBenchmark:
         times = [self._clock()]
         for _ in range(new_tokens):
             logits = self.engine.step([StepInput(cache, added) for cache, added in zip(caches, new, strict=True)])
-            new = [[int(one[0].argmax())] for one in logits]
+            new = [[int(row_logits[0].argmax())] for row_logits in logits]
             times.append(self._clock())
             for written, added in zip(tokens, new, strict=True):
                 written.extend(added)
@@ -62,20 +59,20 @@ class EngineBenchmark:
         """Return the tokens of the first prompt."""
         return self._tokens[:prompt_tokens]
 
-    def generation(self, rounds: Sequence[list[float]], prompt_tokens: int) -> dict[str, Figure]:
-        """Return the figures of several rounds of `generate`."""
-        later = [float(np.median(times[1:])) for times in rounds]
+    def generation(self, repetitions: Sequence[list[float]], prompt_tokens: int) -> dict[str, Figure]:
+        """Return the figures of several runs of `generate`, given the seconds of their steps."""
+        later = [float(np.median(times[1:])) for times in repetitions]
         return {
-            f"first token after {prompt_tokens}": Figure("ms", tuple(times[0] * 1e3 for times in rounds)),
+            f"first token after {prompt_tokens}": Figure("ms", tuple(times[0] * 1e3 for times in repetitions)),
             "time per token": Figure("ms", tuple(seconds * 1e3 for seconds in later)),
             "throughput": Figure("tokens/s", tuple(1 / seconds for seconds in later)),
         }
 
     def growth(self) -> dict[str, Figure]:
-        """Return the time per token early and late in the model's positions, and their ratio; none in a short model."""
-        if self.engine.n_positions < 8 * GROWTH_WINDOW:
+        """Return the time per token at a short and a long context, and their ratio; nothing for a short model."""
+        if self.engine.n_positions < 8 * WINDOW_TOKENS:
             return {}
-        late = min(900, self.engine.n_positions - GROWTH_WINDOW)
+        late = min(900, self.engine.n_positions - WINDOW_TOKENS)
         early = min(100, late // 2)
         figures = {
             f"time per token at {length}": Figure("ms", tuple(s * 1e3 for s in self.steps_at(length)))
@@ -85,11 +82,11 @@ class EngineBenchmark:
         return figures | {f"growth from {early} to {late}": Figure("x", (last.median / first.median,))}
 
     def steps_at(self, length: int) -> list[float]:
-        """Return the seconds of the tokens around a length."""
-        return self.generate(length - GROWTH_WINDOW // 2, GROWTH_WINDOW + 1).times[1:]
+        """Return the seconds of the tokens around a context length."""
+        return self.generate(length - WINDOW_TOKENS // 2, WINDOW_TOKENS + 1).times[1:]
 
     def sampling(self, runs: int = 200) -> dict[str, Figure]:
-        """Return what one draw costs at top_p 0.9, temperature 1, on flat and on peaked logits."""
+        """Return the time to sample a token at top_p 0.9, temperature 1, from flat and from peaked logits."""
         rng = np.random.default_rng(0)
         noise = rng.standard_normal(self.engine.vocab_size).astype(np.float32)
         figures = {}
@@ -103,7 +100,7 @@ class EngineBenchmark:
         return figures
 
     def memory(self) -> dict[str, Figure]:
-        """Return what this process holds now, the engine with its cache in it, and the most it has held."""
+        """Return the memory of this process, with the engine and its KV cache, and its peak."""
         return {
             f"{kind} memory": Figure("MB", (megabytes,))
             for kind, megabytes in (own_memory() | own_peak_memory()).items()

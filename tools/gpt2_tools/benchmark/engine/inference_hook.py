@@ -1,4 +1,4 @@
-"""The one place that puts something in place of OpenVINO's inference call, to see every call of this process."""
+"""Replaces OpenVINO's InferRequest.infer for a while, to observe every infer call of this process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ Infer = Callable[..., Any]
 
 @contextmanager
 def inference_replaced(by: Callable[[Infer], Infer]) -> Iterator[None]:
-    """Have the request's `infer` be what `by` makes of it, for a while."""
+    """Replace `infer` by by(infer) inside the block."""
     infer = ov.InferRequest.infer
     ov.InferRequest.infer = by(infer)
     try:

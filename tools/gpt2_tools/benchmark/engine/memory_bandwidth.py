@@ -1,7 +1,7 @@
-"""How fast this machine reads memory, which bounds the decoding of a single sequence.
+"""The memory bandwidth of this machine, which bounds the decoding speed of a single sequence.
 
-Run as a process, `python -m gpt2_tools.benchmark.engine.memory_bandwidth THREADS` answers each line of its stdin with
-one line of JSON, by the protocol of the benchmark's peers: its buffers are not in the caller's memory.
+`python -m gpt2_tools.benchmark.engine.memory_bandwidth THREADS` answers each line of its stdin with one line of JSON,
+so that its buffers are not in the memory of the process that is measured.
 """
 
 import json
@@ -16,7 +16,7 @@ ANSWER = "gigabytes_a_second"
 
 
 class MemoryReader:
-    """Threads that read an array too large for any cache, each its part."""
+    """Threads that each read a part of an array that is too large for any cache."""
 
     def __init__(self, threads: int, megabytes: int = 512, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -25,11 +25,11 @@ class MemoryReader:
         self._bytes = sum(part.nbytes for part in self._parts)
 
     def gigabytes_a_second(self, times: int = 5) -> float:
-        """Return the best of several reads; what else the machine does only makes one slower."""
+        """Return the best of several reads: other load can only make a read slower."""
         return max(self._bytes / self._read() for _ in range(times)) / 1e9
 
     def close(self) -> None:
-        """Let the threads and the memory go."""
+        """Release the threads and the memory."""
         self._pool.shutdown()
         self._parts = []
 

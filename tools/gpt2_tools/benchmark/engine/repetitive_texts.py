@@ -1,6 +1,6 @@
-"""Texts that say again what stands in them, and one that has only common words twice: what drafts are measured on.
+"""The texts that prompt lookup is measured on: repetitive ones, and prose, which repeats only common words.
 
-Each is a prompt and what is written behind it.
+Each is a prompt and its continuation.
 """
 
 SUMMARY = (

@@ -1,6 +1,6 @@
-"""What memory allows: every token reads all weights once, and they come no faster than the machine reads.
+"""The roofline of decoding: each token reads all weights once, so memory bandwidth bounds the tokens/s.
 
-Keys and values are left out, a few per cent.
+Keys and values, a few per cent of the bytes, are neglected.
 """
 
 import sys
@@ -14,22 +14,22 @@ from gpt2_tools.common.json_process import JsonProcess, PeerFailed
 from gpt2_tools.common.problem import Problem
 
 PATIENCE = 60.0
-"""Seconds that one reading of the memory may take."""
+"""Timeout of one bandwidth measurement in seconds."""
 
 
 def allowed(bandwidth: Sequence[float], ir: Path) -> list[float]:
-    """Return the tokens/s that reading the weights of an IR allows, for each rate in GB/s."""
+    """Return the tokens/s that each bandwidth in GB/s allows, given the size of an IR's weights."""
     gigabytes = ir.with_suffix(".bin").stat().st_size / 1e9
     return [rate / gigabytes for rate in bandwidth]
 
 
 def bound_figures(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) -> dict[str, Figure]:
-    """Return how fast memory was read in each round, the tokens/s that allowed, and what share of it was reached."""
+    """Return the bandwidth of each repetition, the tokens/s it allows, and the share of those reached."""
     return {"memory read": Figure("GB/s", tuple(bandwidth))} | decode_bound(bandwidth, ir, speeds)
 
 
 def decode_bound(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) -> dict[str, Figure]:
-    """Return the tokens/s that each round's rate in GB/s allows, and what share of it was reached."""
+    """Return the tokens/s that each repetition's bandwidth in GB/s allows, and the share of those reached."""
     bounds = allowed(bandwidth, ir)
     shares = [speed / bound for speed, bound in zip(speeds, bounds, strict=True)]
     return {
@@ -40,7 +40,7 @@ def decode_bound(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) 
 
 @contextmanager
 def bandwidth_meter(device: str, threads: int, say: Callable[[str], None]) -> Iterator[Callable[[], float] | None]:
-    """Give a function that has the memory read, in GB/s, by a process of its own; None where it cannot be."""
+    """Yield a function that measures the bandwidth in GB/s, in a process of its own; None if that is not possible."""
     if not device.startswith("CPU"):
         yield None
         return
@@ -48,7 +48,7 @@ def bandwidth_meter(device: str, threads: int, say: Callable[[str], None]) -> It
     try:
         process = JsonProcess(command, PATIENCE)
     except PeerFailed as reason:
-        say(f"how fast memory is read is not measured: {reason}")
+        say(f"memory bandwidth is not measured: {reason}")
         yield None
         return
     with process:
@@ -56,8 +56,8 @@ def bandwidth_meter(device: str, threads: int, say: Callable[[str], None]) -> It
 
 
 def read_by(process: JsonProcess) -> float:
-    """Return how fast a process reads memory, in GB/s. Raises Problem where it does not get there."""
+    """Return the bandwidth that a process measures, in GB/s. Raises Problem if it fails."""
     try:
         return float(process.ask({})[memory_bandwidth.ANSWER])
     except PeerFailed as reason:
-        raise Problem(f"memory could not be read to the end: {reason}") from None
+        raise Problem(f"memory bandwidth could not be measured: {reason}") from None

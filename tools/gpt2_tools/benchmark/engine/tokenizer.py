@@ -1,4 +1,4 @@
-"""What the demo's tokenizer takes, to read a prompt and to write out what was generated. It knows no engine."""
+"""The time of the demo's tokenizer: encoding a prompt and decoding the generated tokens."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ class TextTimes(NamedTuple):
 
 
 def tokenizer_beside(model: Path, say: Callable[[str], None]) -> GPT2Tokenizer | None:
-    """Return the tokenizer that lies beside a model; None, after telling why, where there is none."""
+    """Return the tokenizer beside a model; if there is none, say why and return None."""
     try:
         return load_tokenizer(model)
     except Problem as reason:
@@ -31,7 +31,7 @@ def tokenizer_beside(model: Path, say: Callable[[str], None]) -> GPT2Tokenizer |
 def text_times(
     tokenizer: GPT2Tokenizer, prompt: Sequence[int], written: Sequence[int], clock: Clock = time.perf_counter
 ) -> TextTimes:
-    """Time the tokens of the prompt's text, and the text of what was written."""
+    """Time the encoding of the prompt's text and the decoding of the generated tokens."""
     text = tokenizer.decode(list(prompt))
     start = clock()
     tokenizer.encode(text)
@@ -40,9 +40,9 @@ def text_times(
     return TextTimes(between - start, clock() - between)
 
 
-def text_figures(rounds: Sequence[TextTimes | None]) -> dict[str, Figure]:
-    """Return the figures of several rounds; none without a tokenizer."""
-    kept = [times for times in rounds if times is not None]
+def text_figures(repetitions: Sequence[TextTimes | None]) -> dict[str, Figure]:
+    """Return the figures of several repetitions; none without a tokenizer."""
+    kept = [times for times in repetitions if times is not None]
     if not kept:
         return {}
     return {name: Figure("ms", tuple(getattr(times, name) * 1e3 for times in kept)) for name in TextTimes._fields}

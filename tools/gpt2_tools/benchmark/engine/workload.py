@@ -1,4 +1,4 @@
-"""What gpt2_benchmark runs on the demo's engine: one workload with all that surrounds it, or a row for each length."""
+"""The workloads of gpt2_benchmark on the demo's engine: one with all its figures, or a row for each length."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ CHECKSUM = "tokens_sha256"
 
 @dataclass(frozen=True)
 class Setup:
-    """The model that is measured, and how it is run."""
+    """The model under test and how it is loaded."""
 
     model: Path
     device: str
@@ -32,31 +32,31 @@ class Setup:
     num_threads: int | None
 
     def load(self, properties: Mapping[str, str] = MappingProxyType({})) -> EngineBenchmark:
-        """Load it, with further properties of the device."""
+        """Load it, with additional device properties."""
         config = default_config(self.device, self.precision_hint, self.num_threads)
         return EngineBenchmark(self.model, self.device, config | dict(properties))
 
     def load_on(self, threads: int) -> EngineBenchmark:
-        """Load it for so many threads."""
+        """Load it for a number of threads."""
         return replace(self, num_threads=threads).load()
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """So many tokens of a prompt, and so many behind it."""
+    """The tokens of a prompt and the new tokens after it."""
 
     prompt_tokens: int
     new_tokens: int
 
     @property
     def name(self) -> str:
-        """As llama-bench calls it."""
+        """The name in the format of llama-bench."""
         return f"pp{self.prompt_tokens}+tg{self.new_tokens}"
 
     def check(self, n_positions: int) -> None:
-        """Raise Problem where a model of so many positions cannot run it, or there is no time per token in it."""
+        """Raise Problem if it does not fit the positions, or generates too few tokens for a time per token."""
         if self.new_tokens < 2:
-            raise Problem(f"-M: expected at least 2 new tokens, the first and one behind it, got {self.new_tokens}")
+            raise Problem(f"-M: expected at least 2 new tokens, got {self.new_tokens}")
         total = self.prompt_tokens + self.new_tokens
         if total > n_positions:
             raise Problem(f"-p and -M: expected at most {n_positions} tokens together, got {total}")
@@ -64,7 +64,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Turn:
-    """One generation, what its texts took, and how fast memory was read just before, in GB/s."""
+    """One generation, the time of its tokenizer, and the memory bandwidth just before it in GB/s."""
 
     generated: Generated
     texts: TextTimes | None
@@ -73,7 +73,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class LengthRow:
-    """What was measured at some lengths; tokens_sha256: of each text that came, one where all runs wrote the same."""
+    """The figures at one length; tokens_sha256: of each generated text, one if all runs generated the same."""
 
     lengths: Lengths
     figures: dict[str, Figure]
@@ -83,7 +83,7 @@ class LengthRow:
 def engine_figures(
     bench: EngineBenchmark, device: str, lengths: Lengths, repeats: Repeats, checkpoint: Path | None, say: Say
 ) -> tuple[Figures, list[str]]:
-    """Return the figures of one workload, beside transformers where there is its checkpoint, and its checksums."""
+    """Return the figures of one workload, with a checkpoint also those of transformers, and its checksums."""
     lengths.check(bench.engine.n_positions)
     tokenizer = tokenizer_beside(bench.engine.path, say)
     threads = bench.settings()["threads"] or "1"
@@ -103,8 +103,8 @@ def engine_figures(
     around = turn_figures(bench, turns, figures["throughput"])
     if peer:
         figures |= times_faster(figures, bench.generation([theirs for _, theirs in rounds], lengths.prompt_tokens))
-    say("sampling, growth ...")
-    return {**figures, **around, **_alone(bench, figures["time per token"])}, written(turns)
+    say("sampling, long contexts ...")
+    return {**figures, **around, **_alone(bench, figures["time per token"])}, text_checksums(turns)
 
 
 def _alone(bench: EngineBenchmark, per_token: Figure) -> Figures:
@@ -129,7 +129,7 @@ def length_rows(
 def take_turn(
     bench: EngineBenchmark, lengths: Lengths, meter: Callable[[], float] | None, tokenizer: GPT2Tokenizer | None
 ) -> Turn:
-    """Measure once."""
+    """Run a workload once."""
     bandwidth = meter() if meter else None
     generated = bench.generate(lengths.prompt_tokens, lengths.new_tokens)
     (written,) = generated.tokens
@@ -144,19 +144,19 @@ def measure_lengths(
     meter: Callable[[], float] | None,
     tokenizer: GPT2Tokenizer | None,
 ) -> list[LengthRow]:
-    """Return a row for each; all are run before any is run again, so that they see the same machine."""
+    """Return a row for each workload; they take turns in each repetition, so all see the same machine load."""
     rounds = repeats.of(lambda: [take_turn(bench, lengths, meter, tokenizer) for lengths in workloads])
     columns = zip(workloads, zip(*rounds, strict=True), strict=True)
-    return [LengthRow(lengths, _figures(bench, lengths, turns), written(turns)) for lengths, turns in columns]
+    return [LengthRow(lengths, _figures(bench, lengths, turns), text_checksums(turns)) for lengths, turns in columns]
 
 
-def written(turns: Sequence[Turn]) -> list[str]:
-    """Return the checksum of each text that came, without repetition."""
+def text_checksums(turns: Sequence[Turn]) -> list[str]:
+    """Return the checksums of the different texts that were generated."""
     return sorted({checksum(turn.generated.tokens[0]) for turn in turns})
 
 
 def turn_figures(bench: EngineBenchmark, turns: Sequence[Turn], throughput: Figure) -> dict[str, Figure]:
-    """Return what memory allows, where it was read, and what the texts took."""
+    """Return the roofline, if memory bandwidth was measured, and the time of the tokenizer."""
     bandwidth = [turn.bandwidth for turn in turns if turn.bandwidth is not None]
     bound = bound_figures(bandwidth, bench.engine.path, throughput.values) if bandwidth else {}
     return bound | text_figures([turn.texts for turn in turns])
@@ -167,9 +167,9 @@ def _figures(bench: EngineBenchmark, lengths: Lengths, turns: Sequence[Turn]) ->
     first, later, throughput = bench.generation(times, lengths.prompt_tokens).values()
     return {
         "first token": first,
-        "prompt": Figure("tokens/s", tuple(lengths.prompt_tokens / one[0] for one in times)),
+        "prompt": Figure("tokens/s", tuple(lengths.prompt_tokens / steps[0] for steps in times)),
         "time per token": later,
         "throughput": throughput,
-        "generation": Figure("ms", tuple(sum(one) * 1e3 for one in times)),
+        "generation": Figure("ms", tuple(sum(steps) * 1e3 for steps in times)),
         **turn_figures(bench, turns, throughput),
     }

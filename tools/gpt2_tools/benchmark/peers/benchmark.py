@@ -1,4 +1,4 @@
-"""The whole speed table: the demo's engine beside its peers, and what it is measured at alone."""
+"""The whole speed table: the demo's engine beside its peers, then its features alone."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 from gpt2_tools.benchmark.engine.repetitive_texts import LONGEST, TEXTS
 from gpt2_tools.benchmark.engine.roofline import decode_bound
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.benchmark.peers.peers import Peer, Running, Weights, provide_runner, start_ours, start_peer
+from gpt2_tools.benchmark.peers.peers import Peer, RunSettings, Weights, provide_runner, start_ours, start_peer
 from gpt2_tools.benchmark.peers.table import (
-    Contestant,
-    Run,
+    EngineRun,
+    TableEngine,
     Workload,
     checksums,
     first_tokens,
@@ -36,8 +36,8 @@ PREFILL = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured on, how long and how often."""
+class TableSettings:
+    """The models, the device, the lengths and the repetitions of the table."""
 
     weights: Weights
     device: str
@@ -48,51 +48,51 @@ class Plan:
 
 
 @dataclass
-class Table:
-    """What has come of it: figures by name, and in one line why others are not there."""
+class SpeedTable:
+    """Figures by name, and the reason of each engine or workload that did not run."""
 
     figures: dict[str, Figure] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
-    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of all that was decoded
+    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of the workload "decode"
 
     def leave_out(self, name: str, reason: Exception, say: Callable[[str], None]) -> None:
-        """Note why a peer is not measured."""
+        """Record why a peer is not measured."""
         self.not_run[name] = str(reason)
         say(f"{name}: not run: {reason}")
 
 
 @dataclass(frozen=True)
-class Started:
-    """A contestant with its process."""
+class StartedEngine:
+    """An engine with its process."""
 
-    contestant: Contestant
+    engine: TableEngine
     process: JsonProcess
 
 
-def measure_speed(plan: Plan, peers: Sequence[Peer], cache: Path, run: Running) -> Table:
-    """Return the table. Raises Problem where our own engine does not run."""
-    table = Table()
+def measure_speed(settings: TableSettings, peers: Sequence[Peer], cache: Path, run: RunSettings) -> SpeedTable:
+    """Return the table. Raises Problem if our own engine does not run."""
+    table = SpeedTable()
     with ExitStack() as stack:
-        started = [*_ours(plan, run, stack), *_theirs(plan, peers, cache, run, stack, table)]
-        _side_by_side(plan, started, run, table)
-    _alone(plan, run, table)
+        started = [*_ours(settings, run, stack), *_theirs(settings, peers, cache, run, stack, table)]
+        _side_by_side(settings, started, run, table)
+    _alone(settings, run, table)
     return table
 
 
-def _ours(plan: Plan, run: Running, stack: ExitStack) -> Iterator[Started]:
-    for precision, ir in plan.weights.irs.items():
+def _ours(settings: TableSettings, run: RunSettings, stack: ExitStack) -> Iterator[StartedEngine]:
+    for precision, ir in settings.weights.irs.items():
         run.say(f"ours {precision}: loading ...")
         try:
-            process = stack.enter_context(start_ours(ir, plan.device, run))
+            process = stack.enter_context(start_ours(ir, settings.device, run))
         except PeerFailed as reason:
             raise Problem(f"{ir}: {reason}") from None
-        yield Started(Contestant(ours(precision), process.ask), process)
+        yield StartedEngine(TableEngine(ours(precision), process.ask), process)
 
 
 def _theirs(
-    plan: Plan, peers: Sequence[Peer], cache: Path, run: Running, stack: ExitStack, table: Table
-) -> Iterator[Started]:
+    settings: TableSettings, peers: Sequence[Peer], cache: Path, run: RunSettings, stack: ExitStack, table: SpeedTable
+) -> Iterator[StartedEngine]:
     for peer in peers:
         name = peer.name
         try:
@@ -103,102 +103,105 @@ def _theirs(
         for variant, precision in peer.variants.items():
             name = f"{peer.name} {variant}"
             try:
-                if precision not in plan.weights.irs:
-                    raise PeerFailed(f"there is no {precision} IR of ours to compare it with")
-                process = stack.enter_context(start_peer(peer, variant, plan.weights, cache, runner, run))
+                if precision not in settings.weights.irs:
+                    raise PeerFailed(f"no {precision} IR of ours to compare it with")
+                process = stack.enter_context(start_peer(peer, variant, settings.weights, cache, runner, run))
             except PeerFailed as reason:
                 table.leave_out(name, reason, run.say)
                 continue
             table.versions[peer.name] = process.first.get("versions", {})
-            yield Started(Contestant(name, process.ask, ours(precision)), process)
+            yield StartedEngine(TableEngine(name, process.ask, ours(precision)), process)
 
 
 def ours(precision: str) -> str:
-    """Return what our engine is called on an IR of a precision."""
+    """Return the name of our engine with an IR of a precision."""
     return f"ours {precision}"
 
 
-def _side_by_side(plan: Plan, started: Sequence[Started], run: Running, table: Table) -> None:
-    contestants = [one.contestant for one in started]
+def _side_by_side(
+    settings: TableSettings, started: Sequence[StartedEngine], run: RunSettings, table: SpeedTable
+) -> None:
+    engines = [entry.engine for entry in started]
     rng = random.Random(0)
-    config = read_config(plan.weights.checkpoint / "config.json")
+    config = read_config(settings.weights.checkpoint / "config.json")
     reader = MemoryReader(run.threads)
     bandwidth: list[float] = []
 
-    def turns(workload: Workload, before: Callable[[], object] = lambda: None) -> dict[str, list[Run]]:
+    def measure(workload: Workload, before: Callable[[], object] = lambda: None) -> dict[str, list[EngineRun]]:
         run.say(f"{workload.name} ...")
-        alive = [one for one in contestants if one.name not in table.not_run]
-        rounds = _rounds(workload, plan.warmup + plan.runs, config.vocab_size, rng, before)
-        runs = in_turns(alive, workload, rounds, plan.warmup, table.not_run)
-        table.figures |= speeds(workload, runs) | ratios(workload, contestants, runs)
+        alive = [engine for engine in engines if engine.name not in table.not_run]
+        repetitions = _repetitions(workload, settings.warmup + settings.runs, config.vocab_size, rng, before)
+        runs = in_turns(alive, workload, repetitions, settings.warmup, table.not_run)
+        table.figures |= speeds(workload, runs) | ratios(workload, engines, runs)
         return runs
 
-    decode = Workload("decode", 1, plan.prompt_tokens, plan.new_tokens)
-    decoded = turns(decode, lambda: bandwidth.append(reader.gigabytes_a_second()))
+    decode = Workload("decode", 1, settings.prompt_tokens, settings.new_tokens)
+    decoded = measure(decode, lambda: bandwidth.append(reader.gigabytes_a_second()))
     reader.close()
-    table.figures |= first_tokens(decode, decoded) | same_tokens(contestants, decoded)
+    table.figures |= first_tokens(decode, decoded) | same_tokens(engines, decoded)
     table.tokens_sha256 |= checksums(decoded)
-    table.figures |= bound_figures(plan.weights.irs, decode, decoded, bandwidth[plan.warmup :])
+    table.figures |= bound_figures(settings.weights.irs, decode, decoded, bandwidth[settings.warmup :])
     table.figures |= _memory(started, table.not_run)
     prefill = min(PREFILL, config.n_positions - 1)
-    turns(Workload(f"prefill of {prefill}", 1, prefill, 1))
-    batch = Workload(f"{ROWS} prompts at once", ROWS, plan.prompt_tokens, plan.new_tokens)
-    table.figures |= batch_figures(batch, turns(batch), decoded)
+    measure(Workload(f"prefill of {prefill}", 1, prefill, 1))
+    batch = Workload(f"{ROWS} prompts at once", ROWS, settings.prompt_tokens, settings.new_tokens)
+    table.figures |= batch_figures(batch, measure(batch), decoded)
 
 
-def _rounds(
+def _repetitions(
     workload: Workload, count: int, vocab_size: int, rng: random.Random, before: Callable[[], object]
 ) -> Iterator[list[list[int]]]:
-    """Yield prompts that nobody has seen, and whose beginnings no cache holds."""
+    """Yield random prompts, which are in no engine's prefix cache."""
     for _ in range(count):
         before()
         yield [[rng.randrange(vocab_size) for _ in range(workload.prompt_tokens)] for _ in range(workload.prompts)]
 
 
 def bound_figures(
-    irs: Mapping[str, Path], workload: Workload, runs: Mapping[str, list[Run]], bandwidth: Sequence[float]
+    irs: Mapping[str, Path], workload: Workload, runs: Mapping[str, list[EngineRun]], bandwidth: Sequence[float]
 ) -> dict[str, Figure]:
-    """Return how fast memory is read, how fast that lets each of ours decode, and what share of it is reached."""
+    """Return the memory bandwidth, the decoding speed it allows each of our IRs, and the share of that reached."""
     figures = {"memory read": Figure("GB/s", tuple(bandwidth))}
     for precision, ir in irs.items():
         kept = runs.get(ours(precision), [])
         if kept:
-            speeds = [speed(workload, one) for one in kept]
-            figures |= {f"{name}, {ours(precision)}": one for name, one in decode_bound(bandwidth, ir, speeds).items()}
+            speeds = [speed(workload, run) for run in kept]
+            bound = decode_bound(bandwidth, ir, speeds)
+            figures |= {f"{name}, {ours(precision)}": figure for name, figure in bound.items()}
     return figures
 
 
 def batch_figures(
-    batch: Workload, together: Mapping[str, list[Run]], alone: Mapping[str, list[Run]]
+    batch: Workload, together: Mapping[str, list[EngineRun]], alone: Mapping[str, list[EngineRun]]
 ) -> dict[str, Figure]:
-    """Return how many times the tokens/s of one prompt all together make, in whole generations."""
+    """Return the tokens/s of the whole batch divided by those of one prompt, of whole generations."""
     figures = {}
     for name, kept in together.items():
-        ones = [batch.new_tokens / seconds for seconds, _, _ in alone.get(name, [])]
-        if kept and ones:
-            pairs = zip(kept, ones, strict=True)
+        single = [batch.new_tokens / seconds for seconds, _, _ in alone.get(name, [])]
+        if kept and single:
+            pairs = zip(kept, single, strict=True)
             figures[f"{batch.name} / one, {name}"] = Figure("x", tuple(speed(batch, run) / one for run, one in pairs))
     return figures
 
 
-def _memory(started: Sequence[Started], not_run: Mapping[str, str]) -> dict[str, Figure]:
+def _memory(started: Sequence[StartedEngine], not_run: Mapping[str, str]) -> dict[str, Figure]:
     return {
-        f"{kind} memory, {one.contestant.name}": Figure("MB", (megabytes,))
-        for one in started
-        if one.contestant.name not in not_run
-        for kind, megabytes in memory_of(one.process.pid).items()
+        f"{kind} memory, {entry.engine.name}": Figure("MB", (megabytes,))
+        for entry in started
+        if entry.engine.name not in not_run
+        for kind, megabytes in memory_of(entry.process.pid).items()
     }
 
 
-def _alone(plan: Plan, run: Running, table: Table) -> None:
+def _alone(settings: TableSettings, run: RunSettings, table: SpeedTable) -> None:
     rng = random.Random(1)
-    for precision, ir in plan.weights.irs.items():
-        with _generator(plan, ir, run.threads) as generator:
-            run.say(f"{ours(precision)}: Python's share, drafts, a longer prompt ...")
-            share = python_figures(generator, plan.prompt_tokens, plan.new_tokens, plan.runs, rng)
+    for precision, ir in settings.weights.irs.items():
+        with _generator(settings, ir, run.threads) as generator:
+            run.say(f"{ours(precision)}: Python's share, prompt lookup, a longer prompt ...")
+            share = python_figures(generator, settings.prompt_tokens, settings.new_tokens, settings.runs, rng)
             length = min(PREFILL, generator.engine.n_positions)
-            found = share | appended_figures(generator.engine, length, plan.runs, rng)
-            found |= lookup_figures(generator.engine, _scripts(generator), plan.runs)
+            found = share | appended_figures(generator.engine, length, settings.runs, rng)
+            found |= lookup_figures(generator.engine, _scripts(generator), settings.runs)
             table.figures |= {f"{name}, {ours(precision)}": figure for name, figure in found.items()}
 
 
@@ -213,6 +216,6 @@ def _scripts(generator: TextGenerator) -> dict[str, Script]:
 
 
 @contextmanager
-def _generator(plan: Plan, ir: Path, threads: int) -> Iterator[TextGenerator]:
-    with TextGenerator(ir, device=plan.device, config=default_config(plan.device, None, threads)) as generator:
+def _generator(settings: TableSettings, ir: Path, threads: int) -> Iterator[TextGenerator]:
+    with TextGenerator(ir, device=settings.device, config=default_config(settings.device, None, threads)) as generator:
         yield generator

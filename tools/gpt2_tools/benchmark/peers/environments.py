@@ -1,7 +1,4 @@
-"""Environments of the benchmark's peers: made once with pip, from pinned requirements, and kept in a cache folder.
-
-What is run in them is not known here.
-"""
+"""The Python environments of peers: created once with pip from pinned requirements, and kept in a cache folder."""
 
 import hashlib
 import os
@@ -19,9 +16,9 @@ from omz_model_tools.common import exclusive
 Say = Callable[[str], None]
 
 PROGRESS = ("Collecting ", "Building wheel", "Installing collected")
-"""How the lines of pip begin that are passed on."""
+"""Prefixes of the pip lines that are shown as progress."""
 COMPLETE = "complete"
-"""The file that is written last."""
+"""Name of the file that is written last."""
 
 
 def default_cache(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
@@ -37,16 +34,16 @@ def default_cache(environment: Mapping[str, str] = os.environ, home: Path | None
 
 
 def provide_environment(name: str, requirements: Path, cache: Path, variables: Mapping[str, str], say: Say) -> Path:
-    """Return the python of a peer's environment, which is made where it is not there.
+    """Return the python of a peer's environment, which is created if it does not exist.
 
-    variables: of the environment that pip runs in, beside our own. Raises PeerFailed.
+    variables: additional environment variables for pip. Raises PeerFailed.
     """
     pinned = requirements.read_text(encoding="utf-8")
-    told = "\n".join([pinned, platform.python_version(), *(f"{key}={value}" for key, value in variables.items())])
-    folder = cache / "environments" / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    key = "\n".join([pinned, platform.python_version(), *(f"{key}={value}" for key, value in variables.items())])
+    folder = cache / "environments" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     with complete_once(folder, name, say) as begin:
         if begin:
-            say(f"{name}: making its environment in {folder} ...")
+            say(f"{name}: creating its environment in {folder} ...")
             _run(
                 [sys.executable, "-m", "venv", str(folder)], {}, folder.with_name(f"{folder.name}.log"), lambda _: None
             )
@@ -63,20 +60,23 @@ def python_of(folder: Path) -> Path:
 
 
 def foreign(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment with variables, without what is said to our Python: its paths, its warnings."""
+    """Return our environment variables and others, without PYTHON*: those are meant for our own Python."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | dict(variables)
 
 
 @contextmanager
 def complete_once(folder: Path, name: str, say: Say) -> Iterator[bool]:
-    """Tell whether a folder has to be filled, by one process at a time; left without an error, it is complete."""
+    """Yield whether a folder has to be filled, to one process at a time; complete if the block raises no error."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder.with_name(f".{folder.name}.lock"), lambda: say(f"{name}: another process makes it ...")):
+        with exclusive(
+            folder.with_name(f".{folder.name}.lock"),
+            lambda: say(f"{name}: waiting for another process that creates it ..."),
+        ):
             if (folder / COMPLETE).exists():
                 yield False
                 return
-            shutil.rmtree(folder, ignore_errors=True)  # what was begun and not ended
+            shutil.rmtree(folder, ignore_errors=True)  # from an interrupted run
             yield True
             (folder / COMPLETE).touch()
     except OSError as error:
@@ -88,9 +88,9 @@ def _pass_on(line: str, name: str, say: Say) -> None:
         say(f"{name}: {line.partition(' (from ')[0]}")
 
 
-def _run(command: list[str], variables: Mapping[str, str], log: Path, heard: Callable[[str], None]) -> None:
-    """Run a command, what it says kept in a log."""
-    last = "no word"
+def _run(command: list[str], variables: Mapping[str, str], log: Path, on_line: Callable[[str], None]) -> None:
+    """Run a command with its output in a log. Raises PeerFailed."""
+    last = "no message"
     with (
         log.open("w", encoding="utf-8") as kept,
         subprocess.Popen(
@@ -105,9 +105,9 @@ def _run(command: list[str], variables: Mapping[str, str], log: Path, heard: Cal
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
-            heard(line.strip())
-            told = line.startswith("ERROR: ") and not line.strip().endswith(":")
-            if told or (line.strip() and not last.startswith("ERROR: ")):
+            on_line(line.strip())
+            is_reason = line.startswith("ERROR: ") and not line.strip().endswith(":")  # not the heading of a list
+            if is_reason or (line.strip() and not last.startswith("ERROR: ")):
                 last = line.strip()
     if process.returncode:
-        raise PeerFailed(f"its environment cannot be made: {last}; all that was said: {log}")
+        raise PeerFailed(f"cannot create its environment: {last}; see {log}")

@@ -1,6 +1,6 @@
-"""The demo's generator by the protocol of the benchmark's peers: python -m gpt2_tools.benchmark.peers.ours IR THREADS.
+"""The demo's generator with the protocol of runner.py: python -m gpt2_tools.benchmark.peers.ours IR DEVICE THREADS.
 
-No token is guessed from the text before, as none is by the peers. What is asked of it is not known here.
+Without prompt lookup, since the peers run without speculative decoding.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The peers of the benchmark: their variants, and how each gets its environment, its model and its process."""
+"""The other engines of the speed table: their variants, and how each gets its environment, model and process."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ from gpt2_tools.benchmark.peers.environments import Say, complete_once, foreign,
 from gpt2_tools.common.json_process import JsonProcess, PeerFailed, run_to_end
 
 LLAMA_CPP = "COMMON TESTS TOOLS EXAMPLES SERVER APP"
-"""What of llama.cpp is not built: all but its library, which takes minutes as it is."""
+"""Parts of llama.cpp that are not built: all but its library, which alone takes minutes."""
 
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""The peers read what they are given and nothing else."""
+"""Environment variables of the peers: they load local files only."""
 CONVERSION = 900.0
-"""Seconds that a conversion may take."""
+"""Timeout of a conversion in seconds."""
 
 
 RUNNERS = Path(__file__).with_name("runners")
@@ -28,11 +28,11 @@ RUNNERS = Path(__file__).with_name("runners")
 
 @dataclass(frozen=True)
 class Peer:
-    """Another program that generates with the same weights.
+    """Another engine that generates with the same weights.
 
-    variants: each with the precision of ours that it is compared with. exported: it runs what gpt2_export makes of
-    our IR. variables: of the environment that its installation needs. folder: where its pinned requirements, its
-    module and runner.py lie.
+    variants: each with the precision of our IR that it is compared with. exported: it runs what gpt2_export makes of
+    our IR. variables: environment variables of its installation. folder: that of its pinned requirements, its module
+    and runner.py.
     """
 
     name: str
@@ -72,45 +72,43 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Running:
-    """How peers are run: threads, the seconds that an answer may take, and where progress is said."""
+class RunSettings:
+    """How peers are run: their threads, the timeout of an answer in seconds, and where progress is printed."""
 
     threads: int
     patience: float
     say: Say
 
 
-def provide_runner(peer: Peer, cache: Path, run: Running) -> list[str]:
-    """Return the command that runs a peer, in its environment, which is made where it is not there.
-
-    Raises PeerFailed.
-    """
+def provide_runner(peer: Peer, cache: Path, run: RunSettings) -> list[str]:
+    """Return the command of a peer in its environment, which is created if it does not exist. Raises PeerFailed."""
     python = provide_environment(peer.name, peer.folder / f"{peer.name}.txt", cache, peer.variables, run.say)
     return [str(python), str(peer.folder / "runner.py")]
 
 
-def start_peer(peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: Running) -> JsonProcess:
-    """Return a peer's process, loaded; its form of the weights is made where it is not there.
-
-    Raises PeerFailed.
-    """
+def start_peer(
+    peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: RunSettings
+) -> JsonProcess:
+    """Start a peer with its form of the weights, which is converted if it does not exist. Raises PeerFailed."""
     model = _provide_model(peer, variant, weights, cache, runner, run)
     run.say(f"{peer.name} {variant}: loading ...")
     command = [*runner, "serve", peer.module, variant, str(model), str(run.threads)]
     return JsonProcess(command, run.patience, foreign(OFFLINE))
 
 
-def start_ours(ir: Path, device: str, run: Running) -> JsonProcess:
-    """Return our own engine's process, loaded. Raises PeerFailed."""
+def start_ours(ir: Path, device: str, run: RunSettings) -> JsonProcess:
+    """Start our own engine. Raises PeerFailed."""
     command = [sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", str(ir), device, str(run.threads)]
     return JsonProcess(command, run.patience)
 
 
-def _provide_model(peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: Running) -> Path:
-    """Return a peer's form of the weights, which is made once."""
+def _provide_model(
+    peer: Peer, variant: str, weights: Weights, cache: Path, runner: list[str], run: RunSettings
+) -> Path:
+    """Return a peer's form of the weights, which is converted once."""
     source = weights.irs[variant] if peer.exported else weights.checkpoint
-    told = json.dumps([_identity(source), peer.name, variant, runner[0]])
-    target = cache / "models" / f"{peer.name}-{variant}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    key = json.dumps([_identity(source), peer.name, variant, runner[0]])
+    target = cache / "models" / f"{peer.name}-{variant}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     with complete_once(target, f"{peer.name} {variant}", run.say) as begin:
         if begin:
             run.say(f"{peer.name} {variant}: converting {source} ...")
@@ -123,15 +121,15 @@ def _convert(peer: Peer, variant: str, source: Path, target: Path, runner: list[
     if not peer.exported:
         run_to_end([*runner, "prepare", peer.module, variant, str(source), str(target)], CONVERSION, foreign(OFFLINE))
         return
-    places = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    command = shutil.which("gpt2_export", path=places)
+    folders = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    command = shutil.which("gpt2_export", path=folders)
     if command is None:
-        raise PeerFailed("gpt2_export, which writes its folder, is not installed")
+        raise PeerFailed("gpt2_export, which exports its model, is not installed")
     run_to_end([command, "-m", str(source), "-o", str(target)], CONVERSION)
 
 
 def _identity(source: Path) -> list[object]:
-    """Return what tells a model from another one: its place, its size, when it was written."""
+    """Return what identifies a model: path, size and modification time of its weights."""
     path = source / "model.safetensors" if source.is_dir() else source.with_suffix(".bin")
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]

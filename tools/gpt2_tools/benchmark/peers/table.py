@@ -1,7 +1,4 @@
-"""Generators side by side, in turns on the same prompts: speeds, ratios to ours, and who could not be run.
-
-Who they are and how they are run is not known here: each is asked by {"prompts", "new_tokens"}.
-"""
+"""Engines in turns on the same prompts: their speeds, our speed relative to theirs, and what did not run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ Prompts = list[list[int]]
 
 @dataclass(frozen=True)
 class Workload:
-    """Prompts of so many tokens each, continued by so many."""
+    """A number of prompts of prompt_tokens each, continued by new_tokens each."""
 
     name: str
     prompts: int
@@ -25,55 +22,58 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A generator: what it is called, how it is asked, and which of ours it is compared with (None: it is ours)."""
+class TableEngine:
+    """An engine: its name, how it is asked to generate, and the one of ours it is compared with (None: it is ours)."""
 
     name: str
     ask: Ask
     against: str | None = None
 
 
-Run = tuple[float, float | None, Prompts]
+EngineRun = tuple[float, float | None, Prompts]
+"""(seconds in all, seconds to the first token if known, new tokens of each prompt)."""
 
 
 def in_turns(
-    contestants: Sequence[Contestant],
+    engines: Sequence[TableEngine],
     workload: Workload,
-    rounds: Iterable[Prompts],
+    repetitions: Iterable[Prompts],
     warmup: int,
     not_run: dict[str, str],
-) -> dict[str, list[Run]]:
-    """Return each contestant's runs, one for each round behind the warm-up.
+) -> dict[str, list[EngineRun]]:
+    """Return each engine's runs, one for each repetition after the warm-up.
 
-    All run a round's prompts before the next round, so that they see the same machine. Who fails is left out from
-    there on, with its reason in not_run: under its name alone, where it is not to be asked again.
+    Engines take turns in each repetition, so all see the same machine load. An engine that fails is dropped; the
+    reason goes to not_run, under the engine's name alone if it cannot run other workloads either.
     """
-    runs: dict[str, list[Run]] = {one.name: [] for one in contestants}
-    for prompts in rounds:
-        for one in contestants:
-            if one.name not in runs:
+    runs: dict[str, list[EngineRun]] = {engine.name: [] for engine in engines}
+    for prompts in repetitions:
+        for engine in engines:
+            if engine.name not in runs:
                 continue
             try:
-                answer = one.ask({"prompts": prompts, "new_tokens": workload.new_tokens})
-                runs[one.name].append(checked(answer, workload))
+                answer = engine.ask({"prompts": prompts, "new_tokens": workload.new_tokens})
+                runs[engine.name].append(checked(answer, workload))
             except PeerFailed as reason:
-                del runs[one.name]
-                label = f"{workload.name}, {one.name}" if isinstance(reason, CannotRun) else one.name
+                del runs[engine.name]
+                label = f"{workload.name}, {engine.name}" if isinstance(reason, CannotRun) else engine.name
                 not_run[label] = str(reason)
     return {name: kept[warmup:] for name, kept in runs.items()}
 
 
-def checked(answer: Answer, workload: Workload) -> Run:
-    """Return an answer that is one, else raise PeerFailed."""
+def checked(answer: Answer, workload: Workload) -> EngineRun:
+    """Return an answer as a run. Raises PeerFailed if it is not one, or has another number of tokens."""
     seconds, first, tokens = (answer.get(name) for name in ("seconds", "first", "tokens"))
     if not (_positive(seconds) and (first is None or _positive(first)) and isinstance(tokens, list)):
-        raise PeerFailed(f"answered without seconds and tokens: {str(answer)[:80]}")
-    run: Run = seconds, first, tokens
+        raise PeerFailed(f"expected seconds and tokens, got {str(answer)[:80]}")
+    run: EngineRun = seconds, first, tokens
     if workload.new_tokens > 1 and first is not None and first >= seconds:
-        raise PeerFailed(f"answered without seconds and tokens: {str(answer)[:80]}")
-    made = [len(row) if isinstance(row, list) else 0 for row in tokens]
-    if made != [workload.new_tokens] * workload.prompts:
-        raise PeerFailed(f"made {made} tokens, expected {workload.new_tokens} for each of {workload.prompts} prompts")
+        raise PeerFailed(f"expected seconds and tokens, got {str(answer)[:80]}")
+    lengths = [len(row) if isinstance(row, list) else 0 for row in tokens]
+    if lengths != [workload.new_tokens] * workload.prompts:
+        raise PeerFailed(
+            f"generated {lengths} tokens, expected {workload.new_tokens} for each of {workload.prompts} prompts"
+        )
     return run
 
 
@@ -81,12 +81,8 @@ def _positive(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def speeds(workload: Workload, runs: Mapping[str, list[Run]]) -> dict[str, Figure]:
-    """Return tokens/s of each contestant that has runs.
-
-    Of one prompt: of the tokens behind the first one, and of the prompt until the first; of a prompt alone that; of
-    several: of all new tokens in the whole time.
-    """
+def speeds(workload: Workload, runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:
+    """Return the tokens/s of each engine that has runs, see speed."""
     figures = {}
     for name, kept in runs.items():
         if kept:
@@ -94,8 +90,12 @@ def speeds(workload: Workload, runs: Mapping[str, list[Run]]) -> dict[str, Figur
     return figures
 
 
-def speed(workload: Workload, run: Run) -> float:
-    """Return tokens/s of one run."""
+def speed(workload: Workload, run: EngineRun) -> float:
+    """Return the tokens/s of one run.
+
+    Prefill: prompt tokens in the whole time. One prompt: new tokens after the first. Several prompts, or an engine
+    that does not report its first token: all new tokens in the whole time.
+    """
     seconds, first, _ = run
     if workload.new_tokens == 1:
         return workload.prompts * workload.prompt_tokens / seconds
@@ -104,8 +104,8 @@ def speed(workload: Workload, run: Run) -> float:
     return (workload.new_tokens - 1) / (seconds - first)
 
 
-def first_tokens(workload: Workload, runs: Mapping[str, list[Run]]) -> dict[str, Figure]:
-    """Return the time to the first token of each contestant that tells it."""
+def first_tokens(workload: Workload, runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:
+    """Return the time to the first token of each engine that reports it."""
     times = {name: tuple(first * 1e3 for _, first, _ in kept if first is not None) for name, kept in runs.items()}
     return {
         f"first token after {workload.prompt_tokens}, {name}": Figure("ms", values)
@@ -114,30 +114,34 @@ def first_tokens(workload: Workload, runs: Mapping[str, list[Run]]) -> dict[str,
     }
 
 
-def ratios(workload: Workload, contestants: Sequence[Contestant], runs: Mapping[str, list[Run]]) -> dict[str, Figure]:
-    """Return how many times as fast as each contestant ours is, of the runs of each round."""
+def ratios(
+    workload: Workload, engines: Sequence[TableEngine], runs: Mapping[str, list[EngineRun]]
+) -> dict[str, Figure]:
+    """Return our speed divided by each other engine's, repetition by repetition."""
     figures = {}
-    for one in contestants:
-        ours, theirs = runs.get(one.against or "", []), runs.get(one.name, [])
+    for engine in engines:
+        ours, theirs = runs.get(engine.against or "", []), runs.get(engine.name, [])
         if ours and theirs:
             values = [speed(workload, mine) / speed(workload, its) for mine, its in zip(ours, theirs, strict=True)]
-            figures[f"{workload.name}, {one.against} / {one.name}"] = Figure("x", tuple(values))
+            figures[f"{workload.name}, {engine.against} / {engine.name}"] = Figure("x", tuple(values))
     return figures
 
 
-def same_tokens(contestants: Sequence[Contestant], runs: Mapping[str, list[Run]]) -> dict[str, Figure]:
-    """Return how many tokens a contestant writes as ours does before the first other one: the same weights?"""
+def same_tokens(engines: Sequence[TableEngine], runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:
+    """Return the number of tokens before the first that differs from ours: a check that the weights are the same."""
     figures = {}
-    for one in contestants:
-        ours, theirs = runs.get(one.against or "", []), runs.get(one.name, [])
+    for engine in engines:
+        ours, theirs = runs.get(engine.against or "", []), runs.get(engine.name, [])
         if ours and theirs:
             pairs = [(mine[0], its[0]) for (_, _, mine), (_, _, its) in zip(ours, theirs, strict=True)]
-            figures[f"tokens as {one.against}, {one.name}"] = Figure("tokens", tuple(common(*pair) for pair in pairs))
+            figures[f"tokens as {engine.against}, {engine.name}"] = Figure(
+                "tokens", tuple(common(*pair) for pair in pairs)
+            )
     return figures
 
 
-def checksums(runs: Mapping[str, list[Run]]) -> dict[str, str]:
-    """Return a checksum of all tokens that each contestant wrote, equal where they wrote the same."""
+def checksums(runs: Mapping[str, list[EngineRun]]) -> dict[str, str]:
+    """Return a checksum of all tokens that each engine generated, equal if they generated the same."""
     return {
         name: checksum(token for _, _, rows in kept for row in rows for token in row)
         for name, kept in runs.items()
@@ -145,7 +149,7 @@ def checksums(runs: Mapping[str, list[Run]]) -> dict[str, str]:
     }
 
 
-def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two texts begin with alike."""
-    pairs = zip(one, other, strict=True)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), len(one))
+def common(ours: Sequence[int], theirs: Sequence[int]) -> int:
+    """Return the length of the common prefix."""
+    pairs = zip(ours, theirs, strict=True)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(ours))

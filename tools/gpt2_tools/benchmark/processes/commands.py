@@ -1,4 +1,4 @@
-"""The demo and the converter as whole processes, from the command line to the last word."""
+"""The demo and the converter as whole processes: their time and peak memory."""
 
 import sysconfig
 import tempfile
@@ -12,13 +12,13 @@ DEMO_TOKENS = 40
 
 
 def process_figures(model: Path, device: str, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
-    """Measure the demo, and where the IR lies in Open Model Zoo's folders the converter."""
+    """Measure the demo, and the converter if the IR is in Open Model Zoo's folders."""
     demo = [installed_command("gpt2_text_prediction_demo"), "-m", str(model), "-d", device, "--seed", "0"]
     demo += ["-i", "The poem was written by", "--max_sample_token_num", str(DEMO_TOKENS)]
     figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", demo, repeats)
     name, root = model.stem, model.resolve().parents[3:4]
     if not root or model.resolve().parts[-4:-2] != ("public", name):
-        say(f"omz_converter is not measured: {model} lies not in public/{name}/FP16")
+        say(f"omz_converter is not measured: {model} is not in public/{name}/FP16")
         return figures
     with tempfile.TemporaryDirectory(dir=root[0]) as out:
         convert = [installed_command("omz_converter"), "--name", name, "--precisions", "FP16"]
@@ -27,7 +27,7 @@ def process_figures(model: Path, device: str, repeats: Repeats, say: Callable[[s
 
 
 def installed_command(name: str) -> str:
-    """Return the path of a command of ours, as it is installed with this module."""
+    """Return the path of a command of ours, installed with this package."""
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 

@@ -1,4 +1,4 @@
-"""omz_downloader against curl and sha256sum: the same file, the same server, in turns, as whole processes."""
+"""omz_downloader beside curl and sha256sum: the same file from the same server, in turns, as whole processes."""
 
 import hashlib
 import json
@@ -22,15 +22,15 @@ WHOLE = "whole process"
 
 
 def measure_download(megabytes: int, num_warmup: int, num_iter: int, downloader: str) -> dict[str, Figure]:
-    """Fetch a file of random bytes by both, num_warmup + num_iter times; return both times and our share of the rate.
+    """Download a file of random bytes with both, num_warmup + num_iter times; return their times and rates.
 
-    `downloader` is the path of omz_downloader.
+    downloader: the path of omz_downloader.
     """
     for tool in ("curl", "sha256sum"):
         if shutil.which(tool) is None:
-            raise Problem(f"--download: {tool} is not installed, and omz_downloader is measured against it: install it")
-    place = Path(tempfile.gettempdir())
-    with disk_problems(place), tempfile.TemporaryDirectory(dir=place, prefix="gpt2_benchmark.") as name:
+            raise Problem(f"--download: {tool} is not installed; install it: omz_downloader is measured beside it")
+    temporary = Path(tempfile.gettempdir())
+    with disk_problems(temporary), tempfile.TemporaryDirectory(dir=temporary, prefix="gpt2_benchmark.") as name:
         folder = Path(name)
         digest = _write_noise(folder / "noise", megabytes)
         with _server(folder / "noise") as url:
@@ -44,7 +44,7 @@ def measure_download(megabytes: int, num_warmup: int, num_iter: int, downloader:
 
 
 def _write_noise(path: Path, megabytes: int) -> str:
-    """Write a file that nothing can compress; return its SHA-256."""
+    """Write a file of incompressible bytes; return its SHA-256."""
     digest = hashlib.sha256()
     with path.open("xb") as out:
         for _ in range(megabytes):
@@ -70,7 +70,7 @@ def _write_descriptor(tree: Path, size: int, digest: str, url: str) -> None:
 
 @contextmanager
 def _server(path: Path) -> Iterator[str]:
-    """Serve a file from a process of its own; give its URL."""
+    """Serve a file from another process; yield its URL."""
     command = [sys.executable, "-S", str(Path(__file__).with_name("file_server.py")), str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -88,7 +88,7 @@ def _ours(downloader: str, models: Path, folder: Path) -> list[str]:
 
 
 def _round(commands: dict[str, list[str]], out: Path) -> dict[str, ProcessRun]:
-    """Run each command once; what one wrote is gone before the next starts, from the disk's queue as well."""
+    """Run each command once; its output is deleted before the next starts, so that no write-back is pending."""
     runs = {}
     for name, command in commands.items():
         runs[name] = run_process(command)

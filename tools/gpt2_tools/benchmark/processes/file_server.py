@@ -1,6 +1,6 @@
-"""Serves the file of its argument over HTTP on the loopback, as fast as the kernel copies it; prints its port.
+"""Serves one file over HTTP on the loopback interface with sendfile; prints its port.
 
-It ends when its stdin does, so that it never outlives who started it.
+It exits when its stdin is closed, so that it never outlives its parent.
 """
 
 import signal
@@ -12,7 +12,7 @@ from pathlib import Path
 
 def main(path: Path) -> None:
     """Serve until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started this ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the parent ends this one
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -25,7 +25,7 @@ def main(path: Path) -> None:
                 self.connection.sendfile(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: stdout is for the port alone."""
+            """Log nothing: stdout is for the port only."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

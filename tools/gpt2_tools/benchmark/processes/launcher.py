@@ -1,7 +1,6 @@
 """Runs the command of its arguments and prints, as JSON, [seconds, exit code, peak resident memory or null].
 
-A small process in between: what a child holds before it becomes its program counts as the child's peak, and that
-is what its parent holds.
+A small process in between, since the peak of a forked child starts with the memory of its parent.
 """
 
 import json

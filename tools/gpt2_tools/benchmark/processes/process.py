@@ -1,4 +1,4 @@
-"""A whole process: the time and the peak memory it takes; and the memory of a process that runs."""
+"""Time and peak memory of a whole process, and the memory of a running one."""
 
 import json
 import subprocess
@@ -12,38 +12,35 @@ from gpt2_tools.common.problem import Problem
 
 @dataclass(frozen=True)
 class ProcessRun:
-    """What one whole process took; peak_mb is None where the system does not tell (Windows)."""
+    """Time and peak memory of a process; peak_mb is None if the system does not report it (Windows)."""
 
     seconds: float
     peak_mb: float | None
 
 
 def run_process(command: Sequence[str]) -> ProcessRun:
-    """Run a command to its end, its output thrown away.
-
-    Raises Problem, with the last line it said, when it fails.
-    """
+    """Run a command to its end and discard its output. Raises Problem, with its last line on stderr, if it fails."""
     launcher = [sys.executable, "-S", str(Path(__file__).with_name("launcher.py")), *command]
     done = subprocess.run(launcher, capture_output=True, check=False)
-    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
     if done.returncode:
-        raise Problem(f"{command[0]}: cannot be run: {said[-1]}")
+        raise Problem(f"{command[0]}: cannot be run: {lines[-1]}")
     seconds, code, peak = json.loads(done.stdout)
     if code:
-        raise Problem(f"{' '.join(command)}: exit code {code}: {said[-1]}")
+        raise Problem(f"{' '.join(command)}: exit code {code}: {lines[-1]}")
     return ProcessRun(seconds, None if peak is None else peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def own_memory() -> dict[str, float]:
-    """Return the megabytes that this process holds, resident and private; empty where the system does not tell."""
+    """Return the memory of this process, see memory_of."""
     return memory_of("self")
 
 
 def memory_of(process: int | str) -> dict[str, float]:
-    """Return the megabytes that a process holds; empty where the system does not tell.
+    """Return a process's memory in MB, empty if the system does not report it.
 
-    resident: all, weights that are mapped from their file among them. private: what belongs to no file and to no
-    other process, so that the system cannot take it back.
+    resident: with the resident pages of mapped files, such as weights. private: dirty pages of this process alone,
+    which the system cannot reclaim.
     """
     rollup = Path(f"/proc/{process}/smaps_rollup")
     if not rollup.exists():
@@ -53,9 +50,9 @@ def memory_of(process: int | str) -> dict[str, float]:
 
 
 def own_peak_memory() -> dict[str, float]:
-    """Return the most megabytes that this process has ever held; empty where the system does not tell."""
+    """Return the peak resident memory of this process in MB, empty if the system does not report it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return {}
-    told = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return {"peak": int(told["VmHWM"].split()[0]) / 1024}
+    values = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    return {"peak": int(values["VmHWM"].split()[0]) / 1024}

@@ -1,4 +1,4 @@
-"""CTranslate2, on what its own converter makes of the checkpoint."""
+"""CTranslate2, on a model of its own converter."""
 
 import json
 import time
@@ -9,7 +9,7 @@ PACKAGES = ("ctranslate2",)
 
 
 def prepare(checkpoint: Path, variant: str, target: Path) -> None:
-    """Convert the checkpoint, its weights in the variant's type."""
+    """Convert the checkpoint to the variant's type."""
     from ctranslate2.converters import TransformersConverter  # noqa: PLC0415
 
     TransformersConverter(str(checkpoint)).convert(str(target), quantization=variant)

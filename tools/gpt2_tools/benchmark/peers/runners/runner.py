@@ -1,11 +1,11 @@
-"""A peer of the benchmark, in the environment of its own: `prepare` converts a checkpoint, `serve` generates.
+"""A peer of the benchmark, in its own environment: `prepare` converts a checkpoint, `serve` generates.
 
     python runner.py prepare MODULE VARIANT CHECKPOINT TARGET
     python runner.py serve MODULE VARIANT TARGET THREADS
 
 serve prints a line of JSON when the model is loaded, its versions, and then answers each line of stdin,
-{"prompts": [[id, ...], ...], "new_tokens": N}, with {"seconds", "first", "tokens"}, or {"cannot": why}.
-MODULE lies beside this file. Only the standard library is known here, and nothing of the benchmark.
+{"prompts": [[id, ...], ...], "new_tokens": N}, with {"seconds", "first", "tokens"}, or {"cannot": reason}.
+MODULE is beside this file. Only the standard library is imported: gpt2_tools is not in that environment.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 Generate = Callable[[list[list[int]], int], tuple[float, float | None, list[list[int]]]]
-"""(prompts, new tokens of each) -> seconds of it all, seconds to the first token where it tells, the new tokens."""
+"""(prompts, new tokens of each) -> seconds in all, seconds to the first token if known, the new tokens."""
 
 
 def serve(generate: Generate, packages: tuple[str, ...], requests: TextIO, answers: TextIO) -> None:
@@ -36,7 +36,7 @@ def serve(generate: Generate, packages: tuple[str, ...], requests: TextIO, answe
 
 
 def own_stdout() -> TextIO:
-    """Return stdout for the answers alone; what libraries print there goes to stderr."""
+    """Return stdout for the answers only; whatever libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers

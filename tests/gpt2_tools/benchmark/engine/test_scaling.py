@@ -4,7 +4,14 @@ import pytest
 
 from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
-from gpt2_tools.benchmark.engine.growth import Curve, batch_curve, check_room, length_curve, thread_counts, thread_curve
+from gpt2_tools.benchmark.engine.scaling import (
+    Curve,
+    batch_curve,
+    check_room,
+    length_curve,
+    thread_counts,
+    thread_curve,
+)
 from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.common.problem import Problem
 

@@ -1,4 +1,4 @@
-"""benchmark_arguments: lists of lengths, and what cannot be asked for together."""
+"""arguments: lists of lengths, and options that exclude each other."""
 
 import pytest
 

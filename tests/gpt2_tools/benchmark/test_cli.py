@@ -1,4 +1,4 @@
-"""its table and its JSON line say the same; what it cannot measure it says. No time is judged."""
+"""cli: its table and its JSON line agree; what it cannot measure it says. No time is judged."""
 
 import csv
 import importlib.util

@@ -7,8 +7,8 @@ def test_a_figure_quotes_its_median_and_shows_its_spread():
     figure = Figure("ms", (3.0, 1.0, 10.0, 2.0))
     assert figure.median == 2.5
     assert figure.text() == "2.5 ms (1 .. 10)"
-    message = {"median": 2.5, "min": 1.0, "max": 10.0, "mean": 4.0, "std": 4.0825, "runs": 4, "unit": "ms"}
-    assert figure.as_json() == message  # the squares from the mean are 1, 9, 36, 4; 50 / 3 = 4.0825^2
+    as_json = {"median": 2.5, "min": 1.0, "max": 10.0, "mean": 4.0, "std": 4.0825, "runs": 4, "unit": "ms"}
+    assert figure.as_json() == as_json  # the squares from the mean are 1, 9, 36, 4; 50 / 3 = 4.0825^2
     assert Figure("s", (0.25,)).text() == "0.25 s"
     assert Figure("s", (0.25,)).std == 0
 

@@ -1,4 +1,4 @@
-"""growth_plot: a picture appears whole, shows its labels, and what cannot be drawn is message beforehand."""
+"""plot: a picture appears complete and shows its labels; what cannot be drawn is reported before measuring."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_one_that_cannot_be_written_leaves_the_old_one(tmp_path):
         ("gone/a.png", "a file in an existing folder"),
     ],
 )
-def test_what_cannot_be_drawn_is_told_beforehand(tmp_path, name, expected):
+def test_what_cannot_be_drawn_is_reported_beforehand(tmp_path, name, expected):
     with pytest.raises(Problem) as caught:
         check_plot(tmp_path / name)
     assert str(caught.value) == f"--plot: expected {expected}, got {tmp_path / name}"

@@ -1,4 +1,4 @@
-"""random_checkpoint: what it writes is a whole GPT-2 of the size that was asked for."""
+"""random_checkpoint: the result is a complete GPT-2 of the requested size."""
 
 import json
 from pathlib import Path

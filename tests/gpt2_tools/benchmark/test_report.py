@@ -1,4 +1,4 @@
-"""report: rows in each form, whole, typed by hand."""
+"""report: rows in each form, complete, typed by hand."""
 
 import json
 
@@ -47,9 +47,9 @@ def test_comma_separated_is_nothing_else():
 
 def test_json():
     (line,) = LINES["json"](SAID, WHOLE, [ROW])
-    message = json.loads(line)
-    assert message["figures"]["load"]["median"] == 0.5
-    (row,) = message["rows"]
+    parsed = json.loads(line)
+    assert parsed["figures"]["load"]["median"] == 0.5
+    (row,) = parsed["rows"]
     assert row.pop("figures")["first token"]["mean"] == 2.0
     assert row == {
         "test": "pp8+tg4",
@@ -57,7 +57,7 @@ def test_json():
         "max_new_tokens": 4,
         "tokens_sha256": ["0123456789abcdef", "fedcba9876543210"],
     }
-    assert message["versions"] == {"numpy": "2"}
+    assert parsed["versions"] == {"numpy": "2"}
 
 
 ROWS = [

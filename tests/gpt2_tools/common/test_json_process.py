@@ -1,4 +1,4 @@
-"""a peer that answers, and the many that do not: each is one line. The peers are true processes."""
+"""json_process: one that answers, and the many ways to fail: each is one line. The processes are real."""
 
 import sys
 

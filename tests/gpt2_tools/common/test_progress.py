@@ -1,4 +1,4 @@
-"""progress: lines done by hand where nobody watches, a bar on a terminal."""
+"""progress: lines by hand without a terminal, a bar on a terminal."""
 
 import io
 

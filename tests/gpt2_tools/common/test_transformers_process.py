@@ -1,4 +1,4 @@
-"""transformers_process: it generates and scores what transformers does; what it cannot load is one line."""
+"""transformers_process: it generates and scores as transformers does; what it cannot load is one line."""
 
 import pytest
 

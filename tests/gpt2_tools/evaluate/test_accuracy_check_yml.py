@@ -1,4 +1,4 @@
-"""accuracy-check: our configs and Open Model Zoo's are read, what is not known is named, numpy judges toys."""
+"""accuracy_check_yml: our configs and Open Model Zoo's are read, anything unknown is named, numpy judges toys."""
 
 import csv
 import json

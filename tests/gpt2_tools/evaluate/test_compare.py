@@ -1,4 +1,4 @@
-"""gpt2_evaluate compare: tables done by hand and the numpy oracle say what a candidate costs; mistakes are one line."""
+"""compare: tables by hand and the numpy oracle give the cost of a candidate; mistakes are one line."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ def test_a_window_is_as_long_as_is_asked_and_not_all_are_read(evaluate, irs, tex
     assert said["candidates"][0]["kl_mean"] == pytest.approx(expected_figures(tokens[:15], 5)["kl_mean"], rel=1e-4)
 
 
-def test_a_candidate_may_run_in_another_arithmetic(evaluate, irs, text):
+def test_a_candidate_may_run_in_another_precision(evaluate, irs, text):
     """bf16 has 8 bits: it is near, and not the same; a CPU without it says f32. The reference stays exact."""
     one, _ = irs
     has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

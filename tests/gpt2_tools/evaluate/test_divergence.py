@@ -1,4 +1,4 @@
-"""divergence: numbers done by hand, the definition in long doubles, and what both cannot see: tiny differences."""
+"""divergence: numbers by hand, the definition in long doubles, and differences that neither would show."""
 
 import math
 

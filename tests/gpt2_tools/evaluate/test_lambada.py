@@ -1,4 +1,4 @@
-"""gpt2_evaluate lambada: passages cut by hand, answers of the numpy oracle; mistakes are one line each."""
+"""gpt2_evaluate lambada: passages split by hand, likelihoods of the numpy oracle; mistakes are one line each."""
 
 import contextlib
 import hashlib
@@ -68,7 +68,7 @@ def test_a_long_passage_loses_its_beginning():
     assert openai_passage("ab cd", characters, 3) == Passage(characters(" cd"), 1)
 
 
-def test_openai_asks_for_the_last_token_behind_a_line_feed():
+def test_openai_asks_for_the_last_token_after_a_line_feed():
     assert openai_passage(" “ab” cd ", characters, 99) == Passage(characters('\n"ab" cd'), 1)
 
 

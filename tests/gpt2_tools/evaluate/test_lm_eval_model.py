@@ -1,4 +1,4 @@
-"""lm_eval_model: numbers of the numpy oracle, and where the harness is installed its own `hf` on the same weights."""
+"""lm_eval_model: numbers of the numpy oracle, and with the harness installed its own `hf` on the same weights."""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-"""perplexity: numbers done by hand, and toys judged by numpy in f64 over both protocols."""
+"""perplexity: numbers by hand, and toys judged by numpy in f64 with both protocols."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""scorer: the numpy oracle and tables done by hand say how likely tokens are; what no model could score is refused."""
+"""scorer: log-probabilities of the numpy oracle and of tables by hand; tokens that no model can score are refused."""
 
 import tracemalloc
 
@@ -53,7 +53,7 @@ def test_the_oracle_says_the_same(toy_scorer, rows, length):
         assert top[-4:].all()
 
 
-def test_what_stands_behind_a_row_does_not_matter(toy_scorer):
+def test_what_stands_after_a_row_does_not_matter(toy_scorer):
     long, short = likely_rows(TOY, 2, 12)
     padded = np.array([long, [*short[:7], *[0] * 5]])
     together = toy_scorer.score(padded).logprobs
@@ -149,7 +149,7 @@ def test_it_knows_its_model(toy_scorer):
     assert (toy_scorer.n_positions, toy_scorer.vocab_size, toy_scorer.eos_token_id) == (16, 300, 299)
 
 
-def test_a_model_that_does_not_tell_its_positions(tmp_path):
+def test_a_model_that_does_not_report_its_positions(tmp_path):
     path = bigram(tmp_path / "x.xml", [[0, 0], [0, 0]], positions=None)
     with pytest.raises(Problem) as caught:
         load_scorer(path)

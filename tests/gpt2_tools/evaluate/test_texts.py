@@ -1,4 +1,4 @@
-"""texts: a file's faults by line and byte; a text cut into pieces has the tokens of the whole; data sets."""
+"""texts: a file's faults by line and byte; a text encoded in pieces has the tokens of the whole; data sets."""
 
 import hashlib
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""windows: small ones written down by hand, and Hugging Face's loop, with its masks, as the oracle of all."""
+"""windows: small ones by hand, and Hugging Face's loop, with its masks, as the oracle of all."""
 
 import pytest
 from hypothesis import given

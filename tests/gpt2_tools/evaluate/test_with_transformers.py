@@ -1,4 +1,4 @@
-"""with_transformers: who is timed and when, by a clock done by hand; commands/test_perplexity runs the process."""
+"""with_transformers: what is timed and when, by the test's clock; commands/test_perplexity runs the process."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""cli and recipe_ir: what is taken, what is refused, and that nothing good is replaced by less."""
+"""cli and recipe_ir: what is accepted, what is refused, and an earlier export is only replaced by a complete one."""
 
 import json
 import os

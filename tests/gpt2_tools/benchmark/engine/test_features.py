@@ -1,4 +1,4 @@
-"""a script is written token by token whatever is drafted; shares and ratios follow from clocks."""
+"""features: a script is generated whatever is drafted; shares and ratios follow from the clock."""
 
 import random
 from dataclasses import dataclass, field

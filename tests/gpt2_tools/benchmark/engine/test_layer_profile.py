@@ -1,4 +1,4 @@
-"""layer_profile.py: averages are undone by hand, and a real model's layers are message by type."""
+"""layer_profile: averages are undone by hand, and a real model's layers are reported by type."""
 
 import json
 
@@ -13,23 +13,21 @@ from gpt2_tools.common.problem import Problem
 
 def averages(*calls: dict[str, float]) -> list[LayerTimes]:
     """Return what OpenVINO reports after calls that take these milliseconds."""
-    message = []
+    found = []
     for count in range(1, len(calls) + 1):
         kinds = dict.fromkeys(kind for call in calls[:count] for kind in call)
-        message.append(
-            LayerTimes({kind: sum(call.get(kind, 0) for call in calls[:count]) / count for kind in kinds}, {})
-        )
-    return message
+        found.append(LayerTimes({kind: sum(call.get(kind, 0) for call in calls[:count]) / count for kind in kinds}, {}))
+    return found
 
 
-def test_the_prompt_and_a_token_behind_it_by_hand():
+def test_the_prompt_and_a_token_after_it_by_hand():
     trial, prompt, tokens = {"A": 100.0}, {"A": 60.0, "B": 6.0}, [{"A": 3.0, "B": 1.0}, {"A": 5.0, "B": 2.0}]
     calls = averages(trial, prompt, *tokens)
     assert split(calls, 3) == (pytest.approx(prompt), pytest.approx({"A": 4.0, "B": 1.5}))
     assert split(averages(prompt, *tokens), 3) == (pytest.approx(prompt), pytest.approx({"A": 4.0, "B": 1.5}))
 
 
-def test_a_model_of_ours_is_told_by_layer_and_its_shares_are_the_whole(mini_ir):
+def test_a_model_of_ours_is_reported_by_layer_and_its_shares_are_the_whole(mini_ir):
     def load() -> EngineBenchmark:
         return EngineBenchmark(mini_ir, "CPU", default_config("CPU") | PERF_COUNT)
 

@@ -1,4 +1,4 @@
-"""the rate is that of the quickest read, by a clock that the test holds."""
+"""memory_bandwidth: the rate is that of the fastest read, by the test's clock."""
 
 import json
 import subprocess

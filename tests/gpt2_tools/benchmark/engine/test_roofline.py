@@ -1,4 +1,4 @@
-"""memory_bound: shares by hand, and a meter that reads, that is for CPUs, and that may not start."""
+"""roofline: shares by hand; the bandwidth meter measures, is for CPUs only, and may fail to start."""
 
 import sys
 
@@ -30,7 +30,7 @@ def test_memory_of_the_cpu_bounds_no_other_device():
         assert meter is None
 
 
-def test_a_meter_that_does_not_start_is_told_of():
+def test_a_meter_that_does_not_start_is_reported_of():
     said = []
     with bandwidth_meter("CPU", 0, said.append) as meter:  # no threads to read with
         assert meter is None

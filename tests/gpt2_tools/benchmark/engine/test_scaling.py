@@ -1,4 +1,4 @@
-"""growth_curves: places by hand, curves on gpt-2-mini. No time is judged."""
+"""scaling: points by hand, curves on gpt-2-mini. No time is judged."""
 
 import pytest
 

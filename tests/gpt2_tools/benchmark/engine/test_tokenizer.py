@@ -1,4 +1,4 @@
-"""tokenizer_benchmark: by a clock that the test holds, and without a vocabulary."""
+"""tokenizer: by the test's clock, and without a vocabulary."""
 
 import pytest
 

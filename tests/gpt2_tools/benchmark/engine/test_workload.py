@@ -1,4 +1,4 @@
-"""lengths_benchmark: rows on gpt-2-mini, whose tokens another engine writes too; shares and checks by hand."""
+"""workload: rows on gpt-2-mini, whose tokens another engine generates too; shares and checks by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""the whole table on gpt-2-mini beside peers that run, cannot or fail: each figure or its reason. No time is judged."""
+"""benchmark: the whole table on gpt-2-mini beside peers that run, cannot or fail: each figure or its reason."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""an environment is made once, offline from a wheel made here; what cannot be made is one line and made anew."""
+"""environments: one is created once, offline from a wheel made here; a failure is one line and tried again."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def test_what_pip_cannot_install_is_one_line(tmp_path):
     assert "from versions: 1.0" in Path(log).read_text(encoding="utf-8")
 
 
-def test_what_pip_is_told_decides_what_comes_of_it(made):
+def test_what_pip_is_reported_decides_what_comes_of_it(made):
     python, cache, pinned, _ = made
     said = []
 

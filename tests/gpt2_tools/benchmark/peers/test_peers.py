@@ -1,4 +1,4 @@
-"""the peers' pins and modules; a model is converted once, by the peer's own module or by gpt2_export."""
+"""peers: their pins and modules; a model is converted once, by the peer's own module or by gpt2_export."""
 
 import importlib
 import os

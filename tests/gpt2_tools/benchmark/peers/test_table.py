@@ -1,4 +1,4 @@
-"""what the runs of a table come to, by hand; who fails is left out."""
+"""table: figures of given runs, by hand; an engine that fails is dropped."""
 
 import pytest
 
@@ -29,11 +29,11 @@ RUNS = {
 }
 
 
-def test_the_speed_of_one_prompt_is_that_behind_its_first_token():
+def test_the_speed_of_one_prompt_is_that_after_its_first_token():
     assert speed(DECODE, (1.5, 0.5, [[7, 8, 9]])) == 2.0  # 2 tokens in 1 s
 
 
-def test_one_that_does_not_tell_its_first_token_is_taken_whole():
+def test_one_that_does_not_report_its_first_token_is_taken_whole():
     assert speed(DECODE, (1.5, None, [[7, 8, 9]])) == 2.0  # 3 tokens in 1.5 s
 
 

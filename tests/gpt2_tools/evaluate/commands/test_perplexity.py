@@ -1,4 +1,4 @@
-"""gpt2_evaluate perplexity, whole: what it prints is what numpy says; a user's mistakes are one line each."""
+"""gpt2_evaluate perplexity: it prints the numpy oracle's figures; a user's mistakes are one line each."""
 
 import hashlib
 import importlib.util

@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Both are quick the second time.
 #   make demo MODEL=gpt-2 PROMPT="Once upon a time"     the same with another model and prompt
+#   make test ROOM=gpt2_text_prediction/engine          the tests of one room, or of one file of it
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -29,8 +30,9 @@ demo: $(VENV)/installed
 	@printf '\n$$ python $(DEMO) -m %s -i "%s" --top_k 20\n' '$(IR)' "$$DEMO_PROMPT"
 	@$(BIN)/python $(DEMO) -m '$(IR)' -i "$$DEMO_PROMPT" --top_k 20
 
+# All tests on all processors; those of one room sooner in one process, which has nothing to start.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM),--numprocesses auto --dist worksteal) $(PYTEST_OPTIONS)
 
 # The downloader through ten times as many random schedules of faults as `make test` tries, and the memory of 10000
 # generations; a few minutes each.

@@ -73,7 +73,7 @@ def test_only_the_tokens_that_count_are_returned():
     ]
 
 
-def test_windows_at_once_are_padded_behind():
+def test_windows_of_a_batch_are_padded_on_the_right():
     recorder = Recorder()
     windows = [Window(0, 4, 1), Window(2, 6, 4), Window(4, 7, 6)]
     tokens = np.arange(10, 17)

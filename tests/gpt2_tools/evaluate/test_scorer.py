@@ -162,7 +162,7 @@ def test_a_device_that_there_is_not(tmp_path):
         load_scorer(bigram(tmp_path / "x.xml", [[0, 0], [0, 0]]), "TPU")
 
 
-def test_it_is_exact_unless_told_otherwise(toy_scorer, tmp_path):
+def test_it_is_exact_by_default(toy_scorer, tmp_path):
     assert scoring_configuration("CPU") == scoring_configuration("CPU", "f32") == EXACT
     assert scoring_configuration("GPU") == {"INFERENCE_PRECISION_HINT": "f32"}
     assert scoring_configuration("CPU", "device", 1) == {"INFERENCE_NUM_THREADS": 1}

@@ -54,6 +54,26 @@ def build_argparser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", choices=SIZES, default="gpt-2", help="model size of --make_checkpoint (default: %(default)s)"
     )
+    _add_workload(parser)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="the checkpoint that other engines load (default: ../gpt2 of the IR's folder)",
+    )
+    parser.add_argument(
+        "--with-transformers",
+        "--with_transformers",
+        action="store_true",
+        help="run transformers at f32 in turns with the engine",
+    )
+    parser.add_argument("--engine_only", action="store_true", help="skip the measurement of whole processes")
+    _add_outputs(parser.add_argument_group("other outputs, which measure the engine only"))
+    _add_peers(parser.add_argument_group("other engines beside ours, on 2 threads by default"))
+    return parser
+
+
+def _add_workload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
     parser.add_argument(
         "-p",
@@ -90,25 +110,9 @@ def build_argparser() -> argparse.ArgumentParser:
     threads = "threads (default: the device's)"
     parser.add_argument("-nthreads", "--num_threads", type=positive_int, metavar="N", help=threads)
     parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="inference precision (default: the demo's)")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="the checkpoint that other engines load (default: ../gpt2 of the IR's folder)",
-    )
-    parser.add_argument(
-        "--with-transformers",
-        "--with_transformers",
-        action="store_true",
-        help="run transformers at f32 in turns with the engine",
-    )
-    parser.add_argument("--engine_only", action="store_true", help="skip the measurement of whole processes")
-    _add_forms(parser.add_argument_group("other outputs, which measure the engine only"))
-    _add_peers(parser.add_argument_group("other engines beside ours, on 2 threads by default"))
-    return parser
 
 
-def _add_forms(group: argparse._ArgumentGroup) -> None:
+def _add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "-o",
         "--output",

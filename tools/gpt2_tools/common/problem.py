@@ -1,4 +1,4 @@
-"""Problem: what a user can mend, in one line; and the guard of every command, to which each package's Problem is one.
+"""Problem, an error that the user can fix, and the guard that prints every package's Problem as one line.
 
 Any other exception is a bug and ends in a traceback.
 """
@@ -13,7 +13,7 @@ class Problem(Exception):
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 1, after one line on stderr, if a package raises its Problem."""
+    """Run a command and return its exit code; a Problem of any package is one line on stderr and exit code 1."""
 
     def run() -> int:
         try:
@@ -27,9 +27,9 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def problem_types() -> tuple[type[Exception], ...]:
-    """Return the Problem of this package and of each one that it runs.
+    """Return the Problem of this package and of those that it uses.
 
-    Imported only when an error is there: the recipe's brings OpenVINO.
+    They are imported after an error only, since gpt2_recipe imports OpenVINO.
     """
     import gpt2_recipe  # noqa: PLC0415
     import gpt2_text_prediction  # noqa: PLC0415

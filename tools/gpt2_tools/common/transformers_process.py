@@ -1,4 +1,4 @@
-"""transformers on PyTorch at f32, beside which ours is timed: in a process of its own, which answers JSON with JSON.
+"""transformers on PyTorch at f32, for --with-transformers: a process of its own, which answers JSON requests.
 
 {"prompts": [[id, ...], ...], "new_tokens": N} -> {"times": seconds from the start to each new token}
 {"score": ids [B, L]} -> {"seconds": ..., "logprobs": [B, L-1]}

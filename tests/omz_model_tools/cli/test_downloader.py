@@ -87,7 +87,7 @@ def test_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr() == (
             "################|| (DRY RUN) Downloading toy ||################\n\n"
             f"========== (DRY RUN) Downloading {tmp_path}/out/public/toy/x\n23 bytes\nfrom http://m/gpt2/x\n\n"
-            "toy: 23 bytes to fetch\n\nIn sum: 23 bytes to fetch\n",
+            "toy: 23 bytes to fetch\n\nTotal: 23 bytes to fetch\n",
             "",
         )
     assert not (tmp_path / "out").exists()

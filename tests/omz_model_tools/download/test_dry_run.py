@@ -29,7 +29,7 @@ def test_nothing_is_there(tmp_path: Path) -> None:
     assert dry_run(tmp_path, file_entry("x", TRUE, [HUB, OTHER])) == (
         [],
         f"{HEADING}========== (DRY RUN) Downloading {place}\n23 bytes\nfrom {HUB}\nor {OTHER}\n\n"
-        "toy: 23 bytes to fetch\n\nIn sum: 23 bytes to fetch\n",
+        "toy: 23 bytes to fetch\n\nTotal: 23 bytes to fetch\n",
         "",
     )
     assert not (tmp_path / "out").exists()
@@ -46,7 +46,7 @@ def test_one_is_there_and_a_part_of_the_other(tmp_path: Path) -> None:
     assert out == (
         f"{HEADING}========== Retained {folder}/a (already there, checksum matches)\n\n"
         f"========== (DRY RUN) Downloading {folder}/x\n23 bytes, 3 of them already there\nfrom {OTHER}\n\n"
-        "toy: 20 bytes to fetch\n\nIn sum: 20 bytes to fetch\n"
+        "toy: 20 bytes to fetch\n\nTotal: 20 bytes to fetch\n"
     )
     assert part.read_bytes() == TRUE[:3]
 
@@ -61,8 +61,8 @@ def test_a_mirror_a_cache_and_no_network(tmp_path: Path) -> None:
     assert out.splitlines()[3:-1] == [
         "of unknown size",
         f"from {entry}",
-        "or http://mirror/gpt2/x (not asked: --offline)",
-        f"or {OTHER} (not asked: --offline)",
+        "or http://mirror/gpt2/x (not used: --offline)",
+        f"or {OTHER} (not used: --offline)",
         "",
         "toy: 0 bytes to fetch, 23 bytes from the cache",
         "",
@@ -73,7 +73,7 @@ def test_a_size_that_is_not_known_is_not_nought(tmp_path: Path) -> None:
     files = [file_entry(name, TRUE, OTHER, size=size) for name, size in (("x", None), ("y", 23), ("z", None))]
     out = dry_run(tmp_path, *files)[1]
     assert out.endswith(
-        "toy: 23 bytes and 2 files of unknown size to fetch\n\nIn sum: 23 bytes and 2 files of unknown size to fetch\n"
+        "toy: 23 bytes and 2 files of unknown size to fetch\n\nTotal: 23 bytes and 2 files of unknown size to fetch\n"
     )
 
 
@@ -82,5 +82,5 @@ def test_a_place_that_is_taken(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     failed, out, err = dry_run(tmp_path, file_entry("x", TRUE, HUB))
     assert failed == ["toy"]
-    assert out == f"{HEADING}\nIn sum: 0 bytes to fetch\n"
+    assert out == f"{HEADING}\nTotal: 0 bytes to fetch\n"
     assert err == f"########## Error: {place}: expected a file or nothing, got a folder; move it away\n"

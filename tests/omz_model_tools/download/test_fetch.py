@@ -330,7 +330,7 @@ def test_offline_says_where_the_file_was_not(tmp_path: Path, hub: Hub, place: Pa
         f"########## Error: {place}: could not be downloaded\n"
         f"##########      {cache.entry(Checksum('sha256', DIGEST))}: not in the cache\n"
         f"##########      {beside}: No such file or directory (1 attempt)\n"
-        f"##########      {url}: not asked (--offline)\n" + by_hand(place, url)
+        f"##########      {url}: not used (--offline)\n" + by_hand(place, url)
     )
     assert hub.requests == []
     assert names(place.parent) == []
@@ -546,14 +546,14 @@ def test_the_words() -> None:
     failures = [
         SourceFailure(FileSource(Path("/m/x")), "No such file or directory", 1),
         SourceFailure(HttpSource("https://a/x?b=c&d"), "HTTP status 503", 5),
-        SourceFailure(HttpSource("https://b/x"), "not asked (--offline)", 0),
+        SourceFailure(HttpSource("https://b/x"), "not used (--offline)", 0),
     ]
     assert failure_report(Path("/my models/it's"), Path("/cache/ab/cd"), failures, "kept: 1 of 2 bytes") == [
         "/my models/it's: could not be downloaded",
         "/cache/ab/cd: not in the cache",
         "/m/x: No such file or directory (1 attempt)",
         "https://a/x?b=c&d: HTTP status 503 (5 attempts)",
-        "https://b/x: not asked (--offline)",
+        "https://b/x: not used (--offline)",
         "kept: 1 of 2 bytes",
         "by hand: curl --location --create-dirs --output '/my models/it'\"'\"'s' 'https://a/x?b=c&d'",
     ]

@@ -103,7 +103,7 @@ def test_without_cancel_nothing_happens() -> None:
     token = CancellationToken()
     token.check()
     token.sleep(0)
-    with token.waking(lambda: pytest.fail("nobody cancelled")):
+    with token.on_cancel(lambda: pytest.fail("nobody cancelled")):
         pass
 
 
@@ -120,9 +120,9 @@ def test_a_sleeper_wakes() -> None:
 
 def test_a_wait_is_ended_only_inside() -> None:
     token, woken = CancellationToken(), []
-    with token.waking(lambda: woken.append("first")):
+    with token.on_cancel(lambda: woken.append("first")):
         pass
-    with token.waking(lambda: woken.append("second")):
+    with token.on_cancel(lambda: woken.append("second")):
         token.cancel()
     assert woken == ["second"]
 
@@ -130,5 +130,5 @@ def test_a_wait_is_ended_only_inside() -> None:
 def test_who_comes_too_late_does_not_begin() -> None:
     token = CancellationToken()
     token.cancel()
-    with pytest.raises(Cancelled), token.waking(lambda: None):
+    with pytest.raises(Cancelled), token.on_cancel(lambda: None):
         pytest.fail("it began")

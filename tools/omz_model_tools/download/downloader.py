@@ -36,41 +36,45 @@ class Downloader:
 
     def download(self, models: Sequence[Downloadable]) -> list[str]:
         """Download what is missing; return the names of the models that failed."""
-        works: list[_ModelDownload] = []
+        downloads: list[_ModelDownload] = []
         for model in models:
-            works.append(_ModelDownload(model, self.output_dir / model.subdirectory, self.fetch, tuple(works)))
-        tasks = [task for work in works for task in work.tasks]
-        missing = {folder for work in works for folder in work.folders() if not os.path.lexists(folder)}
+            downloads.append(_ModelDownload(model, self.output_dir / model.subdirectory, self.fetch, tuple(downloads)))
+        tasks = [task for download in downloads for task in download.tasks]
+        missing = {folder for download in downloads for folder in download.folders() if not os.path.lexists(folder)}
         with contextlib.ExitStack() as stack:
             stack.callback(_remove_empty, missing)
-            for work in works:
-                stack.callback(work.release)
+            for download in downloads:
+                stack.callback(download.release)
             stack.callback(self.display.close)
             stack.enter_context(running(tasks, self.jobs))
             transfers = [task.progress for task in tasks]
-            return [work.model.name for work in works if not self._complete(work, transfers)]
+            return [download.model.name for download in downloads if not self._complete(download, transfers)]
 
-    def _complete(self, work: "_ModelDownload", transfers: list[TransferProgress]) -> bool:
-        model = work.model
+    def _complete(self, download: "_ModelDownload", transfers: list[TransferProgress]) -> bool:
+        model = download.model
         self.report.group(f"Downloading {model.name}")
         self.report.event("model_download_begin", model=model.name, num_files=len(model.files))
         try:
-            successful = all(self._follow(work, *pair, transfers) for pair in zip(model.files, work.tasks, strict=True))
+            successful = all(
+                self._follow(download, *pair, transfers) for pair in zip(model.files, download.tasks, strict=True)
+            )
             if successful and model.postprocessing:
-                self._postprocess(work)
+                self._postprocess(download)
         except Problem as problem:
             self.report.error(str(problem), *problem.details)
             self.report.line()
             successful = False
         if not successful:
-            work.give_up()
-        work.release()
+            download.cancel()
+        download.release()
         self.report.event("model_download_end", model=model.name, successful=successful)
         return successful
 
-    def _follow(self, work: "_ModelDownload", file: ModelFile, task: Task, transfers: list[TransferProgress]) -> bool:
+    def _follow(
+        self, download: "_ModelDownload", file: ModelFile, task: Task, transfers: list[TransferProgress]
+    ) -> bool:
         """Report the messages of a file's task until it ends."""
-        event = functools.partial(self.report.event, model=work.model.name, model_file=str(file.name))
+        event = functools.partial(self.report.event, model=download.model.name, model_file=str(file.name))
         event("model_file_download_begin", size=file.size)
         successful = False
         try:
@@ -95,14 +99,14 @@ class Downloader:
         if task.progress.moved and task.progress.done != reported:
             progress(size=task.progress.done)
 
-    def _postprocess(self, work: "_ModelDownload") -> None:
-        self.report.event("model_postprocessing_begin", model=work.model.name)
+    def _postprocess(self, download: "_ModelDownload") -> None:
+        self.report.event("model_postprocessing_begin", model=download.model.name)
         try:
             with self.display.hidden():
-                work.postprocess(self.report.section)
+                download.postprocess(self.report.section)
                 self.report.line()
         finally:
-            self.report.event("model_postprocessing_end", model=work.model.name)
+            self.report.event("model_postprocessing_end", model=download.model.name)
 
 
 def _remove_empty(folders: Collection[Path]) -> None:
@@ -122,7 +126,7 @@ class _ModelDownload:
             for file in model.files
         ]
         self._fetch = fetch
-        self._before = [work for work in before if work.model.postprocessing]
+        self._before = [download for download in before if download.model.postprocessing]
         self._beginning = threading.Lock()
         self._begun = False
         self._has_lock_or_needs_none = threading.Event()
@@ -144,7 +148,7 @@ class _ModelDownload:
         """Release the lock of the model."""
         self._held.close()
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         for task in self.tasks:
             task.cancellation.cancel()
 
@@ -179,7 +183,7 @@ class _ModelDownload:
         Locks are taken in the order of the models in this run, and each is released without waiting for a later one, so
         two downloaders that were given the same models in other orders cannot deadlock.
         """
-        while not all(work._has_lock_or_needs_none.is_set() for work in self._before):
+        while not all(download._has_lock_or_needs_none.is_set() for download in self._before):
             task.cancellation.sleep(TICK)
         self.folder.mkdir(parents=True, exist_ok=True)
         waiting = "Waiting for another omz_downloader at work on this model..."

@@ -52,7 +52,7 @@ class DryRun:
                 self.report.line(f"{model.name}: {needed}")
                 total += needed
             self.report.line()
-        self.report.line(f"In sum: {total}")
+        self.report.line(f"Total: {total}")
         return failed
 
     def _missing(self, model: Downloadable) -> list[ModelFile]:
@@ -91,5 +91,5 @@ class DryRun:
         return _Amount(unknown=1) if file.size is None else _Amount(max(file.size - there, 0))
 
     def _shown(self, source: Source) -> str:
-        barred = self.offline and isinstance(source, HttpSource)
-        return f"{source} (not asked: --offline)" if barred else str(source)
+        unused = self.offline and isinstance(source, HttpSource)
+        return f"{source} (not used: --offline)" if unused else str(source)

@@ -52,7 +52,7 @@ class Fetcher:
             destination.parent.mkdir(parents=True, exist_ok=True)
         task.messages.section(f"Downloading {destination}")
         paths = PartPaths.of(destination, file)
-        with disk_problems(destination, temporary=paths.lock), self._alone(paths, task):
+        with disk_problems(destination, temporary=paths.lock), self._locked(paths, task):
             if verify.matches(destination, file):  # another process downloaded it meanwhile
                 return self._retain(request)
             return self._fetch(request, paths)
@@ -63,7 +63,7 @@ class Fetcher:
         self._keep_in_cache(request)
         return True
 
-    def _alone(self, paths: PartPaths, task: Task) -> contextlib.AbstractContextManager[None]:
+    def _locked(self, paths: PartPaths, task: Task) -> contextlib.AbstractContextManager[None]:
         waiting = "Waiting for another omz_downloader at work on this file..."
         return exclusive(paths.lock, lambda: task.messages.line(waiting), task.cancellation.sleep)
 
@@ -115,7 +115,7 @@ class Fetcher:
         failures = []
         for source in mirrored(request.file.sources, self.mirror):
             if self.offline and isinstance(source, HttpSource):
-                failures.append(SourceFailure(source, "not asked (--offline)", 0))
+                failures.append(SourceFailure(source, "not used (--offline)", 0))
             else:
                 failure = self._try_source(request, part, source)
                 if failure is None:
@@ -147,13 +147,13 @@ class Fetcher:
         task = request.task
         with (
             self.open(source, start, request.file.size) as delivery,
-            task.cancellation.waking(delivery.wake),
-            part.receiving(delivery.start) as growing,
+            task.cancellation.on_cancel(delivery.wake),
+            part.receiving(delivery.start) as stored,
         ):
             for chunk in delivery.chunks:
                 task.cancellation.check()
-                growing.add(chunk)
-                task.progress.reach(growing.size)
+                stored.add(chunk)
+                task.progress.reach(stored.size)
             task.cancellation.check()
 
 

@@ -79,7 +79,7 @@ class CancellationToken:
             raise Cancelled
 
     @contextlib.contextmanager
-    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+    def on_cancel(self, wake: Callable[[], None]) -> Iterator[None]:
         """Inside the context, `cancel` also calls `wake`, to end a wait that an event cannot end: a socket's."""
         self._set(wake)
         try:

@@ -23,14 +23,14 @@ from omz_model_tools.descriptor.catalogue import packaged_root
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import load_compress
 from omz_model_tools.quantize.quantizer import Quantizer, load_calibration
-from omz_model_tools.quantize.settings import INT8, FourBits
+from omz_model_tools.quantize.settings import INT8, Int4Settings
 from support import numpy_gpt2
 from support.model_tree import descriptor, load_models, write_model
 from support.toy import EXACT, Toy
 
 needs_nncf = pytest.mark.extras("nncf")
 WIDE = Toy(n_embd=32, n_positions=64, seed=1)
-IN_GROUPS = FourBits(group_size=16)
+IN_GROUPS = Int4Settings(group_size=16)
 PLAIN = {**EXACT, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
@@ -64,14 +64,14 @@ def converted(root: Path, toy: Toy = WIDE, precision: str = "FP16", **rt_info: s
     return folder / "toy.xml"
 
 
-def unchanged(model: Any, four_bits: FourBits | None, inputs: Any) -> Any:
+def unchanged(model: Any, int4: Int4Settings | None, inputs: Any) -> Any:
     return model
 
 
 def quantize(root: Path, *precisions: str, compress: Any = unchanged, **options: Any) -> Run:
     out, err = io.StringIO(), io.StringIO()
     model = options.pop("model", None) or toy_model(root)
-    options = {"output_dir": root, "load_calibration": load_calibration, "four_bits": IN_GROUPS, **options}
+    options = {"output_dir": root, "load_calibration": load_calibration, "int4": IN_GROUPS, **options}
     work = Quantizer(root, precisions=precisions, report=Report(out, err), compress=compress, **options)
     return Run(work.quantize(model), out.getvalue(), err.getvalue())
 
@@ -223,38 +223,38 @@ def test_a_file_where_the_folder_belongs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("four_bits", "widths"),
-    [(FourBits(group_size=64), "32, 128"), (FourBits(group_size=48, all_layers=True), "32, 128")],
+    ("int4", "widths"),
+    [(Int4Settings(group_size=64), "32, 128"), (Int4Settings(group_size=48, all_layers=True), "32, 128")],
 )
-def test_a_group_size_that_divides_not_every_width(tmp_path: Path, four_bits: FourBits, widths: str) -> None:
+def test_a_group_size_that_divides_not_every_width(tmp_path: Path, int4: Int4Settings, widths: str) -> None:
     source = converted(tmp_path)
     wanted = (
-        f"--group_size: expected a divisor of the widths of {source}, {widths}, got {four_bits.group_size}; "
+        f"--group_size: expected a divisor of the widths of {source}, {widths}, got {int4.group_size}; "
         "-1 gives whole channels"
     )
-    assert refusal(quantize(tmp_path, "FP16-INT4", four_bits=four_bits)) == wanted
+    assert refusal(quantize(tmp_path, "FP16-INT4", int4=int4)) == wanted
 
 
 @pytest.mark.parametrize("group_size", [2, 16, 32, -1])
 def test_a_group_size_that_does(tmp_path: Path, group_size: int) -> None:
     converted(tmp_path)
-    assert quantize(tmp_path, "FP16-INT4", four_bits=FourBits(group_size=group_size)).success
+    assert quantize(tmp_path, "FP16-INT4", int4=Int4Settings(group_size=group_size)).success
 
 
 def test_a_calibration_text_reaches_the_compression_as_inputs(tmp_path: Path) -> None:
     converted(tmp_path)
     seen = []
 
-    def compress(model: Any, four_bits: FourBits | None, inputs: Any) -> Any:
-        seen.append((four_bits, inputs))
+    def compress(model: Any, int4: Int4Settings | None, inputs: Any) -> Any:
+        seen.append((int4, inputs))
         return model
 
     text = tmp_path / "text.txt"
     text.write_text("the rain in spain stays mainly in the plain " * 9, encoding="utf-8")
-    four_bits = FourBits(group_size=16, calibration_text=text, awq=True)
-    assert quantize(tmp_path, "FP16-INT8", "FP16-INT4", compress=compress, four_bits=four_bits).success
+    int4 = Int4Settings(group_size=16, calibration_text=text, awq=True)
+    assert quantize(tmp_path, "FP16-INT8", "FP16-INT4", compress=compress, int4=int4).success
     (eight, nothing), (four, inputs) = seen
-    assert (eight, nothing, four) == (None, None, four_bits)
+    assert (eight, nothing, four) == (None, None, int4)
     folder = tmp_path / "public/toy/FP16"
     tokens = GPT2Tokenizer(folder / "vocab.json", folder / "merges.txt").encode(text.read_text(encoding="utf-8"))
     assert {array.shape for array in inputs} == {(1, 64)}
@@ -278,7 +278,7 @@ def test_a_calibration_text_that_is_none(tmp_path: Path, content: bytes | None, 
     with pytest.raises(calibration.Problem) as caught:
         calibration.inputs(text, source)
     assert str(caught.value) == message.format(text=text)
-    run = quantize(tmp_path, "FP16-INT4", four_bits=FourBits(16, calibration_text=text, awq=True))
+    run = quantize(tmp_path, "FP16-INT4", int4=Int4Settings(16, calibration_text=text, awq=True))
     assert refusal(run) == message.format(text=text)
 
 
@@ -376,32 +376,32 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:  # [L, V] -> [L, V]
 # The sizes are done by hand: a weight of B bits in groups of G takes B + (16 + B) / G bits in an INT4 IR.
 @needs_nncf
 @pytest.mark.parametrize(
-    ("four_bits", "size", "most"),
+    ("int4", "size", "most"),
     [
         (None, 0.505, 1e-3),
-        (FourBits(), 0.357, 0.01),
-        (FourBits(group_size=128), 0.351, 0.015),
-        (FourBits(ratio=0.5), 0.437, 0.01),
-        (FourBits(all_layers=True), 0.272, 0.05),
-        (FourBits(awq=True, calibration_text=Path("text.txt")), 0.360, 0.01),
-        (FourBits(scale_estimation=True, calibration_text=Path("text.txt")), 0.357, 0.015),
+        (Int4Settings(), 0.357, 0.01),
+        (Int4Settings(group_size=128), 0.351, 0.015),
+        (Int4Settings(ratio=0.5), 0.437, 0.01),
+        (Int4Settings(all_layers=True), 0.272, 0.05),
+        (Int4Settings(awq=True, calibration_text=Path("text.txt")), 0.360, 0.01),
+        (Int4Settings(scale_estimation=True, calibration_text=Path("text.txt")), 0.357, 0.015),
     ],
     ids=["INT8", "INT4", "groups of 128", "ratio", "all layers", "AWQ", "scale estimation"],
 )
 def test_the_embedded_model_is_smaller_and_hardly_worse(
-    mini: Path, prose: list[str], tmp_path: Path, four_bits: FourBits | None, size: float, most: float
+    mini: Path, prose: list[str], tmp_path: Path, int4: Int4Settings | None, size: float, most: float
 ) -> None:
-    precision = "FP16-INT4" if four_bits else "FP16-INT8"
+    precision = "FP16-INT4" if int4 else "FP16-INT8"
     text = tmp_path / "text.txt"
     text.write_text("".join(prose[:2]), encoding="utf-8")
-    if four_bits and four_bits.calibration_text:
-        four_bits = replace(four_bits, calibration_text=text)
+    if int4 and int4.calibration_text:
+        int4 = replace(int4, calibration_text=text)
     (model,) = [model for model in load_models([packaged_root()]) if model.name == "gpt-2-mini"]
     options = {
         "model": model,
         "output_dir": tmp_path,
         "compress": load_compress(),
-        "four_bits": four_bits or FourBits(),
+        "int4": int4 or Int4Settings(),
     }
     assert quantize(mini.parents[1], precision, **options).success
     xml = tmp_path / "public/gpt-2-mini" / precision / "gpt-2-mini.xml"
@@ -410,7 +410,7 @@ def test_the_embedded_model_is_smaller_and_hardly_worse(
     kl, perplexity = divergence(mini, xml, prose[2])
     assert 0 < kl < most
     assert perplexity < 1.05
-    assert (b"awq_mul" in xml.read_bytes()) == bool(four_bits and four_bits.awq)
+    assert (b"awq_mul" in xml.read_bytes()) == bool(int4 and int4.awq)
 
 
 @needs_nncf
@@ -420,10 +420,10 @@ def test_the_same_ir_gives_the_same_bytes(tmp_path: Path, awq: bool, scale_estim
     converted(tmp_path)
     text = tmp_path / "text.txt"
     text.write_text("the rain in spain stays mainly in the plain " * 9, encoding="utf-8")
-    four_bits = FourBits(16, ratio=0.5, calibration_text=text, awq=awq, scale_estimation=scale_estimation)
+    int4 = Int4Settings(16, ratio=0.5, calibration_text=text, awq=awq, scale_estimation=scale_estimation)
     written = []
     for out in (tmp_path / "a", tmp_path / "b"):
-        options = {"output_dir": out, "compress": load_compress(), "four_bits": four_bits}
+        options = {"output_dir": out, "compress": load_compress(), "int4": int4}
         assert quantize(tmp_path, "FP16-INT8", "FP16-INT4", **options).success
         written.append(tree(out))
     assert written[0] == written[1]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.quantize.settings import FourBits
+from omz_model_tools.quantize.settings import Int4Settings
 
 NO_TEXT = "expected a text to calibrate with; give --calibration_text FILE"
 
@@ -29,11 +29,11 @@ NO_TEXT = "expected a text to calibrate with; give --calibration_text FILE"
 )
 def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(Problem) as caught:
-        FourBits(**options)
+        Int4Settings(**options)
     assert str(caught.value) == message
 
 
 def test_settings_in_words() -> None:
-    text = FourBits(-1, 0.8, True, Path("x"), True, True).text()
+    text = Int4Settings(-1, 0.8, True, Path("x"), True, True).text()
     assert text == "INT4 asymmetric, whole channels, all layers, ratio 0.8 chosen on a text, AWQ, scale estimation"
-    assert FourBits(ratio=0.5).text() == "INT4 asymmetric, groups of 64, embeddings and head INT8, ratio 0.5"
+    assert Int4Settings(ratio=0.5).text() == "INT4 asymmetric, groups of 64, embeddings and head INT8, ratio 0.5"

@@ -10,7 +10,7 @@ from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.report import Report
 from omz_model_tools.quantize.nncf import load_compress
 from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, load_calibration
-from omz_model_tools.quantize.settings import FourBits
+from omz_model_tools.quantize.settings import Int4Settings
 
 
 def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
@@ -32,7 +32,7 @@ def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
         report=report,
         compress=_no_compress if args.dry_run else load_compress(),
         load_calibration=load_calibration,
-        four_bits=FourBits(
+        int4=Int4Settings(
             group_size=args.group_size,
             ratio=args.ratio,
             all_layers=args.all_layers,
@@ -62,11 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     dry_run = "print what would be quantized, without reading or writing a model"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
     parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # as of omz_converter
-    _add_four_bits(parser.add_argument_group("INT4"))
+    _add_int4(parser.add_argument_group("INT4"))
     return parser
 
 
-def _add_four_bits(group: argparse._ArgumentGroup) -> None:
+def _add_int4(group: argparse._ArgumentGroup) -> None:
     size = "number of weights of a channel that share a scale, -1 for all (default: %(default)s)"
     group.add_argument("--group_size", type=int, metavar="N", default=64, help=size)
     ratio = "fraction of the inner layers to compress to INT4, the others to INT8 (default: %(default)s)"

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.quantize.settings import EACH_CHANNEL, FourBits
+from omz_model_tools.quantize.settings import EACH_CHANNEL, Int4Settings
 
 MOST = 2.0**127
 
-Compress: TypeAlias = Callable[[Any, FourBits | None, Sequence[Any] | None], Any]
+Compress: TypeAlias = Callable[[Any, Int4Settings | None, Sequence[Any] | None], Any]
 """(model, None for INT8, inputs to calibrate with) -> the model with compressed weights."""
 
 
@@ -34,36 +34,36 @@ def load_compress() -> Compress:
     return partial(_compress, nncf)
 
 
-def _compress(nncf: Any, model: Any, four_bits: FourBits | None, inputs: Sequence[Any] | None) -> Any:
+def _compress(nncf: Any, model: Any, int4: Int4Settings | None, inputs: Sequence[Any] | None) -> Any:
     _turn_weights(model)
-    if four_bits is not None and four_bits.awq:
+    if int4 is not None and int4.awq:
         _mark_for_awq(model)
     with _silence():
-        if four_bits is None:
+        if int4 is None:
             compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
         else:
             compressed = nncf.compress_weights(
                 model,
                 mode=nncf.CompressWeightsMode.INT4_ASYM,
-                group_size=four_bits.group_size,
-                ratio=four_bits.ratio,
-                all_layers=four_bits.all_layers,
+                group_size=int4.group_size,
+                ratio=int4.ratio,
+                all_layers=int4.all_layers,
                 dataset=None if inputs is None else nncf.Dataset(inputs),
                 subset_size=len(inputs or [0]),
-                awq=four_bits.awq or None,
-                scale_estimation=four_bits.scale_estimation or None,
+                awq=int4.awq or None,
+                scale_estimation=int4.scale_estimation or None,
             )
     _remove_marks(compressed)
     _name_new_ops(compressed)
     return compressed
 
 
-def check_group_size(source: Path, model: Any, four_bits: FourBits) -> None:
+def check_group_size(source: Path, model: Any, int4: Int4Settings) -> None:
     """Raise Problem unless the group size divides the input width of every matrix that becomes INT4."""
     products = [op for op, _ in _products(model)]
-    inner = products if four_bits.all_layers else products[:-1]  # the last one is the head
+    inner = products if int4.all_layers else products[:-1]  # the last one is the head
     widths = sorted({op.input_value(1).get_shape()[1 if op.get_attributes()["transpose_b"] else 0] for op in inner})
-    group = four_bits.group_size
+    group = int4.group_size
     if group != EACH_CHANNEL and any(width % group for width in widths):
         raise Problem(
             f"--group_size: expected a divisor of the widths of {source}, {', '.join(map(str, widths))}, "

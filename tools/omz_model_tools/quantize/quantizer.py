@@ -17,7 +17,7 @@ from omz_model_tools.common.report import Report
 from omz_model_tools.convert.ir import LOCK, SMALL_FILES, ir_bytes, provenance, read_ir, recipe_section, save_ir
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import Compress, check_group_size
-from omz_model_tools.quantize.settings import INT8, FourBits
+from omz_model_tools.quantize.settings import INT8, Int4Settings
 
 QUANTIZED = ("FP16-INT8", "FP16-INT4", "FP32-INT8", "FP32-INT4")
 """SOURCE-WEIGHTS: the precision of the source IR, and that of the compressed weights."""
@@ -41,7 +41,7 @@ class Quantizer:
     report: Report
     compress: Compress
     load_calibration: Callable[[str], Calibration]  # by the name of the recipe
-    four_bits: FourBits = field(default_factory=FourBits)
+    int4: Int4Settings = field(default_factory=Int4Settings)
     dry_run: bool = False
 
     def quantize(self, model: Model) -> bool:
@@ -95,18 +95,18 @@ class Quantizer:
             raise Problem(f"{source}: is quantized already; expected the IR that omz_converter writes")
         inputs = None
         if precision.endswith("INT4"):
-            check_group_size(source, model, self.four_bits)
+            check_group_size(source, model, self.int4)
             inputs = self._calibration_inputs(source, calibration)
-        compressed = self.compress(model, self.four_bits if precision.endswith("INT4") else None, inputs)
+        compressed = self.compress(model, self.int4 if precision.endswith("INT4") else None, inputs)
         compressed.set_rt_info(self._method(precision), [section, "quantization"])
         return compressed
 
     def _calibration(self, recipe: str, precision: str) -> Calibration | None:
-        wanted = precision.endswith("INT4") and self.four_bits.calibration_text is not None
+        wanted = precision.endswith("INT4") and self.int4.calibration_text is not None
         return self.load_calibration(recipe) if wanted else None
 
     def _calibration_inputs(self, source: Path, calibration: Calibration | None) -> Sequence[Any] | None:
-        text = self.four_bits.calibration_text
+        text = self.int4.calibration_text
         if text is None or calibration is None:
             return None
         try:
@@ -115,7 +115,7 @@ class Quantizer:
             raise Problem(one_line(problem)) from problem
 
     def _method(self, precision: str) -> str:
-        return self.four_bits.text() if precision.endswith("INT4") else INT8
+        return self.int4.text() if precision.endswith("INT4") else INT8
 
     def _source(self, model: Model, precision: str) -> Path:
         return self.model_dir / model.subdirectory / precision.partition("-")[0] / f"{model.name}.xml"

@@ -11,7 +11,7 @@ EACH_CHANNEL = -1
 
 
 @dataclass(frozen=True)
-class FourBits:
+class Int4Settings:
     """How the weights of an INT4 IR are compressed; embeddings and head are INT8 unless `all_layers`."""
 
     group_size: int = 64  # weights of a channel with a common scale, or EACH_CHANNEL

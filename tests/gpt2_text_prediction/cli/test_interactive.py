@@ -11,7 +11,7 @@ import time
 import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.cli.settings import NAMES
+from gpt2_text_prediction.settings import SETTINGS
 from support import HANGS_AFTER
 from support.command import COMMANDS
 
@@ -96,7 +96,7 @@ def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
 
 def test_help_and_settings(typed):
     lines = said(typed("/help", "/stop end", "/settings", "/stop", "/top_k"))
-    for name in NAMES:
+    for name in SETTINGS:
         assert any(name in line for line in lines)
     assert "[ INFO ] stop: ['end']" in lines
     assert "[ INFO ] max_new_tokens: 6" in lines

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.cli.prompts import Asked, from_file, from_flags, from_lines, from_pipe, read_prompt
+from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_lines, from_pipe, read_prompt
 
 
 def test_lines_are_numbered_among_those_that_are_not_blank_and_named_by_their_own():
     lines = io.BytesIO("\ufeffone\r\n\n  \ntwo".encode())
-    assert list(from_pipe(lines)) == [Asked(1, "line 1", b"one"), Asked(2, "line 4", b"two")]
+    assert list(from_pipe(lines)) == [RawPrompt(1, "line 1", b"one"), RawPrompt(2, "line 4", b"two")]
 
 
 def test_flags_are_prompts():
@@ -49,7 +49,7 @@ def test_a_file_that_is_not_there_is_a_problem(tmp_path):
 )
 def test_a_broken_object_is_a_problem(line, message):
     with pytest.raises(Problem, match=f"^{message}"):
-        read_prompt(Asked(1, "line 1", line, is_json=True))
+        read_prompt(RawPrompt(1, "line 1", line, is_json=True))
 
 
 @given(lines=st.lists(st.binary(max_size=12)), is_json=st.booleans())

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.cli.arguments import build_argparser
-from gpt2_text_prediction.cli.settings import NAMES, make_settings, parse_setting
+from gpt2_text_prediction.cli.settings import make_settings, parse_setting
+from gpt2_text_prediction.settings import SETTINGS
 from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=16)
@@ -35,7 +36,7 @@ def test_beams_are_searched_above_one():
 
 def test_every_setting_has_its_flag():
     flags = {action.dest for action in build_argparser()._actions}
-    assert set(NAMES) <= flags
+    assert set(SETTINGS) <= flags
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ LIKELY = {
 GIVEN = st.fixed_dictionaries({}, optional={name: st.one_of(value, value, value) for name, value in LIKELY.items()})
 
 
-@given(values=st.dictionaries(st.sampled_from([*NAMES, "top_q"]), ODD, max_size=6))
+@given(values=st.dictionaries(st.sampled_from([*SETTINGS, "top_q"]), ODD, max_size=6))
 @settings(max_examples=300)
 def test_any_values_are_settings_or_a_problem_of_one_line(values):
     with suppress(Problem):

@@ -1,4 +1,4 @@
-"""What comes of a prompt, as values: continuations, scores, likely tokens. How they are made is not known here."""
+"""The results of a TextGenerator: continuations, scores, likely next tokens."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,9 +13,9 @@ class Result:
 
     text: the continuation alone, without the prompt. finish_reason: "stop" at the end of the text or where a rule
     stops it, "length" at max_new_tokens or where the model's positions end. tokens: its ids [N], without the one that
-    ends the text, but with those of a stop string. logprobs: of each, f64 [N], as the model has them, whatever the
-    sampling makes of them. seed: with which the same call gives it again. cut: how many characters of the prompt's
-    beginning did not fit. score: of a beam, by which they are ordered.
+    ends the text, but with those of a stop string. logprobs: of each token, f64 [N], in the model's own distribution,
+    before logits processors and sampling. seed: gives the same text again in the same call. cut: how many characters
+    of the prompt's beginning did not fit. score: of a beam; beams are ordered by it.
     """
 
     text: str
@@ -29,14 +29,14 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A text's tokens [T] and the logarithm of each one's probability, f64 [T]; the first is NaN."""
+    """A text's tokens [T] and their log-probabilities, f64 [T]; that of the first is NaN."""
 
     tokens: list[int]
     logprobs: npt.NDArray[np.float64]
 
 
 class NextToken(NamedTuple):
-    """A token that may come next; text: U+FFFD where it is part of a character."""
+    """A possible next token; text: U+FFFD where the token is part of a character."""
 
     token: int
     text: str

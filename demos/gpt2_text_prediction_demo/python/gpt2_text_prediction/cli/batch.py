@@ -1,4 +1,4 @@
-"""Many prompts into a file of records, several at a time; what is in the file already is not done again."""
+"""Runs many prompts at a time into a file of records; those in the file already are not run again."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from gpt2_text_prediction.cli.output_file import Records
-from gpt2_text_prediction.cli.prompts import Asked, read_prompt
+from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
 from gpt2_text_prediction.cli.settings import Settings, make_settings
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.problem import Problem
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """`failed` tells whether a prompt could not be answered."""
+    """`failed`: whether a prompt could not be answered."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class Batch:
         self._say = say
         self._clock = clock
 
-    def run(self, prompts: Sequence[Asked], at_once: int, progress: Callable[[bool], None]) -> None:
+    def run(self, prompts: Sequence[RawPrompt], at_once: int, progress: Callable[[bool], None]) -> None:
         """Answer the prompts that are not answered yet, and write a record of each text, in their order.
 
-        progress: is told of each prompt, and whether it was answered now. An error or Ctrl-C closes the generator.
+        progress: called for each prompt, with whether it was answered now. An error or Ctrl-C closes the generator.
         """
         with ThreadPoolExecutor(at_once) as pool:
             try:
@@ -44,7 +44,7 @@ class Batch:
                     self._keep(found)
                     progress(bool(found))
             except BaseException:
-                self._generator.close()  # those that run end before their next step
+                self._generator.close()  # running requests end before their next step
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -56,38 +56,31 @@ class Batch:
         for record in found:
             self._records.add(record)
 
-    def _answer(self, asked: Asked) -> list[dict[str, Any]] | str:
-        """Return a prompt's new records, or what is wrong with it."""
+    def _answer(self, raw: RawPrompt) -> list[dict[str, Any]] | str:
+        """Return a prompt's new records, or an error message."""
         try:
-            prompt, own = read_prompt(asked)
+            prompt, own = read_prompt(raw)
             settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode)
-            left = [n for n in range(settings.samples) if not self._is_done(asked, n, prompt)]
+            left = [n for n in range(settings.samples) if not self._is_done(raw, n, prompt)]
             return [
-                {"run_seed": self._given["seed"], "prompt_number": asked.number, **one}
-                for one in self._texts(asked, prompt, settings, left)
+                {"run_seed": self._given["seed"], "prompt_number": raw.number, **record}
+                for record in self._texts(raw.number, prompt, settings, left)
             ]
         except Problem as problem:
-            return f"{asked.name}: {problem}"
+            return f"{raw.name}: {problem}"
 
-    def _is_done(self, asked: Asked, sample: int, prompt: str) -> bool:
-        record = self._records.done.get((asked.number, sample + 1))
+    def _is_done(self, raw: RawPrompt, sample: int, prompt: str) -> bool:
+        record = self._records.done.get((raw.number, sample + 1))
         if record is not None and record["prompt"] != prompt:
             raise Problem("is another prompt than the one in the output file: give another file with -o")
         return record is not None
 
-    def _texts(self, asked: Asked, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
+    def _texts(self, number: int, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
         if isinstance(settings.how, Beams):
-            yield from self._beams(prompt, settings, settings.how, samples)
+            yield from self._beams(prompt, settings, samples)
             return
         for sample in samples:
-            stream = self._generator.stream(
-                prompt,
-                settings.how,
-                max_new_tokens=settings.max_new_tokens,
-                rules=settings.rules,
-                index=(asked.number - 1, sample),
-                clock=self._clock,
-            )
+            stream = settings.stream(self._generator, prompt, (number - 1, sample), self._clock)
             text = "".join(stream)
             first, last = stream.times[min(1, len(stream.times) - 1)], stream.times[-1]
             yield {
@@ -101,19 +94,19 @@ class Batch:
                 "seconds": round(last - stream.times[0], 6),
             }
 
-    def _beams(self, prompt: str, settings: Settings, beams: Beams, samples: list[int]) -> Iterator[dict[str, Any]]:
+    def _beams(self, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
         start = self._clock()
-        found = self._generator.beam_search(prompt, beams, max_new_tokens=settings.max_new_tokens, rules=settings.rules)
+        found = settings.beam_search(self._generator, prompt)
         seconds = round(self._clock() - start, 6)
         for sample in [sample for sample in samples if sample < len(found)]:
-            one = found[sample]
+            beam = found[sample]
             yield {
                 "sample": sample + 1,
                 "prompt": prompt,
-                "text": one.text,
-                "tokens": one.tokens,
-                "finish_reason": one.finish_reason,
-                "score": one.score,
+                "text": beam.text,
+                "tokens": beam.tokens,
+                "finish_reason": beam.finish_reason,
+                "score": beam.score,
                 "seed": None,
                 "seconds": seconds,
             }

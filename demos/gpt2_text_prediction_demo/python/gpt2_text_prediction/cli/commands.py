@@ -1,4 +1,4 @@
-"""The console command, which imports what it runs only where Ctrl-C cannot get lost in it."""
+"""The console command. It handles Ctrl-C first and imports the rest afterwards, so that no Ctrl-C gets lost."""
 
 from gpt2_text_prediction.cli.interrupt import end_at_once
 

@@ -1,4 +1,4 @@
-"""Answers prompts one after another: the text is written as it is made, all talk is said. It reads no command line."""
+"""Answers prompts one after another: text is written as it is generated, everything else is logged."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2_text_prediction.cli.explain import explain
 from gpt2_text_prediction.cli.metrics import Metrics
-from gpt2_text_prediction.cli.prompts import Asked, read_prompt
+from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
 from gpt2_text_prediction.cli.settings import Settings, make_settings
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.generation.sampling import Sampling
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is shown beside the continuation: the prompt before it, token ids, a table of so many candidates."""
+class Display:
+    """What is shown beside the continuation: the prompt before it, token ids, a table of n candidates per token."""
 
     echo: bool = True
     ids: bool = False
@@ -27,20 +27,20 @@ class Shown:
 
 
 class Answer(NamedTuple):
-    """A prompt and a text that was made of it, whole or as far as it came."""
+    """A prompt and a text that was generated from it, whole or as far as it came."""
 
     prompt: str
     text: str
 
 
 class Conversation:
-    """`failed` tells whether a prompt could not be answered; `given` are the settings, which may change."""
+    """`failed`: whether a prompt could not be answered; `given`: the settings, which may change between prompts."""
 
     def __init__(
         self,
         generator: "TextGenerator",
         given: dict[str, Any],
-        shown: Shown,
+        display: Display,
         write: Callable[[str], None],
         say: Callable[[str, str], None],
     ) -> None:
@@ -48,42 +48,36 @@ class Conversation:
         self.given = given
         self.answers: list[Answer] = []
         self._generator = generator
-        self._shown = shown
+        self._display = display
         self._write_text, self._say = write, say
         self._metrics = Metrics()
         self._written = 0
 
-    def answer_all(self, asked: Iterable[Asked]) -> None:
-        """Answer every prompt; one that cannot be answered does not keep the others from it."""
-        for one in asked:
-            self.answer(one)
-            self.answers.clear()  # which nobody asks for here, and there may be prompts for ever
+    def answer_all(self, prompts: Iterable[RawPrompt]) -> None:
+        """Answer every prompt; one that cannot be answered does not stop the others."""
+        for prompt in prompts:
+            self.answer(prompt)
+            self.answers.clear()  # only a conversation needs them, and there may be prompts for ever
 
-    def answer(self, asked: Asked) -> None:
+    def answer(self, raw: RawPrompt) -> None:
         """Answer a prompt, or say why not."""
         try:
-            prompt, own = read_prompt(asked)
-            self.continue_prompt(prompt, asked.number - 1, own)
+            prompt, own = read_prompt(raw)
+            self.continue_prompt(prompt, raw.number - 1, own)
         except Problem as problem:
             self.failed = True
-            self._say("ERROR", f"{asked.name}: {problem}")
+            self._say("ERROR", f"{raw.name}: {problem}")
 
     def continue_prompt(self, prompt: str, index: int, own: Mapping[str, Any]) -> None:
-        """Write the continuations of a prompt; own are its own settings. Raises Problem where there can be none."""
+        """Write the continuations of a prompt; own: its own settings. Raises Problem where there can be none."""
         settings = make_settings({**self.given, **own}, self._generator.tokenizer.encode)
         if isinstance(settings.how, Beams):
-            self._search(prompt, settings, settings.how)
+            self._search(prompt, settings)
             return
         for sample in range(settings.samples):
-            stream = self._generator.stream(
-                prompt,
-                settings.how,
-                max_new_tokens=settings.max_new_tokens,
-                rules=settings.rules,
-                index=(index, sample),
-            )
+            stream = settings.stream(self._generator, prompt, (index, sample))
             self._stream(prompt, stream)
-            if settings.how.seed is None:  # as it was chosen, so that it can be given
+            if settings.how.seed is None:  # drawn for this text; so that it can be given
                 self._say("INFO", f"Seed: {stream.seed}")
             self._say_cut(prompt, stream.cut)
             self._say_overflow(stream, settings)
@@ -91,12 +85,12 @@ class Conversation:
             self._explain(stream.prompt_tokens, stream.tokens, settings.how)
 
     def report(self) -> None:
-        """Say what it took."""
+        """Log the metrics."""
         for line in self._metrics.report():
             self._say("INFO", line)
 
     def _begin(self, prompt: str) -> None:
-        self._write_text("\n" * bool(self._written) + prompt * self._shown.echo)
+        self._write_text("\n" * bool(self._written) + prompt * self._display.echo)
         self._written += 1
 
     def _stream(self, prompt: str, stream: "Stream") -> None:
@@ -112,17 +106,18 @@ class Conversation:
             self._metrics.add(stream.times)
         self._say("INFO", f"{len(stream.tokens)} tokens, finish reason: {stream.finish_reason}")
 
-    def _search(self, prompt: str, settings: Settings, beams: Beams) -> None:
-        if self._shown.candidates is not None:
+    def _search(self, prompt: str, settings: Settings) -> None:
+        if self._display.candidates is not None:
             raise Problem("num_beams, explain: beams draw nothing to be explained: leave one out")
-        found = self._generator.beam_search(prompt, beams, max_new_tokens=settings.max_new_tokens, rules=settings.rules)
+        found = settings.beam_search(self._generator, prompt)
         tokens, cut = self._generator.input_processor.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
-        for one in found:
+        for beam in found:
             self._begin(prompt)
-            self.answers.append(Answer(prompt, one.text))
-            self._write_text(one.text + "\n")
-            self._say("INFO", f"{len(one.tokens)} tokens, finish reason: {one.finish_reason}, score: {one.score:.4f}")
-            self._debug(tokens, one.tokens)
+            self.answers.append(Answer(prompt, beam.text))
+            self._write_text(beam.text + "\n")
+            reason = f"finish reason: {beam.finish_reason}, score: {beam.score:.4f}"
+            self._say("INFO", f"{len(beam.tokens)} tokens, {reason}")
+            self._debug(tokens, beam.tokens)
         self._say_cut(prompt, cut)
 
     def _say_cut(self, prompt: str, cut: int) -> None:
@@ -141,11 +136,11 @@ class Conversation:
             )
 
     def _debug(self, prompt: list[int], tokens: list[int]) -> None:
-        if self._shown.ids:
+        if self._display.ids:
             self._say("DEBUG", f"prompt tokens: {prompt}")
             self._say("DEBUG", f"new tokens: {tokens}")
 
     def _explain(self, prompt: list[int], tokens: list[int], sampling: Sampling) -> None:
-        if self._shown.candidates is not None:
-            for line in explain(self._generator, prompt, tokens, sampling, self._shown.candidates):
+        if self._display.candidates is not None:
+            for line in explain(self._generator, prompt, tokens, sampling, self._display.candidates):
                 self._say("INFO", f"\t{line}")

@@ -1,4 +1,4 @@
-"""What each token was chosen from, as an aligned table; the model is asked once more, nothing is drawn."""
+"""A table of the tokens that each one was drawn from; the model is run once more, nothing is drawn."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.engine.sequence import Logits
     from gpt2_text_prediction.generator import TextGenerator
 
-HEADING = ("step", "token", "model", "drawn", "likeliest, as drawn")
+HEADING = ("step", "token", "model", "drawn", "most likely, as drawn")
 
 
 def explain(
     generator: "TextGenerator", prompt: Sequence[int], tokens: Sequence[int], sampling: Sampling, count: int
 ) -> list[str]:
-    """Return the lines of a table: for each step its token, the probability that the model gives it and that after
-    all settings, and the `count` likeliest tokens after all settings. None for a text past the model's positions.
+    """Return the lines of a table: for each step its token, the model's own probability of it and that after all
+    settings, and the `count` most likely tokens after all settings. No lines for a text past the model's positions.
     """
     if not tokens or len(prompt) + len(tokens) - 1 > generator.engine.n_positions:
         return []
     eos = None if sampling.ignore_eos else generator.eos_token_id
     rows = [HEADING]
 
-    def use(place: int, logits: "Logits") -> None:
-        step = place + 1 - len(prompt)
+    def add_row(position: int, logits: "Logits") -> None:
+        step = position + 1 - len(prompt)
         own = probabilities(logits, Sampling(top_p=1))
         drawn = probabilities(logits, sampling, History(prompt, tokens[:step], eos))
         best = [token for token in np.argsort(-drawn, kind="stable")[:count].tolist() if drawn[token] > 0]
-        candidates = "  ".join(f"{_shown(generator, token)} {drawn[token]:.1%}" for token in best)
+        candidates = "  ".join(f"{_quoted(generator, token)} {drawn[token]:.1%}" for token in best)
         token = tokens[step]
-        rows.append((str(step + 1), _shown(generator, token), f"{own[token]:.1%}", f"{drawn[token]:.1%}", candidates))
+        rows.append((str(step + 1), _quoted(generator, token), f"{own[token]:.1%}", f"{drawn[token]:.1%}", candidates))
 
-    generator.read([*prompt, *tokens[:-1]], len(prompt) - 1, use)
+    generator.read([*prompt, *tokens[:-1]], len(prompt) - 1, add_row)
     return _aligned(rows)
 
 
-def _shown(generator: "TextGenerator", token: int) -> str:
+def _quoted(generator: "TextGenerator", token: int) -> str:
     return repr(generator.tokenizer.decode([token]))
 
 

@@ -1,39 +1,40 @@
-"""A conversation with a person: prompts, and commands that begin with a slash. Where lines come from it is told."""
+"""A conversation with a person: each line is a prompt, or a command that begins with a slash."""
 
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gpt2_text_prediction.cli.conversation import Conversation
-from gpt2_text_prediction.cli.prompts import Asked, read_prompt
-from gpt2_text_prediction.cli.settings import NAMES, make_settings, parse_setting
+from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
+from gpt2_text_prediction.cli.settings import make_settings, parse_setting
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.settings import SETTINGS
 
 HELP = f"""A line is a prompt; Ctrl-C stops its text, an empty line or /quit ends the program.
 //TEXT          a prompt that begins with a slash
-/NAME VALUE     set one of: {", ".join(NAMES)}
-/NAME           say what it is set to
-/NAME default   take it back
-/settings       say all that is set
-/regen          answer the last prompt again, with other draws
-/undo           forget the last text
+/NAME VALUE     set one of: {", ".join(SETTINGS)}
+/NAME           show its value
+/NAME default   reset it
+/settings       show all that are set
+/regen          answer the last prompt again, with another seed
+/undo           remove the last text
 /save FILE      write all texts into a new file
-/help           say this"""
+/help           show this"""
 
 
 class Quit(Exception):
-    """The person wants to end it."""
+    """/quit: the person ends the conversation."""
 
 
 class Interactive:
-    """Takes line after line; what goes wrong with one is said and does not end it."""
+    """Takes line after line; an error in one is logged and does not end the conversation."""
 
     def __init__(self, talk: Conversation, say: Callable[[str, str], None]) -> None:
         self._talk = talk
         self._say = say
         self._count = 0
 
-    def run(self, lines: Iterable[Asked]) -> None:
+    def run(self, lines: Iterable[RawPrompt]) -> None:
         """Take lines until there are no more, or /quit."""
         try:
             for line in lines:
@@ -41,7 +42,7 @@ class Interactive:
         except Quit:
             return
 
-    def _take(self, line: Asked) -> None:
+    def _take(self, line: RawPrompt) -> None:
         try:
             text, _ = read_prompt(line)
             if text.startswith("/") and not text.startswith("//"):
@@ -68,10 +69,10 @@ class Interactive:
             raise Quit
         elif name == "save":
             self._save(value)
-        elif name.replace("-", "_") in NAMES:
+        elif name.replace("-", "_") in SETTINGS:
             self._set(name.replace("-", "_"), value)
         else:
-            raise Problem(f"/{name}: there is no such command; /help tells all")
+            raise Problem(f"/{name}: there is no such command; /help lists them")
 
     def _help(self) -> None:
         for line in HELP.splitlines():
@@ -98,7 +99,7 @@ class Interactive:
         path = Path(name)
         try:
             with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write("\n".join(f"{one.prompt}{one.text}\n" for one in self._talk.answers))
+                file.write("\n".join(f"{answer.prompt}{answer.text}\n" for answer in self._talk.answers))
                 file.flush()
                 os.fsync(file.fileno())
         except FileExistsError:
@@ -111,7 +112,7 @@ class Interactive:
         if not value:
             self._say("INFO", f"{name}: {self._talk.given.get(name, 'default')}")
             return
-        changed = {key: one for key, one in self._talk.given.items() if key != name}
+        changed = {key: set_to for key, set_to in self._talk.given.items() if key != name}
         if value != "default":
             changed[name] = parse_setting(name, value)
         make_settings(changed)

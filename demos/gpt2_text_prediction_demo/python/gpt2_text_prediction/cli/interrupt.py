@@ -1,4 +1,4 @@
-"""Ctrl-C: where it ends the process at once, and where it is an exception. It knows no command."""
+"""Ctrl-C: where it ends the process at once, and where it raises KeyboardInterrupt."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
 def end_at_once() -> None:
-    """Let Ctrl-C end the process here and now from here on, but within `raises`.
+    """Let Ctrl-C end the process at once from here on, except within `raises`.
 
-    The initialisation of a C extension loses the exception, and Python's own end shows it as a traceback.
+    While a C extension is initialised the exception gets lost, and while Python shuts down it prints a traceback.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
@@ -19,14 +19,14 @@ def end_at_once() -> None:
 
 @contextmanager
 def ends_at_once() -> Iterator[None]:
-    """Do as end_at_once for a stretch that has nothing to clean up."""
+    """Do as end_at_once within a block that has nothing to clean up."""
     with _handled_by(_end, signal.default_int_handler):
         yield
 
 
 @contextmanager
 def raises() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in a stretch inside one where it ends the process."""
+    """Let Ctrl-C raise KeyboardInterrupt within a block inside one where it ends the process."""
     with _handled_by(signal.default_int_handler, _end):
         yield
 
@@ -37,8 +37,8 @@ def _end(*_: object) -> None:
 
 @contextmanager
 def _handled_by(handler: Callable[..., object], other: Callable[..., object]) -> Iterator[None]:
-    """Put a handler into the other's place for a while; one that is neither stays, and so does another thread's."""
-    import threading  # noqa: PLC0415  # not before Ctrl-C is in hand
+    """Replace one handler by the other within a block; a foreign handler stays, and other threads change nothing."""
+    import threading  # noqa: PLC0415  # not before Ctrl-C is handled
 
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not other:

@@ -1,27 +1,27 @@
-"""The demo's times, as Open Model Zoo's demos report theirs; it measures nothing itself."""
+"""The report of latency and speed, in the format of Open Model Zoo's demos."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 TICK = 1e-9
-"""Seconds that a step takes at least, where the clock is too coarse to tell."""
+"""The least seconds of a step, where the clock is too coarse to measure it."""
 
 
 class Metrics:
-    """Collects each answer's times: seconds at its start and after each of its tokens."""
+    """Collects the times of each answer: seconds at its start and after each of its tokens."""
 
     def __init__(self) -> None:
         self._first: list[float] = []
         self._later: list[float] = []
 
     def add(self, times: Sequence[float]) -> None:
-        """Take in one answer, whole or interrupted."""
+        """Add an answer, whole or interrupted."""
         steps = [max(after - before, TICK) for before, after in pairwise(times)]
         self._first += steps[:1]
         self._later += steps[1:]
 
     def report(self) -> list[str]:
-        """Return the lines of the report, none where nothing was generated.
+        """Return the lines of the report, none if nothing was generated.
 
         Latency is the mean time of a token, FPS its inverse: Open Model Zoo's parser looks for the two.
         """

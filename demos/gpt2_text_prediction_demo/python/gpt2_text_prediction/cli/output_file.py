@@ -1,4 +1,4 @@
-"""A file of records, one JSON object a line, which a run that was killed goes on with: none is lost or doubled."""
+"""The file of -o: one JSON record per line; a run that was killed resumes it, and no record is lost or doubled."""
 
 import json
 import os
@@ -25,12 +25,12 @@ BEGINNING = b'{"run": "'
 
 
 class Records:
-    """The records of one run, by prompt and sample; each is written whole, or cut off where it was not."""
+    """The records of one run, by prompt and sample; a record that was not written whole is cut off."""
 
     def __init__(self, path: Path, run: str) -> None:
-        """Open a file, or make it; run names what its records must be of.
+        """Open a file, or create it; run: the key of the run that its records must be of.
 
-        Raises Problem for a file that cannot be written, is another process's, or holds anything else.
+        Raises Problem for a file that cannot be written, is locked by another process, or holds anything else.
         """
         self._path, self._run = path, run
         try:
@@ -51,7 +51,7 @@ class Records:
             raise
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write a record, which is on the disk when this returns."""
+        """Write a record; it is on disk when this returns."""
         line = json.dumps({"run": self._run, **record}, ensure_ascii=False) + "\n"
         try:
             self._write(line.encode())
@@ -60,12 +60,12 @@ class Records:
         self.done[record["prompt_number"], record["sample"]] = record
 
     def seed(self) -> dict[str, Any]:
-        """Return the seed that the run began with, if it has begun."""
+        """Return the seed of the run, if it has begun."""
         first = next(iter(self.done.values()), None)
         return {} if first is None else {"seed": first["run_seed"]}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, and so release its lock."""
         self._file.close()
 
     def _write(self, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A bar that is drawn over itself and tells how far a run is. Where it is drawn, and of what it is, is told."""
+"""A progress bar with an estimate of the time left."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ CELLS = 30
 
 
 class Progress:
-    """Of `total` things; those that had been done before take no time, and do not count for the time left."""
+    """A bar for `total` things; those that were done before do not count for the time left."""
 
     def __init__(
         self, total: int, things: str, write: Callable[[str], object], clock: Callable[[], float] = time.perf_counter
@@ -18,25 +18,25 @@ class Progress:
         self._done = self._made = self._width = 0
 
     def step(self, made: bool = True) -> None:
-        """Count one more, which was made now or was there already, and draw."""
+        """Count one more, made now or there already, and draw."""
         self._done += 1
         self._made += made
         self.draw()
 
     def draw(self) -> None:
-        """Draw the bar over what it was."""
+        """Draw the bar over the last one."""
         line = self._line()
         self._write(f"\r{line:<{self._width}}")
         self._width = len(line)
 
     def clear(self) -> None:
-        """Take the bar away until it is drawn again, so that something else can be said."""
+        """Remove the bar until it is drawn again, so that something else can be written."""
         if self._width:
             self._write(f"\r{'':{self._width}}\r")
         self._width = 0
 
     def end(self) -> None:
-        """Leave the bar as it is, and go to the next line."""
+        """Keep the bar as it is, and go to the next line."""
         if self._width:
             self._write("\n")
         self._width = 0

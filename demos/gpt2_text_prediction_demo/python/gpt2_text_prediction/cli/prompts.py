@@ -1,4 +1,4 @@
-"""Where prompts come from: flags, a file of lines or of JSON objects, a pipe. It answers none of them."""
+"""Reads prompts from flags, a file of lines or of JSON objects, or a pipe."""
 
 import codecs
 import json
@@ -14,8 +14,8 @@ CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 JSON_LINES = (".jsonl", ".ndjson")
 
 
-class Asked(NamedTuple):
-    """A prompt as it came: name is what an error calls it, number counts them all from 1."""
+class RawPrompt(NamedTuple):
+    """A prompt as it was read; name: for error messages; number: among all, from 1."""
 
     number: int
     name: str
@@ -23,31 +23,31 @@ class Asked(NamedTuple):
     is_json: bool = False
 
 
-def from_flags(texts: Sequence[str]) -> Iterator[Asked]:
+def from_flags(texts: Sequence[str]) -> Iterator[RawPrompt]:
     """Return the prompts of -i."""
-    return (Asked(n, f"prompt {n}", typed_bytes(text)) for n, text in enumerate(texts, 1))
+    return (RawPrompt(n, f"prompt {n}", typed_bytes(text)) for n, text in enumerate(texts, 1))
 
 
 def typed_bytes(text: str) -> bytes:
-    """Return an argument of the command line as UTF-8, or as it came, where the locale could not decode it."""
+    """Return an argument of the command line as UTF-8, or its raw bytes where the locale could not decode it."""
     try:
         return text.encode()
     except UnicodeEncodeError:
         return os.fsencode(text)
 
 
-def from_file(path: Path) -> list[Asked]:
-    """Return a file's prompts, one a line; in one named .jsonl each is a JSON object."""
+def from_file(path: Path) -> list[RawPrompt]:
+    """Return a file's prompts, one per line; in a .jsonl file each line is a JSON object."""
     with readable(path):
         if path.is_dir():
-            raise Problem(f"--prompt_file: {path}: is a folder; expected a file with a prompt a line")
+            raise Problem(f"--prompt_file: {path}: is a folder; expected a file with one prompt per line")
         if not path.exists():
             raise Problem(f"--prompt_file: {path}: there is no such file")
         with path.open("rb") as file:
             return list(from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES))
 
 
-def from_pipe(stream: BinaryIO) -> Iterator[Asked]:
+def from_pipe(stream: BinaryIO) -> Iterator[RawPrompt]:
     """Return the lines of a pipe, as they come."""
     try:
         yield from from_lines(stream, "line", False)
@@ -55,17 +55,17 @@ def from_pipe(stream: BinaryIO) -> Iterator[Asked]:
         raise Problem(f"stdin: cannot be read: {problem.strerror}") from None
 
 
-def from_lines(lines: Iterable[bytes], name: str, is_json: bool) -> Iterator[Asked]:
-    """Return the lines that are not blank, each with its number among these, and named by its own."""
+def from_lines(lines: Iterable[bytes], name: str, is_json: bool) -> Iterator[RawPrompt]:
+    """Return the lines that are not blank, numbered among these, and named by their line number."""
     number = 0
     for n, line in enumerate(lines, 1):
         text = line.removeprefix(codecs.BOM_UTF8) if n == 1 else line
         if text.strip():
             number += 1
-            yield Asked(number, f"{name} {n}", text.rstrip(b"\r\n"), is_json)
+            yield RawPrompt(number, f"{name} {n}", text.rstrip(b"\r\n"), is_json)
 
 
-def read_prompt(asked: Asked) -> tuple[str, dict[str, Any]]:
+def read_prompt(asked: RawPrompt) -> tuple[str, dict[str, Any]]:
     """Return a prompt's text and the settings that came with it, else raise Problem."""
     if not asked.is_json:
         return checked_text(_decoded(asked.raw)), {}
@@ -79,7 +79,7 @@ def read_prompt(asked: Asked) -> tuple[str, dict[str, Any]]:
 
 
 def checked_text(text: str) -> str:
-    """Return a text that may be a prompt, else raise Problem."""
+    """Return a text that can be a prompt, else raise Problem."""
     if not text.strip():
         raise Problem("is blank: give it some text")
     if found := CONTROL_CHARACTER.search(text):

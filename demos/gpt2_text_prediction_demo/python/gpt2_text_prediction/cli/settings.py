@@ -1,54 +1,59 @@
-"""All that may be set for one text, by name: from flags, lines of JSONL, commands. What it does is not known here."""
+"""From settings given by name, as flags, in JSONL or typed, to Sampling, Beams and TextRules."""
 
-import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from gpt2_text_prediction.generation.beam_search import Beams
-from gpt2_text_prediction.generation.logits_processors import require_count, require_lengths
+from gpt2_text_prediction.generation.logits_processors import LogitsProcessors, require_lengths
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.results import Result
+from gpt2_text_prediction.settings import SETTINGS, require_known_names
 from gpt2_text_prediction.text.stopping import TextRules
 
-DRAWING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-PROCESSING = (
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "no_repeat_ngram_size",
-    "min_new_tokens",
-    "ignore_eos",
-)
-OF_BEAMS = ("length_penalty", "early_stopping")
-RULES = ("stop", "stop_at", "context_overflow", "parse_special")
-NAMES = (
-    "max_new_tokens",
-    *DRAWING,
-    "seed",
-    *PROCESSING,
-    "logit_bias",
-    "bad_words",
-    "num_return_sequences",
-    "num_beams",
-    *OF_BEAMS,
-    *RULES,
-)
-WHOLE = {"max_new_tokens", "top_k", "seed", "no_repeat_ngram_size", "min_new_tokens", "num_beams"}
-WHOLE |= {"num_return_sequences"}
-SWITCHES = {"ignore_eos", "parse_special"}
-CHOICES = {"stop_at", "context_overflow"}
-LISTS = {"stop", "bad_words"}
+if TYPE_CHECKING:
+    from gpt2_text_prediction.generator import TextGenerator
+    from gpt2_text_prediction.stream import Stream
+
+
+def _own_names(kind: type) -> list[str]:
+    """Return the settings that are fields of a dataclass, without those of LogitsProcessors, which both have."""
+    shared = {field.name for field in fields(LogitsProcessors)}
+    return [field.name for field in fields(kind) if field.name in SETTINGS and field.name not in shared]
+
+
+SAMPLING_ONLY = [name for name in _own_names(Sampling) if name != "seed"]
+BEAMS_ONLY = [name for name in _own_names(Beams) if name not in ("num_beams", "num_return_sequences")]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one prompt is answered with: drawn by a Sampling, or searched by Beams."""
+    """How one prompt is continued: drawn by a Sampling, or searched by Beams."""
 
     how: Sampling | Beams
     rules: TextRules
     max_new_tokens: int
     samples: int
+
+    def stream(
+        self,
+        generator: "TextGenerator",
+        prompt: str,
+        index: tuple[int, int],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> "Stream":
+        """Return a sample of a prompt; see TextGenerator.stream. Not for beams."""
+        assert isinstance(self.how, Sampling)
+        return generator.stream(
+            prompt, self.how, max_new_tokens=self.max_new_tokens, rules=self.rules, index=index, clock=clock
+        )
+
+    def beam_search(self, generator: "TextGenerator", prompt: str) -> list[Result]:
+        """Return the continuations that beam search finds; see TextGenerator.beam_search."""
+        assert isinstance(self.how, Beams)
+        return generator.beam_search(prompt, self.how, max_new_tokens=self.max_new_tokens, rules=self.rules)
 
 
 def make_settings(given: Mapping[str, Any], encode: Callable[[str], list[int]] | None = None) -> Settings:
@@ -57,63 +62,47 @@ def make_settings(given: Mapping[str, Any], encode: Callable[[str], list[int]] |
     encode: a tokenizer's, for bad_words, which are left out without it.
     Raises Problem for a name that is unknown, a value out of range, and for those that contradict each other.
     """
-    if unknown := sorted(given.keys() - set(NAMES)):
-        raise Problem(f"{unknown[0]}: there is no such setting; known: {', '.join(NAMES)}")
-    most, samples = given.get("max_new_tokens", 40), given.get("num_return_sequences", 1)
-    require_count("max_new_tokens", most, least=1)
-    require_count("num_return_sequences", samples, least=1)
-    require_count("num_beams", given.get("num_beams", 1), least=1)
-    how = _how(given, _processing(given, encode))
-    rules = TextRules(**_only(given, RULES))
-    require_lengths(how, most)
+    require_known_names(given.keys() - SETTINGS.keys())
+    max_new_tokens, samples, _ = (
+        _checked(given, name) for name in ("max_new_tokens", "num_return_sequences", "num_beams")
+    )
+    how = _how(given, _logits_processors(given, encode))
+    rules = TextRules(**_only(given, _own_names(TextRules)))
+    require_lengths(how, max_new_tokens)
     if isinstance(how, Beams) and rules.context_overflow == "slide":
         raise Problem("num_beams, context_overflow: beams cannot slide: leave one out")
     if isinstance(how, Sampling) and samples > 1 and (how.temperature == 0 or how.top_p == 0 or how.top_k == 1):
         raise Problem("num_return_sequences: greedy text is always the same: give a temperature or num_beams")
-    return Settings(how, rules, most, samples)
+    return Settings(how, rules, max_new_tokens, samples)
 
 
 def parse_setting(name: str, text: str) -> Any:
-    """Return the value that a person has typed for a setting; whether it is in range is seen later.
+    """Return the value that a person has typed for a setting; its range is checked later, by make_settings.
 
-    Raises Problem for a name that is unknown or a text that is no value of its kind.
+    Raises Problem for a name that is unknown or a text that is no value of its type.
     """
-    if name not in NAMES:
-        raise Problem(f"{name}: there is no such setting; known: {', '.join(NAMES)}")
-    if name in WHOLE:
-        return _parse(name, text, int, "a whole number")
-    if name in SWITCHES:
-        return _switch(name, text)
-    if name in LISTS:
-        return _texts(name, text)
-    if name == "logit_bias":
-        return dict(map(parse_bias, text.split()))
-    if name == "early_stopping":
-        return "never" if text == "never" else _switch(name, text)
-    return text if name in CHOICES else _parse(name, text, float, "a number")
+    require_known_names([name])
+    return SETTINGS[name].parse(text)
 
 
-def parse_bias(text: str) -> tuple[int, float]:
-    """Return the token id and the bias of "ID=BIAS", else raise Problem."""
-    token, _, bias = text.partition("=")
-    try:
-        return int(token), float(bias)
-    except ValueError:
-        raise Problem(f"logit_bias: expected ID=BIAS with a token's id and a number or -inf, got {text!r}") from None
+def _checked(given: Mapping[str, Any], name: str) -> Any:
+    value = given.get(name, SETTINGS[name].default)
+    SETTINGS[name].check(value)
+    return value
 
 
-def _how(given: Mapping[str, Any], processing: Mapping[str, Any]) -> Sampling | Beams:
+def _how(given: Mapping[str, Any], processors: Mapping[str, Any]) -> Sampling | Beams:
     if given.get("num_beams", 1) == 1:
-        if alone := [name for name in OF_BEAMS if name in given]:
-            raise Problem(f"{alone[0]}: is for beams: give num_beams above 1")
-        return Sampling(**processing, **_only(given, (*DRAWING, "seed")))
-    if drawn := [name for name in DRAWING if name in given]:
-        raise Problem(f"num_beams, {drawn[0]}: beams draw nothing: leave one out")
-    return Beams(**processing, **_only(given, ("num_beams", "num_return_sequences", *OF_BEAMS)))
+        if beams_only := [name for name in BEAMS_ONLY if name in given]:
+            raise Problem(f"{beams_only[0]}: is for beams: give num_beams above 1")
+        return Sampling(**processors, **_only(given, _own_names(Sampling)))
+    if sampling_only := [name for name in SAMPLING_ONLY if name in given]:
+        raise Problem(f"num_beams, {sampling_only[0]}: beams draw nothing: leave one out")
+    return Beams(**processors, **_only(given, _own_names(Beams)))
 
 
-def _processing(given: Mapping[str, Any], encode: Callable[[str], list[int]] | None) -> dict[str, Any]:
-    found = _only(given, PROCESSING)
+def _logits_processors(given: Mapping[str, Any], encode: Callable[[str], list[int]] | None) -> dict[str, Any]:
+    found = _only(given, [field.name for field in fields(LogitsProcessors)])
     if "logit_bias" in given:
         found["logit_bias"] = _bias_of_ids(given["logit_bias"])
     words = given.get("bad_words", [])
@@ -126,36 +115,11 @@ def _processing(given: Mapping[str, Any], encode: Callable[[str], list[int]] | N
 
 
 def _bias_of_ids(given: Any) -> Any:
-    """Return a bias by ids, which JSON has as texts."""
+    """Return a bias by token ids, which JSON has as strings."""
     if not isinstance(given, dict):
         return given
     return {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in given.items()}
 
 
-def _only(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _only(given: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     return {name: given[name] for name in names if name in given}
-
-
-def _parse(name: str, text: str, kind: Callable[[str], Any], expected: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise Problem(f"{name}: expected {expected}, got {text!r}") from None
-
-
-def _switch(name: str, text: str) -> bool:
-    known = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
-    if text.lower() not in known:
-        raise Problem(f"{name}: expected on or off, got {text!r}")
-    return known[text.lower()]
-
-
-def _texts(name: str, text: str) -> list[str]:
-    """Return a list: the text itself, or what it is as JSON, where it begins as such a list or string."""
-    if not text.startswith(("[", '"')):
-        return [text]
-    try:
-        found = json.loads(text)
-    except ValueError:
-        raise Problem(f'{name}: expected a text, or JSON such as ["one", "two\\n"], got {text!r}') from None
-    return found if isinstance(found, list) else [found]

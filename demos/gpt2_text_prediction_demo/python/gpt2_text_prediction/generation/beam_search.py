@@ -1,4 +1,4 @@
-"""Beam search: the continuations that are likeliest as a whole, on an engine's steps; tokens in, tokens out.
+"""Beam search: the continuations that are most likely as a whole, on an engine's steps; tokens in, tokens out.
 
 Hugging Face's, as of transformers 5: the same settings, the same order of candidates, the same ends.
 Letters: R running beams, V vocabulary.
@@ -17,49 +17,42 @@ from gpt2_text_prediction.generation.logits_processors import (
     History,
     LogitsProcessors,
     argmax,
-    is_number,
     process,
-    require_count,
     require_lengths,
 )
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.settings import default
 
 BLOCK = 256
-"""How many scores are looked at as one before single ones are ordered."""
+"""Scores are compared in blocks of this size before single ones are sorted."""
 
 
 @dataclass(frozen=True)
 class Beams(LogitsProcessors):
-    """How beams are searched; names and meaning as in Hugging Face, of which nothing is drawn.
+    """How beams are searched; names and meaning as in Hugging Face's beam search without sampling.
 
-    What Processing has is done to each beam's log-probabilities. num_beams: how many continuations are kept at each
-    step. length_penalty: a continuation's log-probability is divided by its length to the power of it, so that
-    above 0 helps long ones. early_stopping: True stops at num_beams finished ones; False as soon as the best
-    running one is, at its length, not better than the worst of those; "never" only when it can not become better.
+    The logits processors are applied to each beam's log-probabilities. num_beams: how many continuations are kept at
+    each step. length_penalty: a continuation's log-probability is divided by its length to this power, so that a
+    value above 0 favours long ones. early_stopping: True stops at num_beams finished ones; False as soon as the best
+    running one, at its length, is not better than the worst of those; "never" only when it cannot become better.
     num_return_sequences: how many of the finished ones are returned.
-    Raises Problem for a value that is out of range or no number.
+    Raises Problem for a value that is out of range or of another type.
     """
 
     num_beams: int = 4
-    length_penalty: float = 1.0
-    early_stopping: bool | Literal["never"] = False
-    num_return_sequences: int = 1
+    length_penalty: float = default("length_penalty")
+    early_stopping: bool | Literal["never"] = default("early_stopping")
+    num_return_sequences: int = default("num_return_sequences")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_count("num_beams", self.num_beams, least=1)
-        if not (is_number(self.length_penalty) and -100 <= self.length_penalty <= 100):
-            raise Problem(f"length_penalty: expected a number from -100 to 100, got {self.length_penalty!r}")
-        if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
-            raise Problem(f'early_stopping: expected True, False or "never", got {self.early_stopping!r}')
-        require_count("num_return_sequences", self.num_return_sequences, least=1)
         if self.num_return_sequences > self.num_beams:
             most = f"at most num_beams, {self.num_beams}"
             raise Problem(f"num_return_sequences: expected {most}, got {self.num_return_sequences}")
 
 
 class Steps(Protocol):
-    """What computes: an engine, or a scheduler's turn at one."""
+    """What runs the steps: an engine, or a scheduler that shares one."""
 
     @property
     def n_positions(self) -> int:
@@ -70,10 +63,10 @@ class Steps(Protocol):
 
 
 class Continuation(NamedTuple):
-    """A finished beam: its new tokens without the one that ends it; finish_reason as a Stream's.
+    """A finished beam: its new tokens without the end-of-text token; finish_reason as in Stream.
 
-    score: the sum of its processed log-probabilities over its length to the power of length_penalty. logprobs: each
-    token's own, before anything is done to them.
+    score: the sum of its processed log-probabilities, divided by its length to the power of length_penalty.
+    logprobs: of each token, before the logits processors.
     """
 
     tokens: list[int]
@@ -83,7 +76,7 @@ class Continuation(NamedTuple):
 
 
 class _Beam(NamedTuple):
-    """A running beam: cache holds what stands before `tokens[-1]`, at first before the prompt."""
+    """A running beam: the cache holds all tokens before `tokens[-1]`; at first it is empty."""
 
     cache: SequenceCache
     tokens: list[int]
@@ -101,7 +94,7 @@ def beam_search(
 ) -> list[Continuation]:
     """Return the num_return_sequences best continuations of a prompt, the best first.
 
-    They may be fewer where the settings leave too few tokens. The prompt must leave room for a token. stops: tells
+    They may be fewer where the settings leave too few tokens. The prompt must leave room for a token. stops: returns
     whether new tokens end the text with their last one.
     Raises Problem for a min_new_tokens above max_new_tokens, and where `process` does.
     """
@@ -118,7 +111,7 @@ def beam_search(
                 finished.append(_continuation(beam, eos, beams.length_penalty, reason))
         finished = sorted(finished, key=lambda one: -one.score)[: beams.num_beams]
         running = [beam for beam, reason in zip(candidates, reasons, strict=True) if reason is None][: beams.num_beams]
-        candidates.clear()  # those that do not run must not hold memory in the next step
+        candidates.clear()  # those that do not run must not hold cache in the next step
         if not running or _no_better_comes(running[0], finished, beams, most):
             break
     return finished[: beams.num_return_sequences]
@@ -133,7 +126,7 @@ def _finish_reason(
 
 
 def _step(engine: Steps, rows: Sequence[StepInput]) -> list[Logits]:
-    """Compute rows at once, or where there is no memory for all of them in halves."""
+    """Run all sequences in one step, or where there is no memory for that, in halves."""
     try:
         return engine.step(rows)
     except NoRoom:
@@ -151,7 +144,7 @@ def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  #
 def _candidates(
     engine: Steps, prompt: Sequence[int], running: list[_Beam], beams: Beams, eos: int | None
 ) -> list[_Beam]:
-    """Return the 2 * num_beams best beams with a token behind them, the best first, without impossible ones."""
+    """Return the 2 * num_beams best beams extended by a token, the best first, without impossible ones."""
     rows = [StepInput(beam.cache, beam.tokens[-1:] or prompt) for beam in running]
     own = [_log_softmax(logits[0]) for logits in _step(engine, rows)]
     scores = np.stack(
@@ -162,21 +155,21 @@ def _candidates(
     )
     parents, tokens = np.divmod(_largest(scores.reshape(-1), 2 * beams.num_beams), scores.shape[1])
     return [
-        _behind(running[parent], token, scores[parent, token], float(own[parent][token]))
+        _extended(running[parent], token, scores[parent, token], float(own[parent][token]))
         for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)
         if scores[parent, token] > -np.inf
     ]
 
 
-def _behind(beam: _Beam, token: int, score: np.float32, logprob: float) -> _Beam:
+def _extended(beam: _Beam, token: int, score: np.float32, logprob: float) -> _Beam:
     return _Beam(beam.cache.fork(), [*beam.tokens, token], score, [*beam.logprobs, logprob])
 
 
 def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:  # [N] -> [count]
-    """Return the indices of the largest values, the largest first, of equal ones the first first.
+    """Return the indices of the largest values, the largest first; of equal ones, the first first.
 
-    No value is among the `count` largest whose block is not among the `count` blocks of largest maximum, so
-    that only those are ordered.
+    A value can only be among the `count` largest if its block is among the `count` blocks with the largest maximum, so
+    only those blocks are sorted.
     """
     starts = np.arange(0, values.size, BLOCK)
     blocks = np.sort(np.argsort(-np.maximum.reduceat(values, starts), kind="stable")[:count])
@@ -192,7 +185,7 @@ def _continuation(beam: _Beam, eos: int | None, length_penalty: float, reason: s
 
 
 def _no_better_comes(best: _Beam, finished: list[Continuation], beams: Beams, most: int) -> bool:
-    """Tell whether the search ends: a guess for early_stopping False, as in Hugging Face (PR 20901 there)."""
+    """Return whether the search ends: for early_stopping False a heuristic, as in Hugging Face (its PR 20901)."""
     if len(finished) < beams.num_beams:
         return False
     if beams.early_stopping is True:

@@ -1,8 +1,8 @@
-"""What is done to logits before a token is taken from them: bias, penalties, bans. Nothing is drawn here.
+"""Logits processors: bias, penalties and bans, applied to the logits before a token is drawn.
 
 Names, meaning and order are those of Hugging Face's transformers: logit_bias (its SequenceBiasLogitsProcessor),
 repetition_penalty, no_repeat_ngram_size, bad_words_ids, min_new_tokens. presence_penalty and frequency_penalty, which
-it has not, are OpenAI's and come behind repetition_penalty, where vLLM has them.
+it lacks, are OpenAI's; they come after repetition_penalty, as in vLLM.
 Letters: V vocabulary.
 """
 
@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2_text_prediction.problem import Problem
-
-SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-"""What f32 can divide by, and what it can hold."""
+from gpt2_text_prediction.settings import LARGEST, SETTINGS, check_fields, default, is_number, is_whole
 
 
 class History(NamedTuple):
-    """What stands before the token that is wanted; eos_token_id None: nothing ends the text."""
+    """The tokens before the next one; eos_token_id None: nothing ends the text."""
 
     prompt: Sequence[int] = ()
     new: Sequence[int] = ()
@@ -31,39 +29,29 @@ class History(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LogitsProcessors:
-    """Which tokens are made likelier, less likely or impossible; each default leaves the logits as they are.
+    """The settings of all logits processors; each default leaves the logits as they are.
 
-    repetition_penalty: above 1 against the tokens of prompt and text so far: positive logits are divided by it,
-    negative ones multiplied. presence_penalty, frequency_penalty: subtracted from the new tokens' logits, once, and
-    as many times as the token has come. no_repeat_ngram_size: no run of so many tokens comes twice, 0 for no ban.
-    logit_bias: what is added, by token id; minus infinity bans. bad_words_ids: sequences of ids that never come;
-    the end of the text alone is not banned by it, as in Hugging Face. min_new_tokens: the text does not end before.
-    ignore_eos: the text goes on behind the token that ends it, which is one like all others.
-    Raises Problem for a value that is out of range or no number.
+    repetition_penalty: for the tokens of prompt and text so far, positive logits are divided by it and negative ones
+    multiplied. presence_penalty, frequency_penalty: subtracted from the logits of the new tokens, once, and once for
+    each time the token has occurred. no_repeat_ngram_size: no sequence of n tokens is generated twice; 0: no ban.
+    logit_bias: added to the logits, by token id; minus infinity bans. bad_words_ids: sequences of ids that are never
+    generated; as in Hugging Face, one that is the end-of-text token alone bans nothing. min_new_tokens: the
+    end-of-text token is banned before. ignore_eos: the end-of-text token is a token like all others.
+    Raises Problem for a value that is out of range or of another type.
     """
 
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = default("repetition_penalty")
+    presence_penalty: float = default("presence_penalty")
+    frequency_penalty: float = default("frequency_penalty")
+    no_repeat_ngram_size: int = default("no_repeat_ngram_size")
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
     bad_words_ids: Sequence[Sequence[int]] = ()
-    min_new_tokens: int = 0
-    ignore_eos: bool = False
+    min_new_tokens: int = default("min_new_tokens")
+    ignore_eos: bool = default("ignore_eos")
 
     def __post_init__(self) -> None:
-        penalty = self.repetition_penalty
-        if not (is_number(penalty) and SMALLEST <= penalty <= LARGEST):
-            raise Problem(f"repetition_penalty: expected a number above 0 (1 for none), got {penalty!r}")
-        for name in ("presence_penalty", "frequency_penalty"):
-            value = getattr(self, name)
-            if not (is_number(value) and -2 <= value <= 2):
-                raise Problem(f"{name}: expected a number from -2 to 2 (0 for none), got {value!r}")
-        require_count("no_repeat_ngram_size", self.no_repeat_ngram_size, " (no ban)")
-        require_count("min_new_tokens", self.min_new_tokens)
-        if not isinstance(self.ignore_eos, bool):
-            raise Problem(f"ignore_eos: expected True or False, got {self.ignore_eos!r}")
-        # copies, which nobody else can change
+        check_fields(self)
+        # copies, so that the caller cannot change them later
         object.__setattr__(self, "logit_bias", _bias(self.logit_bias))
         object.__setattr__(self, "bad_words_ids", _sequences(self.bad_words_ids))
 
@@ -76,16 +64,16 @@ class LogitsProcessors:
 
     @cached_property
     def largest_id(self) -> int:
-        """The largest token id that is named."""
+        """The largest token id in any setting; -1: none."""
         return max([-1, *self.logit_bias, *(token for word in self.bad_words_ids for token in word)])
 
 
 def argmax(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
-    """Return the first of the largest logits.
+    """Return the id of the largest logit, the first of equal ones.
 
-    Raises Problem when the logits are not numbers: the model's weights or its arithmetic are broken.
+    Raises Problem where the largest is NaN or infinite: the model's weights or its arithmetic are broken.
     """
-    best = int(logits.argmax())  # of a NaN, if there is one
+    best = int(logits.argmax())  # numpy: that of a NaN, if there is one
     if not math.isfinite(logits[best]):
         raise Problem("the model's logits hold NaN or infinity: its weights are damaged, or overflow at this precision")
     return best
@@ -94,15 +82,15 @@ def argmax(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
 def process(
     logits: npt.NDArray[np.float32], settings: LogitsProcessors, history: History
 ) -> npt.NDArray[np.float32]:  # [V] -> [V]
-    """Return logits with the settings applied: new ones, where any is on.
+    """Return the logits after all processors: a new array, unless all are off.
 
-    Raises Problem for a token that is not in the vocabulary, and when no token is left or f32 overflows.
+    Raises Problem for a token that is not in the vocabulary, and where no token is left or f32 overflows.
     """
     if settings.is_off:
         return logits
     require_known(settings, logits.size)
     changed = logits.copy()
-    with np.errstate(over="ignore"):  # looked for below
+    with np.errstate(over="ignore"):  # checked below
         _add_bias(changed, settings)
         _penalize(changed, settings, history)
     changed[_banned(settings, history)] = -np.inf
@@ -116,30 +104,24 @@ def process(
 
 
 def require_lengths(settings: LogitsProcessors, max_new_tokens: int) -> None:
-    """Raise Problem unless so many new tokens can be made."""
-    require_count("max_new_tokens", max_new_tokens, least=1)
+    """Raise Problem unless max_new_tokens is a whole number from 1 that min_new_tokens does not exceed."""
+    SETTINGS["max_new_tokens"].check(max_new_tokens)
     if settings.min_new_tokens > max_new_tokens:
         expected = f"at most max_new_tokens, {max_new_tokens}"
         raise Problem(f"min_new_tokens: expected {expected}, got {settings.min_new_tokens}")
 
 
 def require_known(settings: LogitsProcessors, vocab_size: int) -> None:
-    """Raise Problem unless the vocabulary has all tokens that are named."""
+    """Raise Problem unless the vocabulary has all token ids of the settings."""
     if settings.largest_id >= vocab_size:
         known = f"token ids are 0 .. {vocab_size - 1}"
         raise Problem(f"logit_bias, bad_words_ids: {known}, got {settings.largest_id}")
 
 
-def is_number(value: Any) -> bool:
-    """Tell whether it is a number, and neither NaN nor True."""
-    known = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return known and bool(-math.inf <= value <= math.inf)
-
-
-def require_count(name: str, value: Any, meaning: str = "", least: int = 0) -> None:
-    """Raise Problem unless it is a whole number from least; meaning: what that one means."""
-    if not (_is_whole(value) and value >= least):
-        raise Problem(f"{name}: expected a whole number from {least}{meaning}, got {value!r}")
+def require_count(name: str, value: Any, least: int = 0) -> None:
+    """Raise Problem unless it is a whole number from least."""
+    if not (is_whole(value) and value >= least):
+        raise Problem(f"{name}: expected a whole number from {least}, got {value!r}")
 
 
 def _bias(given: Any) -> dict[int, float]:
@@ -168,11 +150,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_id(value: Any) -> bool:
-    return _is_whole(value) and value >= 0
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return is_whole(value) and value >= 0
 
 
 def _add_bias(logits: npt.NDArray[np.float32], settings: LogitsProcessors) -> None:  # [V], changed
@@ -204,7 +182,7 @@ def _banned(settings: LogitsProcessors, history: History) -> list[int]:
 
 
 def _repeating(tokens: npt.NDArray[np.int64], size: int) -> list[int]:  # [L] -> ids
-    """Return what came behind each earlier occurrence of the last size - 1 tokens."""
+    """Return the tokens that followed each earlier occurrence of the last size - 1 tokens."""
     runs = tokens.size - size + 1
     if runs < 1:
         return []
@@ -215,7 +193,7 @@ def _repeating(tokens: npt.NDArray[np.int64], size: int) -> list[int]:  # [L] ->
 
 
 def _completing(words: Sequence[Sequence[int]], history: History) -> list[int]:
-    """Return the last token of each word whose others stand at the end."""
+    """Return the last token of each word whose other tokens are the last ones of the text."""
     longest = max(map(len, words))
     tail = (*history.prompt[-longest:], *history.new[-longest:])
     return [

@@ -1,25 +1,25 @@
-"""Drafts of what may come next: what stood behind the same few tokens before. It knows no model and no logits.
+"""Prompt lookup decoding: draft tokens are those that followed the last few tokens earlier in the text.
 
-How long a draft is, and whether there is one, is learnt from how many tokens of the last ones were right.
+How long a draft is, and whether there is one, is adapted to how many tokens of the last drafts were accepted.
 """
 
 from collections.abc import Iterable
 
 RUNS = (4, 3, 2)
-"""How many of the last tokens are looked for, the longest run first; the shortest not behind a draft all wrong:
-two common words stand together again and again in any prose."""
+"""Numbers of last tokens to look up, the longest first; not the shortest after a draft that was all wrong: any prose
+repeats pairs of common words."""
 SHORTEST, LONGEST = 2, 15
-"""Of a draft: the first one, and any."""
+"""Tokens of the first draft, and of any."""
 FIRST_PAUSE, LONGEST_PAUSE = 1, 64
-"""Tokens until the next draft after one of which none was right: the first such in a row is by chance."""
+"""Tokens without a draft after one that was all wrong: few after the first such draft, which may be chance."""
 
 
 class PromptLookup:
-    """One row's text so far, where each short run of it was seen last, and how well drafts have gone."""
+    """A sequence so far, where each short run of its tokens occurred last, and how drafts have fared."""
 
     def __init__(self, tokens: Iterable[int]) -> None:
         self._tokens: list[int] = []
-        self._followers: dict[tuple[int, ...], int] = {}  # of a run: the place of the token behind its last occurrence
+        self._followers: dict[tuple[int, ...], int] = {}  # of a run: the index of the token after its last occurrence
         self._length = SHORTEST
         self._pause = 0  # tokens without a draft from now on
         self._next_pause = FIRST_PAUSE
@@ -28,7 +28,7 @@ class PromptLookup:
             self.push(token)
 
     def push(self, token: int) -> None:
-        """Take in the next token of the text."""
+        """Add the next token of the text."""
         place = len(self._tokens)
         for run in RUNS:
             if place >= run:
@@ -43,12 +43,12 @@ class PromptLookup:
         for run in RUNS[: -1 if self._missed else None]:
             place = self._followers.get(tuple(self._tokens[-run:]))
             if place is not None:
-                period = self._tokens[place:]  # where the draft is longer, the text is taken to go round
+                period = self._tokens[place:]  # a longer draft repeats it: the text may be periodic
                 return [period[i % len(period)] for i in range(min(most, self._length))]
         return []
 
     def learn(self, drafted: int, accepted: int) -> None:
-        """Say how many tokens of the last draft were right; call it before those tokens are pushed."""
+        """Record how many tokens of the last draft were accepted; call it before those tokens are pushed."""
         if accepted == drafted:
             self._length = min(max(self._length, 2 * drafted), LONGEST)
         else:

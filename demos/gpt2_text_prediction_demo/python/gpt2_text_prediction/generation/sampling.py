@@ -1,29 +1,24 @@
 """From logits to a token: temperature, top_k, top_p, min_p, typical_p, the draw; the random generator is passed in.
 
-Pure numpy. What is done to the logits before, penalties and bans, is in processors.py.
+Pure numpy. Penalties and bans, which come before, are in logits_processors.py.
 Letters: V vocabulary.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from gpt2_text_prediction.generation.logits_processors import (
-    LARGEST,
-    SMALLEST,
     History,
     LogitsProcessors,
     argmax,
-    is_number,
     process,
-    require_count,
 )
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.settings import LARGEST, SMALLEST, default
 
 BLOCK = 256
-"""How many weights are summed before the draw looks at single ones."""
+"""Weights are summed in blocks of this size, so that a draw looks at single weights of one block only."""
 NOTHING = History()
 
 
@@ -31,34 +26,20 @@ NOTHING = History()
 class Sampling(LogitsProcessors):
     """How the next token is drawn; names and order as in Hugging Face.
 
-    First comes all that Processing has, then temperature, top_k, top_p, min_p and typical_p in this order.
-    temperature 0 is greedy, and so is top_p 0; top_k 0 keeps all tokens; top_p 1 keeps all tokens.
-    min_p keeps the tokens at least so likely as that share of the likeliest; 0 keeps all. typical_p keeps those
-    whose log-probability is nearest to its mean, the entropy, until they reach that mass; 1 keeps all.
-    seed None lets each generation choose one.
-    Raises Problem for a value that is out of range or no number.
+    The logits processors come first, then temperature, top_k, top_p, min_p and typical_p in this order.
+    temperature 0 is greedy, and so is top_p 0; top_k 0 and top_p 1 keep all tokens. min_p keeps the tokens whose
+    probability is at least that share of the most likely one's; 0 keeps all. typical_p keeps those whose
+    log-probability is closest to its mean, the negative entropy, until they reach that mass; 1 keeps all.
+    seed None draws a new one for each call.
+    Raises Problem for a value that is out of range or of another type.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.9
-    seed: int | None = None
-    min_p: float = 0.0
-    typical_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (is_number(self.temperature) and 0 <= self.temperature < math.inf):
-            raise Problem(f"temperature: expected a number from 0 (greedy), got {self.temperature!r}")
-        require_count("top_k", self.top_k, " (all tokens)")
-        if not (is_number(self.top_p) and 0 <= self.top_p <= 1):
-            raise Problem(f"top_p: expected a number from 0 to 1 (all tokens), got {self.top_p!r}")
-        if not (is_number(self.min_p) and 0 <= self.min_p <= 1):
-            raise Problem(f"min_p: expected a number from 0 (all tokens) to 1, got {self.min_p!r}")
-        if not (is_number(self.typical_p) and 0 < self.typical_p <= 1):
-            raise Problem(f"typical_p: expected a number above 0, to 1 (all tokens), got {self.typical_p!r}")
-        if self.seed is not None:
-            require_count("seed", self.seed)
+    temperature: float = default("temperature")
+    top_k: int = default("top_k")
+    top_p: float = default("top_p")
+    seed: int | None = default("seed")
+    min_p: float = default("min_p")
+    typical_p: float = default("typical_p")
 
 
 def choose(
@@ -66,7 +47,7 @@ def choose(
 ) -> int:  # [V] -> id
     """Return the next token's id.
 
-    Raises Problem when the logits are not numbers, or when the settings leave no token.
+    Raises Problem where the logits are NaN, or where the settings leave no token.
     """
     best = argmax(logits)
     raw, logits = logits, process(logits, sampling, history)
@@ -81,7 +62,7 @@ def choose(
 def probabilities(
     logits: npt.NDArray[np.float32], sampling: Sampling, history: History = NOTHING
 ) -> npt.NDArray[np.float64]:  # [V] -> [V]
-    """Return with which probability `choose` returns each token. Raises Problem as it does."""
+    """Return the probability with which `choose` returns each token. Raises Problem as it does."""
     argmax(logits)
     logits = process(logits, sampling, history)
     if sampling.temperature < SMALLEST or sampling.top_p == 0:
@@ -103,7 +84,7 @@ def probabilities(
 def _typical(
     ranks: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], share: float
 ) -> npt.NDArray[np.bool_]:  # [blocks, BLOCK] twice -> [blocks, BLOCK]
-    """Tell which are of the highest rank whose mass reaches the share, equal ones together."""
+    """Return which are of the highest ranks whose mass reaches the share, equal ones together."""
     _, places = np.unique(-ranks, return_inverse=True)
     masses = np.bincount(places.reshape(-1), weights.reshape(-1))
     higher = masses.cumsum() - masses
@@ -111,7 +92,7 @@ def _typical(
 
 
 def _largest(logits: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:  # [V] -> ids
-    """Return the ids of the `count` largest logits, and of those equal to the least of them."""
+    """Return the ids of the `count` largest logits, and of those equal to the smallest of them."""
     least = np.partition(logits, -count)[-count]
     return np.flatnonzero(logits >= least)
 
@@ -129,7 +110,7 @@ def _draw_kept(logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.rand
 
 
 def _scaled(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:  # [V] -> [blocks, BLOCK]
-    """Return the logarithms of what the probabilities are proportional to, the largest 0, filled up with -inf."""
+    """Return logits divided by the temperature, shifted so that the largest is 0, and padded with -inf."""
     scaled = np.full(-(-logits.size // BLOCK) * BLOCK, -np.inf, np.float32)
     with np.errstate(over="ignore"):  # a tiny temperature: all but the largest become -inf
         np.divide(logits - logits.max(), np.float32(min(temperature, LARGEST)), out=scaled[: logits.size])
@@ -137,7 +118,7 @@ def _scaled(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[
 
 
 def _least_of(weights: npt.NDArray[np.float32], top_p: float) -> float:  # [blocks, BLOCK] -> weight
-    """Return the least weight among the largest whose mass reaches top_p."""
+    """Return the smallest of the largest weights whose mass reaches top_p."""
     if top_p == 1:
         return 0.0
     ordered = np.sort(weights, axis=None)[::-1].reshape(weights.shape)
@@ -152,10 +133,9 @@ def _least_of(weights: npt.NDArray[np.float32], top_p: float) -> float:  # [bloc
 def _typicality(
     scaled: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:  # [blocks, BLOCK] twice -> [blocks, BLOCK]
-    """Return how near each log-probability is to its mean, as 0 or less.
+    """Return how close each log-probability is to its mean, as 0 (closest) or less.
 
-    -log p is the logarithm of all weights' sum less the scaled logit, and the entropy the mean of that: so the sum
-    falls out of their difference.
+    log p is the scaled logit minus the logarithm of the sum of all weights; in log p minus its mean that sum cancels.
     """
     finite = np.maximum(scaled, -LARGEST)
     mean = (weights * finite).sum(axis=1).sum(dtype=np.float64) / weights.sum(axis=1).sum(dtype=np.float64)

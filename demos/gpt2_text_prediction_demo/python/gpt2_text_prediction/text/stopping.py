@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.settings import check_fields, default
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, IncrementalDetokenizer
 
 SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s)""")
@@ -27,23 +28,18 @@ class TextRules:
     Raises Problem for a value that is none of these.
     """
 
-    stop: Sequence[str] = ()
-    stop_at: Literal["line", "sentence"] | None = None
-    context_overflow: Literal["error", "truncate", "slide"] = "error"
-    parse_special: bool = False
+    stop: Sequence[str] = default("stop")
+    stop_at: Literal["line", "sentence"] | None = default("stop_at")
+    context_overflow: Literal["error", "truncate", "slide"] = default("context_overflow")
+    parse_special: bool = default("parse_special")
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str) or not isinstance(self.stop, Sequence):
             raise Problem(f"stop: expected a list of strings, got {self.stop!r}")
         for text in self.stop:
             _require_stop_string(text)
-        if self.stop_at not in (None, "line", "sentence"):
-            raise Problem(f'stop_at: expected "line", "sentence" or nothing, got {self.stop_at!r}')
-        if self.context_overflow not in ("error", "truncate", "slide"):
-            raise Problem(f'context_overflow: expected "error", "truncate" or "slide", got {self.context_overflow!r}')
-        if not isinstance(self.parse_special, bool):
-            raise Problem(f"parse_special: expected True or False, got {self.parse_special!r}")
-        object.__setattr__(self, "stop", tuple(self.stop))  # a copy, which nobody else can change
+        check_fields(self)
+        object.__setattr__(self, "stop", tuple(self.stop))  # a copy, so that the caller cannot change it later
 
 
 class StoppingDetokenizer:

@@ -1,0 +1,97 @@
+"""What the demo reads and writes: the log on stderr, text on stdout, lines typed at a terminal."""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from gpt2_text_prediction.cli.prompts import RawPrompt
+from gpt2_text_prediction.problem import Problem
+
+ASK = "Type input prompt (empty string to exit):"
+
+
+def say(level: str, line: str) -> None:
+    """Write a line to the log on stderr, in the format of Open Model Zoo's demos."""
+    print(f"[ {level} ]", line.replace("\n", "\\n"), file=sys.stderr, flush=True)
+
+
+def draw(text: str) -> None:
+    """Write to stderr if it is a terminal."""
+    if sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)
+
+
+def set_up_stdout() -> None:
+    """Write UTF-8 into a file or a pipe whatever the locale; on a terminal, what it cannot show becomes '?'.
+
+    Raises Problem where stdout is closed.
+    """
+    if sys.stdout is None:
+        raise Problem("stdout is closed: there is nowhere to write the text")
+    if sys.stdout.isatty():
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    else:
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+
+
+def write(text: str) -> None:
+    """Write text to stdout at once. Raises Problem where it cannot, and BrokenPipeError where the reader has gone."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        silence_stdout()
+        raise Problem(f"stdout: cannot be written: {problem.strerror}") from None
+
+
+def silence_stdout() -> None:
+    """Discard what is still buffered: Python would fail to flush it at exit, and say so."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def typed_prompts() -> Iterator[RawPrompt]:
+    """Ask for prompts until an empty line or the end of the input."""
+    ask = _line_editor() or _plain_line
+    for number in itertools.count(1):
+        line = _line(ask)
+        if not line.strip():
+            if not line:  # end of input leaves the cursor after the question
+                print(file=sys.stderr)
+            return
+        yield RawPrompt(number, "the prompt", line.rstrip(b"\r\n"))
+
+
+def _line(ask: Callable[[], bytes]) -> bytes:
+    """Ask for a line. The first Ctrl-C drops it, as it may have been meant for the text that just ended."""
+    try:
+        return ask()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        say("INFO", "Ctrl-C again, an empty line or /quit ends the program")
+        return ask()
+
+
+def _line_editor() -> Callable[[], bytes] | None:
+    """Return a function that asks for a line with editing and history; None where stdout is no terminal."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        import readline  # noqa: F401, PLC0415  # input() uses it
+    except ImportError:  # on Windows, whose console edits lines itself
+        return None
+
+    def edited_line() -> bytes:
+        try:
+            return input(ASK + " ").encode(errors="surrogateescape") + b"\n"
+        except EOFError:
+            return b""
+
+    return edited_line
+
+
+def _plain_line() -> bytes:
+    print(ASK, end="", file=sys.stderr, flush=True)
+    return sys.stdin.buffer.readline()

@@ -548,4 +548,4 @@ def test_thousands_of_generations_leave_nothing_behind(generator):
     assert left()[0] < objects + 300
     assert left()[1] <= threads
     blocks = generator.engine.back_end.blocks
-    assert blocks.free() >= blocks.count - 4 * 2
+    assert blocks.num_free_blocks() >= blocks.count - 4 * 2

@@ -57,7 +57,7 @@ def test_the_table_is_aligned_and_tells_the_oracles_probabilities(tmp_path):
         assert explain(generator, prompt, [], Sampling(), 2) == []
         assert explain(generator, prompt, [1] * 20, Sampling(), 2) == []
         names = [repr(generator.tokenizer.decode([token])) for token in tokens]
-    assert heading.split() == ["step", "token", "model", "drawn", "likeliest,", "as", "drawn"]
+    assert heading.split() == ["step", "token", "model", "drawn", "most", "likely,", "as", "drawn"]
     for step, (line, token) in enumerate(zip(lines, tokens, strict=True)):
         logits = TOY.logits([*prompt, *tokens[:step]])[-1]
         share = np.exp(logits - logits.max())

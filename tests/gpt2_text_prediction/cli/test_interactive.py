@@ -81,7 +81,7 @@ def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
     )  # fmt: skip
     errors = [line.removeprefix("[ ERROR ] ") for line in said(done) if "ERROR" in line]
     assert errors == [
-        "line 1: /foo: there is no such command; /help tells all",
+        "line 1: /foo: there is no such command; /help lists them",
         "line 2: temperature: expected a number, got 'hot'",
         "line 3: top_p: expected a number from 0 to 1 (all tokens), got 2.0",
         "line 4: /regen: there is no prompt yet",

@@ -179,7 +179,7 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["-i", "a", "--logit_bias", "8192=1"], "logit_bias, bad_words_ids: token ids are 0 .. 8191, got 8192"),
         (["-i", "a", "--logit_bias", "8192=1", "--num_beams", "2"], "token ids are 0 .. 8191, got 8192"),
         (["-i", "a", "--cache_dir", "/dev/null"], "--cache_dir: /dev/null: cannot be made: File exists"),
-        (["--prompt_file", "/"], "--prompt_file: /: is a folder; expected a file with a prompt a line"),
+        (["--prompt_file", "/"], "--prompt_file: /: is a folder; expected a file with one prompt per line"),
         (["-i", "a", "-o", "/dev/null"], "-o /dev/null: is no regular file; expected one that"),
     ],
 )

@@ -61,7 +61,7 @@ class Setting:
 
 def is_number(value: Any) -> bool:
     """Return whether it is a number, and neither NaN nor a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(-math.inf <= value <= math.inf)
 
 
 def is_whole(value: Any) -> bool:

@@ -2,9 +2,12 @@
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -53,6 +56,59 @@ def test_a_package_imports_only_what_its_row_allows(package):
             if name not in sys.stdlib_module_names and name not in allowed and not anything:
                 breaches.append(f"{path}:{line}: {module}")
     assert not breaches
+
+
+def names(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
+    """Yield (module, name, line) of every `from module import name`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from ((str(node.module), alias.name, node.lineno) for alias in node.names)
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "", node.lineno) for alias in node.names)
+
+
+def is_public(module: str, name: str) -> bool:
+    """Tell whether a package says that others may use a name of it, or is all that is imported."""
+    found = import_module(module)
+    public = getattr(found, "__all__", ())
+    is_room = hasattr(found, "__path__")
+    return is_room and (name in public or not name or import_module_or_none(f"{module}.{name}") is not None)
+
+
+def import_module_or_none(module: str) -> ModuleType | None:
+    found = find_spec(module)
+    return import_module(module) if found is not None and found.submodule_search_locations is not None else None
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_other_packages_use_the_public_names_of_a_room(package):
+    """What a room's `__init__` lists in `__all__`; a room itself, as `from omz_model_tools import common`, is one."""
+    breaches = [
+        f"{path}:{line}: {module}: {name}"
+        for path in modules_of(package)
+        for module, name, line in names(ast.parse(path.read_text(encoding="utf-8")))
+        if module.partition(".")[0] in OURS - {package} and not is_public(module, name)
+    ]
+    assert not breaches
+
+
+def test_every_package_says_what_it_is_for():
+    for package in OURS:
+        for path in modules_of(package):
+            if path.name == "__init__.py":
+                assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_a_room_is_looked_over_at_a_glance():
+    rooms = Counter(path.parent for package in OURS for path in modules_of(package) if path.name != "__init__.py")
+    assert {room: count for room, count in rooms.items() if count > 16} == {}
+
+
+def test_the_rule_of_public_names_sees_a_breach():
+    assert is_public("gpt2_text_prediction.engine", "Engine")
+    assert not is_public("gpt2_text_prediction.engine.engine", "Engine")
+    assert not is_public("gpt2_text_prediction.engine", "scheduler")
+    assert is_public("omz_model_tools", "common")
 
 
 @pytest.mark.parametrize("package", sorted(OURS))

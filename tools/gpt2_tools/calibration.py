@@ -7,8 +7,9 @@ import numpy.typing as npt
 import openvino as ov
 
 from gpt2_text_prediction.engine import read_ir
-from gpt2_text_prediction.problem import Problem, readable
 from gpt2_text_prediction.text import load_tokenizer
+from gpt2_tools.common.problem import Problem, one_problem
+from omz_model_tools.common import disk_problems, utf8_text
 
 __all__ = ["Problem", "inputs"]
 
@@ -21,14 +22,11 @@ def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, 
 
     Raises Problem for a text that cannot be read or is too short, and for an IR without its vocabulary.
     """
-    with readable(text):
-        raw = text.read_bytes()
-    try:
-        words = raw.decode()
-    except UnicodeDecodeError as error:
-        raise Problem(f"{text}: expected UTF-8, got the byte 0x{raw[error.start]:02x} at {error.start}") from None
-    tokens = load_tokenizer(ir).encode(words)
-    length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
+    with one_problem():
+        with disk_problems(text):
+            raw = text.read_bytes()
+        tokens = load_tokenizer(ir).encode(utf8_text(raw, text))
+        length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
     if len(tokens) < length:
         raise Problem(f"{text}: expected at least {length} tokens to calibrate with, got {len(tokens)}")
     count = min(MAX_WINDOWS, len(tokens) // length)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_text_prediction.problem import Problem as DemoProblem
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate import texts
@@ -23,6 +22,7 @@ from gpt2_tools.evaluate.texts import (
     read_dataset,
     read_text,
 )
+from omz_model_tools.common import Problem as FileProblem
 from support import DATA
 
 
@@ -65,7 +65,7 @@ def test_faults(tmp_path, raw, message):
 
 def test_no_file(tmp_path):
     for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(DemoProblem, match=f"^{path}: cannot be read: "):
+        with pytest.raises(FileProblem, match=f"^{path}: (No such file|Is a directory)"):
             read_text(path)
 
 

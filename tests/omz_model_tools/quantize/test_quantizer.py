@@ -266,8 +266,8 @@ def test_a_calibration_text_reaches_the_compression_as_inputs(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "{text}: cannot be read: No such file or directory"),
-        (b"caf\xe9", "{text}: expected UTF-8, got the byte 0xe9 at 3"),
+        (None, "{text}: No such file or directory"),
+        (b"caf\xe9", "{text}: expected UTF-8 text, got byte 0xe9 at 3"),
         (b"two words", "{text}: expected at least 64 tokens to calibrate with, got 9"),
     ],
 )

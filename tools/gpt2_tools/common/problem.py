@@ -3,7 +3,8 @@
 Any other exception is a bug and ends in a traceback.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from omz_model_tools import common
 
@@ -16,14 +17,21 @@ def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit code; a Problem of any package is one line on stderr and exit code 1."""
 
     def run() -> int:
-        try:
+        with one_problem():
             return command()
-        except Exception as error:
-            if isinstance(error, problem_types()):
-                raise Problem(str(error)) from error
-            raise
 
     return common.guarded(run, (Problem,))
+
+
+@contextmanager
+def one_problem() -> Iterator[None]:
+    """Raise the Problem of any package as the one of this package."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, problem_types()):
+            raise Problem(str(error)) from error
+        raise
 
 
 def problem_types() -> tuple[type[Exception], ...]:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_text_prediction.problem import readable
 from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
+from omz_model_tools.common import disk_problems
 from omz_model_tools.descriptor import packaged_dataset
 
 PIECE = 2**16
@@ -87,7 +87,7 @@ def dataset_file(name: str) -> DatasetFile:
 
 def read_text(path: Path) -> Text:
     """Read a UTF-8 file. Raises Problem if it cannot be read, is empty or not UTF-8."""
-    with readable(path):
+    with disk_problems(path):
         raw = path.read_bytes()
     if not raw:
         raise Problem(f"{path}: is empty; expected a text to score")

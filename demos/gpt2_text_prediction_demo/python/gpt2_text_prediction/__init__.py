@@ -1,9 +1,9 @@
 """Text prediction with GPT-2 on OpenVINO, on nothing but numpy, openvino and tokenizers.
 
-The names below are imported when they are first asked for, so that --help and Ctrl-C need not wait for OpenVINO.
+The names below are imported when they are first used, so that --help and Ctrl-C need not wait for OpenVINO.
 """
 
-from importlib import import_module
+from gpt2_text_prediction.lazy_names import lazy_names
 
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
@@ -17,20 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Beams", "NextToken", "Problem", "Result", "Sampling", "Score", "Stream", "TextGenerator", "TextRules"]
 
-_HOMES = {
-    "Beams": "generation.beam_search",
-    "NextToken": "results",
-    "Problem": "problem",
-    "Result": "results",
-    "Sampling": "generation.sampling",
-    "Score": "results",
-    "Stream": "stream",
-    "TextGenerator": "generator",
-    "TextRules": "text.stopping",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Beams": "generation.beam_search",
+        "NextToken": "results",
+        "Problem": "problem",
+        "Result": "results",
+        "Sampling": "generation.sampling",
+        "Score": "results",
+        "Stream": "stream",
+        "TextGenerator": "generator",
+        "TextRules": "text.stopping",
+    },
+)

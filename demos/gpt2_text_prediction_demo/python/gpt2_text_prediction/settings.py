@@ -61,7 +61,8 @@ class Setting:
 
 def is_number(value: Any) -> bool:
     """Return whether it is a number, and neither NaN nor a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(-math.inf <= value <= math.inf)
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and bool(-math.inf <= value <= math.inf)  # not so for NaN
 
 
 def is_whole(value: Any) -> bool:

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from gpt2_recipe import GPT2Config, Problem, read_config
+from support.refusal import refused
 
 GPT2 = GPT2Config(
     vocab_size=50257,
@@ -33,13 +35,7 @@ def read(tmp_path):
     return read_fields
 
 
-def refusal(read, raw=None, **fields) -> str:
-    with pytest.raises(Problem) as caught:
-        read(raw, **fields)
-    message = str(caught.value)
-    assert "config.json: " in message
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, about="config.json: ")
 
 
 def test_an_empty_object_is_gpt2_as_transformers_defaults_it(read):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gpt2_recipe import Problem, read_config
 from gpt2_recipe.weights import expected_shapes
 from support import HANGS_AFTER
+from support.refusal import refused
 from support.toy import Toy, load_weights, write_safetensors
 
 TOY = Toy(n_layer=2, n_embd=6, n_head=2, n_positions=5, vocab_size=11)
@@ -32,13 +34,7 @@ def load(tmp_path):
     return load_changed
 
 
-def refusal(load, *args, **config) -> str:
-    with pytest.raises(Problem) as caught:
-        load(*args, **config)
-    message = str(caught.value)
-    assert "model.safetensors: " in message
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, about="model.safetensors: ")
 
 
 @pytest.mark.parametrize(

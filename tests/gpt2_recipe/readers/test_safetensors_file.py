@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gpt2_recipe import Problem
 from gpt2_recipe.readers.safetensors_file import read_tensors
+from support.refusal import refused
 from support.toy import rounded, safetensors_bytes, stored, write_safetensors
 
 
@@ -18,13 +20,7 @@ def entry(start: int, stop: int, shape=(1,), dtype="F32") -> dict:
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(Problem) as caught:
-        read_tensors(path)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, read_tensors)
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])

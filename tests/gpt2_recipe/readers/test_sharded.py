@@ -1,6 +1,7 @@
 """Shards as transformers writes them are one checkpoint; a wrong index is refused."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gpt2_recipe import Problem, convert
 from gpt2_recipe.readers.safetensors_file import read_tensors
 from gpt2_recipe.readers.sharded import read_sharded
+from support.refusal import refused
 from support.toy import Toy, assert_close, compiled, write_safetensors
 
 TOY = Toy(prefix="transformer.")
@@ -33,13 +35,7 @@ def write_index(folder: Path, weight_map: object) -> Path:
     return index
 
 
-def refusal(index: Path) -> str:
-    with pytest.raises(Problem) as caught:
-        read_sharded(index, read_tensors)
-    message = str(caught.value)
-    assert message.startswith(str(index.parent))
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, lambda index: read_sharded(index, read_tensors), begins=lambda index: index.parent)
 
 
 def test_shards_are_one_checkpoint(tmp_path):

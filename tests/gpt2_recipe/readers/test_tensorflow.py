@@ -1,5 +1,6 @@
 """A TensorFlow checkpoint is read whole and right, or refused with one line."""
 
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gpt2_recipe import Problem
 from gpt2_recipe.readers.tensorflow import read_bundle
 from support import DATA, tf_bundle
+from support.refusal import refused
 from support.tf_bundle import entry, framed, message, table, write_bundle
 
 TINY = DATA / "openai-tiny"
@@ -24,13 +26,7 @@ ARRAYS = {
 }
 
 
-def refusal(prefix: Path) -> str:
-    with pytest.raises(Problem) as caught:
-        read_bundle(prefix)
-    message = str(caught.value)
-    assert message.startswith(str(prefix))
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, read_bundle)
 
 
 def replace_entries(prefix: Path, **changed: bytes | None) -> None:

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from gpt2_recipe import Problem, convert
 from gpt2_recipe.readers.torch_file import read_torch
 from support import HANGS_AFTER
+from support.refusal import refused
 from support.toy import Toy, assert_close, compiled
 
 pytestmark = pytest.mark.extras("torch")
@@ -55,13 +57,7 @@ def write(folder: Path, torch, toy: Toy = TOY, **options) -> Path:
     return folder
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(Problem) as caught:
-        read_torch(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, read_torch)
 
 
 def check(folder: Path, toy: Toy = TOY) -> None:

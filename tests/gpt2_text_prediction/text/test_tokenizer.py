@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, IncrementalDetokenizer
 from support import DATA
+from support.refusal import refused
 from support.toy import BYTE_SYMBOLS, Toy
 
 TOKENIZER = DATA / "gpt2-tokenizer"
@@ -195,12 +197,7 @@ def files(tmp_path):
     return tmp_path / "vocab.json", tmp_path / "merges.txt"
 
 
-def refusal(files) -> str:
-    with pytest.raises(Problem) as caught:
-        GPT2Tokenizer(*files)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+refusal = partial(refused, Problem, lambda files: GPT2Tokenizer(*files))
 
 
 def test_the_toy_vocabulary_is_read(files):

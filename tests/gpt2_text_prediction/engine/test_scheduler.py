@@ -1,8 +1,9 @@
 """scheduler: who enters, who waits, who leaves, with tasks that note what they are given.
 
-That whole texts come out right in any schedule, test_generation.py says.
+That whole texts come out right in any schedule, generation/test_request.py says; and how a caller waits, in a thread or in asyncio.
 """
 
+import asyncio
 import threading
 from queue import SimpleQueue
 
@@ -19,8 +20,11 @@ from gpt2_text_prediction.engine.scheduler import (
     Busy,
     Cancelled,
     Scheduler,
+    loop_queue,
+    raise_error,
 )
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
+from gpt2_text_prediction.generation.request import PrefixCache, ScoreRequest
 from support import HANGS_AFTER
 from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close
 
@@ -383,3 +387,33 @@ def test_threads_that_fork_and_step_get_the_oracles_logits(tmp_path, back_end):
     for thread in threads:
         thread.join(120)
     assert not wrong
+
+
+def in_a_thread(work) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_loop_gets_all_in_order():
+    async def take() -> list[int]:
+        queue, put = loop_queue()
+        in_a_thread(lambda: [put(n) for n in range(100)])
+        return [await queue.get() for _ in range(100)]
+
+    assert asyncio.run(take()) == list(range(100))
+
+
+def test_for_a_loop_that_is_closed_nobody_waits():
+    async def leave():
+        return loop_queue()[1]
+
+    asyncio.run(leave())(1)
+
+
+def test_the_error_that_ended_a_task_is_raised():
+    reading = ScoreRequest([1, 2], 0, PrefixCache(), lambda place, logits: None, lambda ended: None)
+    raise_error(reading)
+    reading.end(ZeroDivisionError("why"))
+    with pytest.raises(ZeroDivisionError, match="why"):
+        raise_error(reading)

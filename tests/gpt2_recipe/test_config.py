@@ -187,7 +187,7 @@ def test_an_epsilon_too_large_for_a_float_is_refused(read):
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"\xff\xfe{", b'{"n_layer": 1,}', b"<html>", b"[" * 100_000, b'{"n_layer": ' + b"9" * 5000 + b"}"],
+    [b"", b"{", b"\xff\xfe{", b'{"n_layer": 1,}', b"[" * 100_000, b'{"n_layer": ' + b"9" * 5000 + b"}"],
 )
 def test_what_is_not_json_is_refused(read, raw):
     assert "is not JSON" in refusal(read, raw)

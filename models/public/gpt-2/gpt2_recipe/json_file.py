@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt2_recipe.problem import Problem, require_plain_file
+from gpt2_recipe.plain_file import require_plain_file
+from gpt2_recipe.problem import Problem
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gpt2_recipe.config import GPT2Config, config_of, positive_int
 from gpt2_recipe.json_file import read_object
-from gpt2_recipe.problem import Problem, one_line, require_plain_file
+from gpt2_recipe.plain_file import require_plain_file
+from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.readers.tensorflow import read_bundle
 from gpt2_recipe.tensor import StoredTensor
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from gpt2_recipe.problem import Problem, one_line, require_plain_file
+from gpt2_recipe.plain_file import require_plain_file
+from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.tensor import STORED_AS, StoredTensor
 
 ITEM_BITS = {"F64": 64, "I64": 64, "U64": 64, "I32": 32, "U32": 32, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8}

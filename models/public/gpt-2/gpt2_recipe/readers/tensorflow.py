@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_recipe.problem import Problem, one_line, require_plain_file
+from gpt2_recipe.plain_file import require_plain_file
+from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.readers.crc32c import masked_crc32c
 from gpt2_recipe.tensor import STORED_AS, StoredTensor
 

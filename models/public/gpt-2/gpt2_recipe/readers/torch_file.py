@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt2_recipe.memory import check_memory
-from gpt2_recipe.problem import Problem, one_line, require_plain_file
+from gpt2_recipe.plain_file import require_plain_file
+from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.tensor import StoredTensor
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def read_torch(path: Path) -> dict[str, StoredTensor]:
 
 
 def _load(path: Path) -> Any:
+    require_plain_file(path)
     try:
         import torch  # noqa: PLC0415 (an extra)
     except ImportError:
@@ -41,7 +43,6 @@ def _load(path: Path) -> Any:
             f"{path}: is read by PyTorch, which is not installed: pip install 'omz-gpt2[onnx]', "
             "or save the model as model.safetensors"
         ) from None
-    require_plain_file(path)
     try:
         with path.open("rb") as file:
             mapped = file.read(len(ZIP)) == ZIP

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from gpt2_recipe.plain_file import require_plain_file
 from gpt2_recipe.problem import Problem, one_line
 
 MAX_UNREACHABLE = 16
@@ -38,6 +39,7 @@ def check_vocabulary(path: Path, ids: Mapping[str, int]) -> None:
 
 def read_merges(path: Path) -> dict[str, tuple[str, str]]:
     """Return the pairs of a merges.txt by their line; Problem if it is not UTF-8."""
+    require_plain_file(path)
     raw = path.read_bytes()
     try:
         lines = raw.decode().splitlines()

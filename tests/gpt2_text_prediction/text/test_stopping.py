@@ -61,6 +61,11 @@ def test_texts_by_hand_token_by_token(tokenizer, text, rules, expected):
     assert stopped == (expected != text)
 
 
+def test_of_two_stop_strings_in_one_token_the_first_ends_the_text(tokenizer):
+    (token,) = tokenizer.encode("th")
+    assert shown(tokenizer, [token], TextRules(stop=["h", "t"])) == (["", ""], True)
+
+
 def test_what_may_become_a_stop_string_waits_and_nothing_else_does(tokenizer):
     pieces, stopped = shown(tokenizer, encoded(tokenizer, "xabxaby"), TextRules(stop=["abc"]))
     assert pieces == ["x", "", "", "abx", "", "", "aby", ""]

@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from gpt2_recipe import GPT2Config, Problem, read_config
+from gpt2_recipe import ACTIVATIONS, GPT2Config, Problem, read_config
+from gpt2_recipe.config import OTHER_ACTIVATIONS
 from support.refusal import refused
 
 GPT2 = GPT2Config(
@@ -120,8 +121,27 @@ def test_another_architecture_is_named(read):
     assert "expected GPT2LMHeadModel, got LlamaForCausalLM" in refusal(read, architectures=["LlamaForCausalLM"])
 
 
-@pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh"])
-def test_the_gelus_are_implemented(read, name):
+def test_the_aliases_of_transformers_override_the_fields(read):
+    given = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 64}
+    expected = replace(GPT2, n_embd=48, n_layer=3, n_head=4, n_positions=64, n_inner=192)
+    assert read(**given) == expected
+    assert read(**given, n_embd=24, n_layer=2, n_head=2, n_positions=32) == expected
+
+
+def test_null_is_the_default_of_what_is_not_implemented_otherwise(read):
+    fields = ("pruned_heads", "quantization_config", "add_cross_attention", "is_encoder_decoder")
+    assert read(**dict.fromkeys(fields)) == GPT2
+
+
+def test_the_scale_of_attention(read):
+    assert read(scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True) == replace(
+        GPT2, scale_attn_by_inverse_layer_idx=True
+    )
+    assert read(scale_attn_weights=False) == replace(GPT2, scale_attn_weights=False)
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *OTHER_ACTIVATIONS])
+def test_the_activations_that_are_implemented(read, name):
     assert read(activation_function=name) == replace(GPT2, activation_function=name)
 
 
@@ -130,13 +150,13 @@ def test_the_gelus_are_implemented(read, name):
     [
         ("model_type", "gptj"),
         ("model_type", None),
-        ("scale_attn_weights", False),
-        ("scale_attn_by_inverse_layer_idx", True),
+        ("scale_attn_weights", None),
+        ("scale_attn_by_inverse_layer_idx", 1),
         ("add_cross_attention", True),
         ("is_encoder_decoder", True),
         ("pruned_heads", {"0": [1]}),
         ("quantization_config", {"bits": 4}),
-        ("activation_function", "relu"),
+        ("activation_function", "xielu"),
         ("activation_function", None),
         ("activation_function", 5),
         ("n_layer", 0),

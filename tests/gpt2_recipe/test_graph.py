@@ -7,6 +7,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from support import numpy_gpt2
 from support.toy import Toy, assert_close, compiled
 
 TOYS = {
@@ -27,6 +28,10 @@ TOYS = {
     "GELU by tanh": Toy(activation="gelu_pytorch_tanh", seed=11),
     "large epsilon": Toy(epsilon=0.5, seed=12),
     "tiny epsilon": Toy(epsilon=1e-12, seed=13),
+    "each layer's attention flatter": Toy(n_layer=3, inverse_layer=True, seed=16),
+    "attention without a scale": Toy(unscaled=True, seed=17),
+    "neither scale, F16": Toy(unscaled=True, inverse_layer=True, dtype="F16", seed=18),
+    **{name: Toy(n_layer=1, activation=name, seed=19) for name in numpy_gpt2.ACTIVATIONS},
     "one position": Toy(n_positions=1, seed=14),
     "one token": Toy(vocab_size=1, seed=15),
 }
@@ -64,7 +69,7 @@ def test_a_later_token_changes_nothing_before_it(tmp_path):
 def test_the_toys_tell_one_gelu_from_another_and_one_epsilon_from_another():
     """The oracle would not notice a wrong setting if these were equal."""
     ids = [1, 2, 3, 4]
-    for changed in ({"activation": "gelu"}, {"epsilon": 1e-4}):
+    for changed in ({"activation": "gelu"}, {"epsilon": 1e-4}, {"inverse_layer": True}, {"unscaled": True}):
         difference = np.abs(Toy().logits(ids) - replace(Toy(), **changed).logits(ids)).max()
         assert difference > 2e-5 * np.abs(Toy().logits(ids)).max()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpt2_recipe.tensor import STORED_AS, StoredTensor
+from gpt2_recipe.tensor import STORED_AS, StoredTensor, tensor_of
 from support.toy import rounded, stored
 
 
@@ -26,3 +26,11 @@ def test_only_f32_is_not_copied():
         found = tensor(values, dtype)
         assert np.shares_memory(found.as_f32(), found.data) == (dtype == "F32")
         assert np.shares_memory(found.stored(), found.data)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 5), (0, 4)])
+def test_computed_values_become_a_tensor(shape):
+    values = np.asarray(np.random.default_rng(5).normal(size=shape), np.float32)
+    for given in (values, values.astype(np.float64), np.array(values, order="F")):
+        np.testing.assert_array_equal(tensor_of(given).as_f32(), values, strict=True)
+    assert np.shares_memory(tensor_of(values).data, values) == (values.size > 0)

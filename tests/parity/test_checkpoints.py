@@ -11,6 +11,7 @@ import openvino as ov
 import pytest
 
 import gpt2_recipe
+from gpt2_recipe.config import ACTIVATIONS, OTHER_ACTIVATIONS
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from support import DATA
 
@@ -64,11 +65,35 @@ def test_an_embedding_that_was_resized(tmp_path):
     check(tmp_path, theirs)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, *OTHER_ACTIVATIONS])
 def test_other_settings(tmp_path, activation):
     theirs = random_model(activation_function=activation, n_inner=100, layer_norm_epsilon=1e-3)
     theirs.save_pretrained(tmp_path)
     check(tmp_path, theirs)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("upcast", [True, False])
+def test_the_scales_of_attention(tmp_path, scaled, upcast):
+    theirs = random_model(
+        scale_attn_by_inverse_layer_idx=True,
+        scale_attn_weights=scaled,
+        reorder_and_upcast_attn=upcast,
+        attn_implementation="eager",  # the only one that looks at reorder_and_upcast_attn
+    )
+    theirs.save_pretrained(tmp_path)
+    check(tmp_path, theirs)
+
+
+def test_the_aliases_in_a_config_json(tmp_path):
+    theirs = random_model()
+    theirs.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    for alias, published in transformers.GPT2Config.attribute_map.items():
+        fields[alias] = fields.pop(published)
+    path.write_text(json.dumps(fields))
+    check(tmp_path, transformers.GPT2LMHeadModel.from_pretrained(tmp_path))
 
 
 def test_a_tokenizer_as_transformers_saves_it_with_tokens_added(tmp_path):

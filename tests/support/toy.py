@@ -42,6 +42,8 @@ class Toy:
     tied: bool = True
     activation: str = "gelu_new"
     epsilon: float = 1e-5
+    inverse_layer: bool = False  # scale_attn_by_inverse_layer_idx
+    unscaled: bool = False  # scale_attn_weights: false
     seed: int = 0
 
     @property
@@ -80,6 +82,8 @@ class Toy:
             "activation_function": self.activation,
             "layer_norm_epsilon": self.epsilon,
             "tie_word_embeddings": self.tied,
+            "scale_attn_by_inverse_layer_idx": self.inverse_layer,
+            "scale_attn_weights": not self.unscaled,
         }
 
     @property
@@ -96,6 +100,10 @@ class Toy:
     def logits(self, ids) -> np.ndarray:  # [L] -> [L, V]
         """What the oracle says."""
         return _logits(self, tuple(map(int, ids)))
+
+    def attention_scale(self, layer: int, width: int) -> float:
+        """What the scores of a layer are multiplied by; `width`: of a head."""
+        return (1.0 if self.unscaled else width**-0.5) / (layer + 1 if self.inverse_layer else 1)
 
     def greedy(self, ids, count: int) -> list[int]:
         """The likeliest continuation of ids, by the oracle."""
@@ -201,7 +209,7 @@ def stored(values: np.ndarray, dtype: str) -> np.ndarray:  # f32 [...] -> [...]
 
 @lru_cache(maxsize=20000)
 def _logits(toy: Toy, ids: tuple[int, ...]) -> np.ndarray:
-    return numpy_gpt2.logits(list(ids), toy.state, toy.n_head, toy.epsilon, toy.activation)
+    return numpy_gpt2.logits(list(ids), toy.state, toy.n_head, toy.epsilon, toy.activation, toy.attention_scale)
 
 
 def _mean(name: str) -> float:

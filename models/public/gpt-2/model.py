@@ -24,6 +24,11 @@ HIDDEN = -1e30
 def create_model(model_dir: str) -> torch.nn.Module:
     """Return the module of a checkpoint folder; F32 weights share the memory of the mapped file."""
     source = open_checkpoint(Path(model_dir))
+    if source.config.activation_function not in ACTIVATIONS:
+        raise Problem(
+            f'{model_dir}: "activation_function": expected one of {", ".join(ACTIVATIONS)}, got '
+            f'"{source.config.activation_function}"; --route direct has it'
+        )
     return GPT2(source.config, match_weights(source.path, source.tensors, source.config))
 
 

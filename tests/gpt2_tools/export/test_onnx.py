@@ -192,3 +192,11 @@ def test_without_the_package_there_is_one_line(tmp_path, monkeypatch, capsys):
     assert main(["-m", str(ir), "-o", str(tmp_path / "out"), "--format", "onnx"]) == 1
     assert capsys.readouterr().err == "onnx: is not installed; run: pip install 'omz-gpt2[onnx]'\n"
     assert [path.name for path in tmp_path.iterdir()] == ["ir"]
+
+
+def test_an_activation_that_is_no_gelu_is_refused(tmp_path, capsys):
+    ir = Toy(activation="relu").ir(tmp_path / "ir")
+    assert main(["-m", str(ir), "-o", str(tmp_path / "out"), "--format", "onnx"]) == 1
+    assert capsys.readouterr().err == (
+        f"{ir}: its activation is relu, and ONNX is written with a GELU alone; leave --format onnx out\n"
+    )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
+from gpt2_recipe import ACTIVATIONS
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.export.onnx_graph import OPSET, Graph, build_graph, weight_names
 from gpt2_tools.export.recipe_ir import RecipeIR, weight_bytes, weights
@@ -28,9 +29,17 @@ MAX_BYTES = 2**31 - 2**24
 def write_folder(
     onnx: Any, ir: RecipeIR, folder: Path, *, lm_head: bool, with_past: bool, max_bytes: int = MAX_BYTES
 ) -> None:
-    """Write the export into an empty folder; onnx: the package, from load_onnx. Raises Problem for a quantized IR."""
+    """Write the export into an empty folder; onnx: the package, from load_onnx.
+
+    Raises Problem for a quantized IR, and for an activation that the zoo's GPT-2 does not have.
+    """
     if ir.quantized:
         raise Problem(f"{ir.path}: is quantized, and ONNX is written in f32; give the IR it was quantized from")
+    if ir.config.activation_function not in ACTIVATIONS:
+        raise Problem(
+            f"{ir.path}: its activation is {ir.config.activation_function}, and ONNX is written with a GELU alone; "
+            "leave --format onnx out"
+        )
     graph = build_graph(ir.config, lm_head=lm_head, with_past=with_past)
     _write_model(onnx, graph, ir, folder / "model.onnx", max_bytes)
     onnx.checker.check_model(folder / "model.onnx")

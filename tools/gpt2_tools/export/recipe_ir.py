@@ -22,6 +22,8 @@ from gpt2_tools.common.problem import Problem
 from omz_model_tools.convert import provenance, recipe_section
 
 RECIPE = "gpt2"
+ACTIVATION_OPS = ("Gelu", "Swish", "Relu", "Tanh", "Mish")
+"""The types of the first op of the recipe's activation functions."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,7 @@ def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: in
     """Return the configuration from which the recipe built the graph."""
     attentions = _ops(model, "ScaledDotProductAttention")
     heads = attentions[0].get_input_partial_shape(0)
-    normalisation, activation = _ops(model, "MVN")[0], _ops(model, "Gelu")[0]
-    mode = activation.get_attributes()["approximation_mode"].upper()
+    normalisation, activation = _ops(model, "MVN")[0], _ops(model, *ACTIVATION_OPS)[0]
     names = {op.get_friendly_name() for op in model.get_ops()}
     return GPT2Config(
         vocab_size=vocab_size,
@@ -125,11 +126,18 @@ def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: in
         layer_norm_epsilon=float(
             str(np.float32(normalisation.get_attributes()["eps"]))
         ),  # 1e-05, not the f32's 9.99e-06
-        activation_function=next(name for name, approximation in ACTIVATIONS.items() if approximation == mode),
+        activation_function=_activation_function(model, activation),
         tie_word_embeddings=not any(name.startswith("lm_head.weight") for name in names),
         eos_token_id=eos_token_id,
     )
 
 
-def _ops(model: ov.Model, kind: str) -> list[Any]:
-    return [op for op in model.get_ordered_ops() if op.get_type_name() == kind]
+def _activation_function(model: ov.Model, op: Any) -> str:
+    if model.has_rt_info([FACTS, "activation_function"]):
+        return str(model.get_rt_info([FACTS, "activation_function"]).astype(str))
+    mode = op.get_attributes()["approximation_mode"].upper()
+    return next(name for name, approximation in ACTIVATIONS.items() if approximation == mode)
+
+
+def _ops(model: ov.Model, *kinds: str) -> list[Any]:
+    return [op for op in model.get_ordered_ops() if op.get_type_name() in kinds]

@@ -101,6 +101,8 @@ def _facts(config: GPT2Config, source_sha256: str | None) -> dict[str, str | int
     }
     if source_sha256 is not None:
         facts["source_sha256"] = source_sha256
+    if config.activation_function not in ACTIVATIONS:  # a graph of several ops does not tell its name
+        facts["activation_function"] = config.activation_function
     if config.eos_token_id is not None:
         facts["eos_token_id"] = config.eos_token_id
     return facts

@@ -12,18 +12,34 @@ from typing import Any
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem, one_line
 
-ACTIVATIONS = {"gelu_new": "TANH", "gelu_pytorch_tanh": "TANH", "gelu": "ERF"}
-"""activation_function -> approximation_mode of OpenVINO's Gelu."""
+ACTIVATIONS = {
+    "gelu_new": "TANH",
+    "gelu_pytorch_tanh": "TANH",
+    "gelu_python_tanh": "TANH",
+    "gelu_accurate": "TANH",
+    "gelu_fast": "TANH",  # with sqrt(2 / pi) cut to 0.7978845608, which f32 does not tell from it
+    "gelu": "ERF",
+    "gelu_python": "ERF",
+}
+"""activation_function, for the GELUs -> approximation_mode of OpenVINO's Gelu."""
+OTHER_ACTIVATIONS = ("gelu_10", "quick_gelu", "relu", "relu2", "silu", "swish", "tanh", "mish")
+"""The names in transformers' ACT2FN of the others that the graph has."""
+
+ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+"""GPT2Config's attribute_map: another name of a field, which overrides the field where both are given."""
 
 ONLY_IMPLEMENTED = {
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
     "is_encoder_decoder": False,
     "pruned_heads": {},
     "quantization_config": None,
 }
-"""Fields of which only this value is implemented; it is also the default of an absent field."""
+"""Fields of which only this value is implemented; absent or null means the same."""
 
 MOST_LAYERS = 1000
 GPT2_EOS = 50256
@@ -44,6 +60,8 @@ class GPT2Config:
     activation_function: str
     tie_word_embeddings: bool
     eos_token_id: int | None
+    scale_attn_weights: bool = True  # by 1 / sqrt(n_embd / n_head)
+    scale_attn_by_inverse_layer_idx: bool = False  # by 1 / (layer + 1) too; reorder_and_upcast_attn only says when
 
 
 def read_config(path: Path) -> GPT2Config:
@@ -57,8 +75,9 @@ def read_config(path: Path) -> GPT2Config:
 def config_of(path: Path, fields: dict[str, Any]) -> GPT2Config:
     """Check the fields of a config.json, and fill in defaults; `path` is only for error messages."""
     _refuse_other_architectures(path, fields)
+    fields = fields | {published: fields[alias] for alias, published in ALIASES.items() if alias in fields}
     for name, expected in ONLY_IMPLEMENTED.items():
-        found = fields.get(name, expected)
+        found = expected if fields.get(name) is None else fields[name]
         if type(found) is not type(expected) or found != expected:
             raise Problem(
                 f'{path}: "{name}": expected {json.dumps(expected)}, got {json.dumps(found)}; '
@@ -80,6 +99,8 @@ def config_of(path: Path, fields: dict[str, Any]) -> GPT2Config:
         activation_function=_activation(path, fields),
         tie_word_embeddings=_boolean(path, fields, "tie_word_embeddings", True),
         eos_token_id=_eos_token_id(path, fields, vocab_size),
+        scale_attn_weights=_boolean(path, fields, "scale_attn_weights", True),
+        scale_attn_by_inverse_layer_idx=_boolean(path, fields, "scale_attn_by_inverse_layer_idx", False),
     )
 
 
@@ -129,8 +150,9 @@ def _epsilon(path: Path, fields: dict[str, Any]) -> float:
 
 def _activation(path: Path, fields: dict[str, Any]) -> str:
     value = fields.get("activation_function", "gelu_new")
-    if not isinstance(value, str) or value not in ACTIVATIONS:
-        raise Problem(f'{path}: "activation_function": expected one of {", ".join(ACTIVATIONS)}, got {value!r}')
+    known = (*ACTIVATIONS, *OTHER_ACTIVATIONS)
+    if not isinstance(value, str) or value not in known:
+        raise Problem(f'{path}: "activation_function": expected one of {", ".join(known)}, got {value!r}')
     return value
 
 

@@ -7,7 +7,7 @@ After "Language Models are Unsupervised Multitask Learners" (Radford et al. 2019
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,8 +61,25 @@ def attention(x: Node, constants: "_Constants", name: str, config: GPT2Config) -
 
 def mlp(x: Node, constants: "_Constants", name: str, config: GPT2Config) -> Node:  # [B, L, C] -> [B, L, C]
     """Two linear layers around the activation."""
-    hidden = ops.gelu(linear(x, constants, f"{name}.c_fc"), ACTIVATIONS[config.activation_function])
+    hidden = activation(linear(x, constants, f"{name}.c_fc"), config.activation_function)
     return linear(hidden, constants, f"{name}.c_proj")
+
+
+def activation(x: Node, name: str) -> Node:  # [...] -> [...]
+    """Apply an activation function, by transformers' name of it."""
+    if name in ACTIVATIONS:
+        return ops.gelu(x, ACTIVATIONS[name])
+    formulas: dict[str, Callable[[], Node]] = {
+        "gelu_10": lambda: ops.clamp(ops.gelu(x, "ERF"), -10.0, 10.0),
+        "quick_gelu": lambda: ops.swish(x, _float(1.702)),
+        "relu": lambda: ops.relu(x),
+        "relu2": lambda: ops.power(ops.relu(x), _float(2.0)),
+        "silu": lambda: ops.swish(x),
+        "swish": lambda: ops.swish(x),
+        "tanh": lambda: ops.tanh(x),
+        "mish": lambda: ops.mish(x),
+    }
+    return formulas[name]()
 
 
 def linear(x: Node, constants: "_Constants", name: str) -> Node:  # [B, L, in] -> [B, L, out]
@@ -103,6 +120,10 @@ class _Constants:
 
 def _ints(values: int | Sequence[int]) -> Node:
     return ops.constant(np.array(values, np.int64))
+
+
+def _float(value: float) -> Node:
+    return ops.constant(np.float32(value))
 
 
 def _name_every_op(model: ov.Model) -> None:

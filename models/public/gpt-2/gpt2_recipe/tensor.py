@@ -29,3 +29,9 @@ class StoredTensor:
         if self.dtype == "BF16":
             return (values.astype(np.uint32) << 16).view(np.float32)
         return values.astype(np.float32, copy=False)
+
+
+def tensor_of(values: npt.NDArray[Any]) -> StoredTensor:  # [*shape] -> F32 [*shape]
+    """Return computed values as a tensor; f32 ones in C order are not copied."""
+    data = np.ascontiguousarray(values, np.float32).reshape(values.shape)  # which makes [1] of a scalar
+    return StoredTensor("F32", values.shape, data.reshape(-1).view(np.uint8))

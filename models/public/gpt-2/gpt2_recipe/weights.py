@@ -13,7 +13,7 @@ import numpy as np
 
 from gpt2_recipe.config import GPT2Config
 from gpt2_recipe.problem import Problem, one_line
-from gpt2_recipe.tensor import STORED_AS, StoredTensor
+from gpt2_recipe.tensor import STORED_AS, StoredTensor, tensor_of
 
 Weights: TypeAlias = dict[str, StoredTensor]
 
@@ -48,6 +48,9 @@ def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
 def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
     """Return a GPT-2's tensors by their names; `lm_head.weight` is among them only where it is not tied.
 
+    Where the attention has another scale than GPT-2's, it is multiplied into the queries' weights, so that whatever
+    graph is built of them scales by 1 / sqrt(D) as always.
+
     Raises Problem, with the lists of missing, extra, misshapen and mistyped tensors, unless all are as the
     configuration says; `path` is only for that message.
     """
@@ -58,7 +61,22 @@ def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
     _match_or_stop(path, found, shapes)
     if "lm_head.weight" in found and _equal(found["lm_head.weight"], found["wte.weight"]):
         del found["lm_head.weight"]
-    return found
+    return found | _scaled_queries(found, config)
+
+
+def _scaled_queries(found: Weights, config: GPT2Config) -> Weights:
+    """Return the c_attn of the layers whose attention has another scale than GPT-2's."""
+    scaled: Weights = {}
+    for layer in range(config.n_layer):
+        scale = 1.0 if config.scale_attn_weights else math.sqrt(config.n_embd // config.n_head)
+        if config.scale_attn_by_inverse_layer_idx:
+            scale /= layer + 1
+        if scale != 1:
+            for name in (f"h.{layer}.attn.c_attn.weight", f"h.{layer}.attn.c_attn.bias"):
+                values = found[name].as_f32().copy()
+                values[..., : config.n_embd] *= np.float32(scale)
+                scaled[name] = tensor_of(values)
+    return scaled
 
 
 def widened_bytes(weights: Weights) -> int:

@@ -23,6 +23,7 @@ TOYS = {
     "plain": Toy(n_positions=48),
     "three heads, untied, F16": Toy(n_layer=3, n_head=3, n_embd=15, tied=False, dtype="F16", n_positions=48, seed=1),
     "erf, another epsilon": Toy(n_layer=1, n_head=1, n_embd=7, activation="gelu", epsilon=1e-2, seed=2),
+    "each layer's attention flatter": Toy(n_positions=48, inverse_layer=True, seed=3),
 }
 FORMS = [(lm_head, with_past) for lm_head in (False, True) for with_past in (False, True)]
 
@@ -49,7 +50,7 @@ def hidden_and_presents(toy, ids):  # [L] -> [L, C], n_layer times [2, H, L, D]
         normal = numpy_gpt2.norm(x, p, "ln_1", toy.epsilon)
         _, k, v = np.split(numpy_gpt2.linear(normal, p, "attn.c_attn"), 3, axis=-1)
         presents.append(np.stack([part.reshape(len(ids), toy.n_head, -1).swapaxes(0, 1) for part in (k, v)]))
-        x = x + numpy_gpt2.attention(normal, p, toy.n_head)
+        x = x + numpy_gpt2.attention(normal, p, toy.n_head, toy.attention_scale(i, toy.n_embd // toy.n_head))
         x = x + numpy_gpt2.mlp(numpy_gpt2.norm(x, p, "ln_2", toy.epsilon), p, toy.activation)
     return numpy_gpt2.norm(x, state, "ln_f", toy.epsilon), presents
 

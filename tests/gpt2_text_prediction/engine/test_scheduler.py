@@ -1,6 +1,7 @@
 """scheduler: who enters, who waits, who leaves, with tasks that note what they are given.
 
-That whole texts come out right in any schedule, generation/test_request.py says; and how a caller waits, in a thread or in asyncio.
+That whole texts come out right in any schedule, generation/test_request.py says. How a caller waits, in a thread or in
+asyncio, is at the end.
 """
 
 import asyncio

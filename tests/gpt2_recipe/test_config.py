@@ -20,7 +20,8 @@ GPT2 = GPT2Config(
     layer_norm_epsilon=1e-5,
     activation_function="gelu_new",
     tie_word_embeddings=True,
-    eos_token_id=50256,
+    eos_token_ids=(50256,),
+    bos_token_ids=(50256,),
 )
 
 
@@ -79,19 +80,19 @@ def test_inner_width_is_four_times_the_width_unless_given(read):
 
 
 def test_the_end_of_text_is_known_only_where_it_is_given_or_the_vocabulary_is_gpt2s(read):
-    assert read(vocab_size=10).eos_token_id is None
-    assert read(vocab_size=10, eos_token_id=0).eos_token_id == 0
-    assert read(eos_token_id=None).eos_token_id is None
+    assert read(vocab_size=10).eos_token_ids == ()
+    assert read(vocab_size=10, eos_token_id=0).eos_token_ids == (0,)
+    assert read(eos_token_id=None).eos_token_ids == ()
 
 
 def test_gpt2s_end_of_text_in_a_smaller_vocabulary_is_transformers_default_and_means_nothing(read):
-    assert read(vocab_size=300, eos_token_id=50256).eos_token_id is None
-    assert read(vocab_size=300, eos_token_id=[50256]).eos_token_id is None
-    assert read(vocab_size=60000, eos_token_id=50256).eos_token_id == 50256
+    assert read(vocab_size=300, eos_token_id=50256).eos_token_ids == ()
+    assert read(vocab_size=300, eos_token_id=[50256]).eos_token_ids == ()
+    assert read(vocab_size=60000, eos_token_id=50256).eos_token_ids == (50256,)
 
 
 def test_of_several_ends_of_text_the_first_is_taken(read):
-    assert read(eos_token_id=[7, 50256]).eos_token_id == 7
+    assert read(eos_token_id=[7, 50256]).eos_token_ids == (7, 50256)
 
 
 def test_what_transformers_5_writes_is_read(read):
@@ -184,7 +185,6 @@ def test_the_activations_that_are_implemented(read, name):
         ("eos_token_id", 50257),
         ("eos_token_id", "50256"),
         ("eos_token_id", True),
-        ("eos_token_id", []),
         ("eos_token_id", [50257]),
         ("eos_token_id", ["50256"]),
     ],

@@ -32,7 +32,7 @@ def test_the_facts_are_those_of_the_checkpoint(folder):
             "source_sha256": "srosnetefas.ledom",
             "n_positions": 16,
             "vocab_size": 300,
-            "eos_token_id": 299,
+            "eos_token_ids": "299",
         }
     }
 
@@ -42,7 +42,7 @@ def test_an_unknown_end_of_text_is_no_fact(tmp_path):
     toy.write(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"eos_token_id": 299', '"eos_token_id": null'))
-    assert "eos_token_id" not in convert(tmp_path).facts["omz_gpt2"]
+    assert "eos_token_ids" not in convert(tmp_path).facts["omz_gpt2"]
 
 
 def test_companions_are_the_vocabulary_files_that_exist(tmp_path):

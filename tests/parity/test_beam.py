@@ -93,12 +93,12 @@ def test_the_best_continuations_are_theirs_in_tokens_order_and_score(pair, plain
         beams = random_beams(dice, plain)
         prompt = [dice.randrange(toy.vocab_size) for _ in range(dice.randint(1, 8))]
         count = dice.randint(max(1, beams.min_new_tokens), 14)
-        endless = beam_search(ours.engine, prompt, beams, count, None)
+        endless = beam_search(ours.engine, prompt, beams, count, ())
         eos = dice.choice([None, *(token for one in endless for token in one.tokens)])
         ids, scores = generate(
             theirs, prompt, max_new_tokens=count, eos_token_id=eos, pad_token_id=0, **their_settings(beams)
         )
-        found = beam_search(ours.engine, prompt, beams, count, eos)
+        found = beam_search(ours.engine, prompt, beams, count, () if eos is None else (eos,))
         assert len(found) == len(ids) == beams.num_return_sequences
         for one, row, score in zip(found, ids, scores.tolist(), strict=True):
             whole = one.tokens + [eos] * (one.finish_reason == "stop")
@@ -131,7 +131,7 @@ def test_greedy_text_with_penalties_and_bans_is_theirs(pair, settings):
     prompt = ours.tokenizer.encode(PROMPT)
     plain = toy.greedy(prompt, 12)
     for eos in (plain[2], plain[0], toy.end_of_text_id):
-        ours.eos_token_id = eos
+        ours.eos_token_ids = () if eos is None else (eos,)
         stream = ours.stream(PROMPT, Sampling(temperature=0, **settings), max_new_tokens=12)
         list(stream)
         wanted = {name: value for name, value in settings.items() if name not in ("logit_bias", "ignore_eos")}

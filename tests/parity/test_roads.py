@@ -93,7 +93,7 @@ def test_logits_and_companions(roads, theirs, road):
     assert facts_of(model) == {
         "n_positions": "512",
         "vocab_size": "8192",
-        "eos_token_id": "0",
+        "eos_token_ids": "0",
         "source_sha256": "e5505e5f6649df0461379780b5aa0dfa7812b1c8e3c83502058d3f0488e4d181",
         **({"recipe": "gpt2"} if road == "direct" else {}),
     }

@@ -87,10 +87,12 @@ def their_processors(sampling: Sampling, history: History) -> list:
         found.append(theirs.NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram_size))
     if sampling.bad_words_ids:
         words = [list(word) for word in sampling.bad_words_ids]
-        found.append(theirs.NoBadWordsLogitsProcessor(words, history.eos_token_id))
-    if sampling.min_new_tokens and history.eos_token_id is not None:
+        found.append(theirs.NoBadWordsLogitsProcessor(words, list(history.ending_ids) or None))
+    if sampling.min_new_tokens and history.ending_ids:
         found.append(
-            theirs.MinNewTokensLengthLogitsProcessor(len(history.prompt), sampling.min_new_tokens, history.eos_token_id)
+            theirs.MinNewTokensLengthLogitsProcessor(
+                len(history.prompt), sampling.min_new_tokens, list(history.ending_ids)
+            )
         )
     return found
 
@@ -124,7 +126,7 @@ def their_kept(logits: np.ndarray, sampling: Sampling, slack: float) -> np.ndarr
 def random_history(rng: np.random.Generator, vocabulary: int) -> History:
     prompt = rng.integers(0, vocabulary, rng.integers(1, 20)).tolist()
     new = rng.integers(0, vocabulary, rng.integers(0, 20)).tolist()
-    return History(prompt, new, [EOS, None][rng.integers(2)])
+    return History(prompt, new, [(EOS,), (EOS, EOS - 1), ()][rng.integers(3)])
 
 
 def hostile_logits(rng: np.random.Generator, vocabulary: int, kind: str) -> np.ndarray:

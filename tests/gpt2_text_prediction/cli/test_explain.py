@@ -69,7 +69,7 @@ def test_the_table_is_aligned_and_tells_the_oracles_probabilities(tmp_path):
 
 
 def test_penalties_show_in_what_was_drawn():
-    history = History([0], [1], None)
+    history = History([0], [1])
     found = probabilities(HAND, Sampling(top_p=1, presence_penalty=2.0), history)
     assert found[1] < 0.05
     assert found[0] > 0.6

@@ -539,7 +539,7 @@ def ir(tmp_path_factory):
 
 def test_a_fresh_engine_tells_what_it_runs(ir):
     engine = load_engine(ir, config=ONE_THREAD)
-    assert (engine.vocab_size, engine.n_positions, engine.eos_token_id) == (11, 8, 10)
+    assert (engine.vocab_size, engine.n_positions, engine.eos_token_ids) == (11, 8, (10,))
     assert engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
     assert engine.property_of_device("KV_CACHE_PRECISION") == "f32"
     assert engine.property_of_device("NO_SUCH_PROPERTY") is None

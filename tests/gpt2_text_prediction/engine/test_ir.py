@@ -34,13 +34,13 @@ def with_facts(tmp_path, **facts):
 
 def test_an_ir_of_ours_tells_its_facts(path):
     ir = read_ir(ov.Core(), path)
-    assert (ir.path, ir.n_positions, ir.vocab_size, ir.eos_token_id) == (path, 8, 11, 10)
+    assert (ir.path, ir.n_positions, ir.vocab_size, ir.eos_token_ids) == (path, 8, 11, (10,))
     assert ir.model.input(0).get_any_name() == "input"
 
 
 def test_a_foreign_ir_tells_what_its_shapes_tell(tmp_path):
     ir = with_facts(tmp_path)
-    assert (ir.n_positions, ir.vocab_size, ir.eos_token_id) == (8, 11, None)
+    assert (ir.n_positions, ir.vocab_size, ir.eos_token_ids) == (8, 11, ())
 
 
 def test_a_model_not_bounded_by_shape_or_facts_has_no_known_positions(tmp_path):
@@ -56,7 +56,7 @@ def test_a_model_not_bounded_by_shape_or_facts_has_no_known_positions(tmp_path):
 @pytest.mark.parametrize("fact", ["", "many", "-8", "8.0", "0x8", "1e3", "0", "NaN", "²", " ", "8 8"])
 def test_facts_that_are_nonsense_are_as_if_they_were_missing(tmp_path, fact):
     ir = with_facts(tmp_path, n_positions=fact, eos_token_id="none" if fact == "0" else fact)
-    assert (ir.n_positions, ir.eos_token_id) == (8, None)
+    assert (ir.n_positions, ir.eos_token_ids) == (8, ())
 
 
 def test_a_fact_of_five_thousand_digits_is_nonsense(tmp_path):
@@ -69,7 +69,7 @@ def test_more_positions_than_the_input_takes_are_nonsense(tmp_path, name, fact):
 
 
 def test_an_end_of_text_past_the_vocabulary_is_nonsense(tmp_path):
-    assert with_facts(tmp_path, eos_token_id="11").eos_token_id is None
+    assert with_facts(tmp_path, eos_token_id="11").eos_token_ids == ()
 
 
 def test_a_section_that_is_a_plain_value_is_nonsense(tmp_path):

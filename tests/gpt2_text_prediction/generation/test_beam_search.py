@@ -48,7 +48,7 @@ def best_of_all(eos: int | None, length_penalty: float) -> list[tuple[float, tup
 def test_with_as_many_beams_as_tokens_the_best_of_all_continuations_is_found(engine, eos, length_penalty):
     end = None if eos is None else int(np.argsort(-log_probabilities(PROMPT))[eos])
     beams = Beams(num_beams=WIDE, num_return_sequences=3, length_penalty=length_penalty, early_stopping="never")
-    found = beam_search(engine, PROMPT, beams, 2, end)
+    found = beam_search(engine, PROMPT, beams, 2, () if end is None else (end,))
     for one, (score, tokens) in zip(found, best_of_all(end, length_penalty), strict=False):
         ended = tokens[-1] == end
         assert (one.tokens, one.finish_reason) == (
@@ -61,14 +61,14 @@ def test_with_as_many_beams_as_tokens_the_best_of_all_continuations_is_found(eng
 @pytest.mark.parametrize("change", [lambda model: model, without_attention_ops], ids=["stateful", "recompute"])
 def test_one_beam_is_the_oracles_greedy_text_on_every_back_end(tmp_path, change):
     engine = load_engine(save(change(TOY.model(tmp_path)), tmp_path / "toy.xml"), config=ONE_THREAD)
-    (found,) = beam_search(engine, PROMPT, Beams(num_beams=1), 6, None)
+    (found,) = beam_search(engine, PROMPT, Beams(num_beams=1), 6, ())
     assert found.tokens == TOY.greedy(PROMPT, 6)
     assert found.score == pytest.approx(log_probability(PROMPT, found.tokens) / 6, abs=1e-4)
 
 
 def test_scores_are_the_log_probability_over_the_length_and_fall(engine):
     beams = Beams(num_beams=4, num_return_sequences=4, length_penalty=0.5)
-    found = beam_search(engine, PROMPT, beams, 5, None)
+    found = beam_search(engine, PROMPT, beams, 5, ())
     assert len({tuple(one.tokens) for one in found}) == 4
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
     for one in found:
@@ -76,19 +76,19 @@ def test_scores_are_the_log_probability_over_the_length_and_fall(engine):
 
 
 def test_more_beams_find_no_worse_a_text_than_one(engine):
-    scores = [beam_search(engine, PROMPT, Beams(num_beams=n), 4, None)[0].score for n in (1, WIDE)]
+    scores = [beam_search(engine, PROMPT, Beams(num_beams=n), 4, ())[0].score for n in (1, WIDE)]
     assert scores[0] <= scores[1] + 1e-6
 
 
 def test_it_ends_where_the_positions_do(engine):
-    found = beam_search(engine, PROMPT, Beams(num_beams=3), 100, None)
+    found = beam_search(engine, PROMPT, Beams(num_beams=3), 100, ())
     assert len(found[0].tokens) == TOY.n_positions - len(PROMPT)
     assert found[0].finish_reason == "length"
 
 
 def test_early_stopping_takes_the_first_that_end_and_never_waits_for_the_best(engine):
     texts = {
-        early: beam_search(engine, PROMPT, Beams(num_beams=2, early_stopping=early, length_penalty=4.0), 9, 132)[0]
+        early: beam_search(engine, PROMPT, Beams(num_beams=2, early_stopping=early, length_penalty=4.0), 9, (132,))[0]
         for early in (True, "never")
     }
     assert len(texts[True].tokens) < len(texts["never"].tokens)
@@ -97,16 +97,15 @@ def test_early_stopping_takes_the_first_that_end_and_never_waits_for_the_best(en
 
 def test_the_end_of_the_text_is_a_token_like_others_where_it_is_ignored(engine):
     first = int(log_probabilities(PROMPT).argmax())
-    plain, ignoring = (
-        beam_search(engine, PROMPT, Beams(num_beams=1, ignore_eos=ignore), 4, first)[0] for ignore in (False, True)
-    )
+    settings = [Beams(num_beams=1, ignore_eos=ignore) for ignore in (False, True)]
+    plain, ignoring = (beam_search(engine, PROMPT, beams, 4, beams.ending_ids((first,)))[0] for beams in settings)
     assert (plain.tokens, plain.finish_reason) == ([], "stop")
     assert (ignoring.tokens, ignoring.finish_reason) == (TOY.greedy(PROMPT, 4), "length")
 
 
 def test_bans_hold_in_every_beam(engine):
     beams = Beams(num_beams=5, num_return_sequences=5, no_repeat_ngram_size=1, bad_words_ids=[[7]], min_new_tokens=4)
-    for one in beam_search(engine, PROMPT, beams, 6, 9):
+    for one in beam_search(engine, PROMPT, beams, 6, (9,)):
         assert len({*PROMPT, *one.tokens}) == len(PROMPT) + len(one.tokens)
         assert 7 not in one.tokens
         assert len(one.tokens) >= 4
@@ -114,16 +113,16 @@ def test_bans_hold_in_every_beam(engine):
 
 def test_where_few_tokens_are_left_fewer_texts_are_found(engine):
     only = {token: -math.inf for token in range(260) if token not in (4, 5)}
-    found = beam_search(engine, PROMPT, Beams(num_beams=8, num_return_sequences=8, logit_bias=only), 2, None)
+    found = beam_search(engine, PROMPT, Beams(num_beams=8, num_return_sequences=8, logit_bias=only), 2, ())
     assert {tuple(one.tokens) for one in found} == set(itertools.product((4, 5), repeat=2))
-    found = beam_search(engine, PROMPT, Beams(num_beams=8, num_return_sequences=8, logit_bias=only), 3, 5)
+    found = beam_search(engine, PROMPT, Beams(num_beams=8, num_return_sequences=8, logit_bias=only), 3, (5,))
     assert {tuple(one.tokens) for one in found} == {(), (4,), (4, 4), (4, 4, 4)}
 
 
 def test_the_engine_goes_on_as_before(engine):
     cache = SequenceCache()
     engine.step([StepInput(cache, PROMPT)])
-    beam_search(engine, [9, 9], Beams(num_beams=3), 4, None)
+    beam_search(engine, [9, 9], Beams(num_beams=3), 4, ())
     ((logits,),) = engine.step([StepInput(cache, [5])])
     np.testing.assert_allclose(logits, TOY.logits([*PROMPT, 5])[-1], atol=1e-3)
 
@@ -133,7 +132,7 @@ def test_broken_weights_are_a_problem(tmp_path):
     toy.state["ln_f.bias"][0] = float("nan")
     broken = load_engine(toy.ir(tmp_path), config=ONE_THREAD)
     with pytest.raises(Problem, match="NaN or infinity"):
-        beam_search(broken, [1], Beams(num_beams=2), 3, None)
+        beam_search(broken, [1], Beams(num_beams=2), 3, ())
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 1000, 5000])
@@ -162,11 +161,11 @@ def test_a_setting_out_of_range_is_a_problem_with_its_name(name, value):
 
 def test_lengths_that_contradict_are_a_problem(engine):
     with pytest.raises(Problem, match=r"^min_new_tokens: expected at most max_new_tokens, 2, got 3"):
-        beam_search(engine, PROMPT, Beams(min_new_tokens=3), 2, None)
+        beam_search(engine, PROMPT, Beams(min_new_tokens=3), 2, ())
     with pytest.raises(Problem, match="max_new_tokens"):
-        beam_search(engine, PROMPT, Beams(), 0, None)
+        beam_search(engine, PROMPT, Beams(), 0, ())
 
 
 @pytest.mark.parametrize("length_penalty", [-100, 100])
 def test_the_ends_of_the_length_penalty_do_not_overflow(engine, length_penalty):
-    assert beam_search(engine, PROMPT, Beams(length_penalty=length_penalty, early_stopping="never"), 9, 5)
+    assert beam_search(engine, PROMPT, Beams(length_penalty=length_penalty, early_stopping="never"), 9, (5,))

@@ -72,14 +72,14 @@ def oracle(prompt: Sequence[int], plan: RequestParams) -> tuple[list[int], str]:
     rng, new = np.random.default_rng(plan.seed), []
     while len(new) < plan.max_new_tokens:
         token = choose(TOY.logits([*prompt, *new])[-1], plan.sampling, rng)
-        if token == plan.eos_token_id:
+        if token in plan.ending_ids:
             return new, "stop"
         new.append(token)
     return new, "length"
 
 
 def with_its_end(tokens: list[int], reason: str | None, plan: RequestParams) -> list[int]:
-    return [*tokens, plan.eos_token_id] if reason == "stop" else tokens
+    return [*tokens, *plan.ending_ids] if reason == "stop" else tokens
 
 
 def is_near_tie(tokens: list[int], expected: list[int], prompt: Sequence[int], plan: RequestParams) -> bool:
@@ -115,7 +115,10 @@ def judge(generations: list[GenerateRequest], tasks: list[tuple[Sequence[int], R
 def plans(count: int, most: int = 20, lookup: bool = False, eos: int | None = None) -> list[RequestParams]:
     """Greedy ones and drawn ones in turns."""
     drawn = Sampling(temperature=1.3, top_p=0.95)
-    return [RequestParams((GREEDY, drawn)[n % 2], (7, n, 0), most, eos, lookup) for n in range(count)]
+    return [
+        RequestParams((GREEDY, drawn)[n % 2], (7, n, 0), most, () if eos is None else (eos,), lookup)
+        for n in range(count)
+    ]
 
 
 @pytest.mark.parametrize("lookup", [False, True])
@@ -138,8 +141,8 @@ def test_a_text_ends_at_its_end_wherever_it_stands_in_a_draft(engine, lookup):
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_drafts_do_not_go_past_the_last_token_or_position(engine, most):
     tasks = [
-        ([1, 2] * 64, RequestParams(GREEDY, (0,), min(most, 2), None, True)),
-        ([1, 2] * 20, RequestParams(GREEDY, (0,), most, None, True)),
+        ([1, 2] * 64, RequestParams(GREEDY, (0,), min(most, 2), (), True)),
+        ([1, 2] * 20, RequestParams(GREEDY, (0,), most, (), True)),
     ]
     judge(run(engine, tasks), tasks)
 
@@ -148,7 +151,7 @@ def test_repetitive_texts_take_fewer_steps_with_drafts(engine):
     plain, drafting = Counting(engine), Counting(engine)
     repetitive = Sampling(temperature=0.5, logit_bias={3: 50.0})
     for counting, lookup in ((plain, False), (drafting, True)):
-        tasks = [(text(3, 20), RequestParams(repetitive, (0,), 100, None, lookup))]
+        tasks = [(text(3, 20), RequestParams(repetitive, (0,), 100, (), lookup))]
         judge(run(counting, tasks), tasks)
     assert plain.steps == 100
     assert drafting.steps < 20
@@ -157,16 +160,14 @@ def test_repetitive_texts_take_fewer_steps_with_drafts(engine):
 def test_texts_that_never_repeat_are_hardly_drafted(engine):
     counting = Counting(engine)
     flat = Sampling(temperature=100.0, top_p=1)
-    tasks = [(text(3, 20), RequestParams(flat, (1,), 110, None, True))]
+    tasks = [(text(3, 20), RequestParams(flat, (1,), 110, (), True))]
     judge(run(counting, tasks), tasks)
     assert counting.tokens <= 20 + 110 + 2 * 12
 
 
 def test_logprobs_are_the_models_own(engine):
     prompt = text(5, 9)
-    (one,) = run(
-        engine, [(prompt, RequestParams(Sampling(temperature=2.0, top_k=3), (1,), 6, None, with_logprobs=True))]
-    )
+    (one,) = run(engine, [(prompt, RequestParams(Sampling(temperature=2.0, top_k=3), (1,), 6, (), with_logprobs=True))])
     logits = TOY.logits([*prompt, *one.tokens])[8:-1].astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(one.logprobs, expected[np.arange(6), one.tokens], atol=1e-4)
@@ -179,7 +180,7 @@ def test_a_logprob_by_hand():
 
 def test_tokens_are_told_as_they_come(engine):
     told, ended = [], SimpleQueue()
-    one = GenerateRequest(Prompt([1, 2]), RequestParams(GREEDY, (0,), 5, None), PrefixCache(), ended.put, told.append)
+    one = GenerateRequest(Prompt([1, 2]), RequestParams(GREEDY, (0,), 5, ()), PrefixCache(), ended.put, told.append)
     Scheduler(engine).submit([one])
     assert ended.get(timeout=HANGS_AFTER) is one
     assert told == one.tokens == TOY.greedy([1, 2], 5)
@@ -190,7 +191,7 @@ def test_samples_of_a_prompt_share_its_computation(engine, count):
     prompt_tokens, ended = text(1, 70), SimpleQueue()
     counting = Counting(engine)
     prompt = Prompt(prompt_tokens, count)
-    drawn = [RequestParams(Sampling(temperature=1.5), (3, 0, n), 6, None) for n in range(count)]
+    drawn = [RequestParams(Sampling(temperature=1.5), (3, 0, n), 6, ()) for n in range(count)]
     samples = [GenerateRequest(prompt, plan, PrefixCache(), ended.put) for plan in drawn]
     Scheduler(counting).submit(samples)
     for _ in samples:
@@ -205,7 +206,7 @@ def test_samples_of_one_token_each_need_no_step_of_their_own(engine):
     prompt = Prompt([1, 2, 3], 5)
     Scheduler(counting).submit(
         [
-            GenerateRequest(prompt, RequestParams(Sampling(), (3, 0, n), 1, None), PrefixCache(), ended.put)
+            GenerateRequest(prompt, RequestParams(Sampling(), (3, 0, n), 1, ()), PrefixCache(), ended.put)
             for n in range(5)
         ]
     )
@@ -225,7 +226,7 @@ def test_where_the_first_sample_is_cancelled_the_next_computes_the_prompt(engine
 
     scheduler, prompt = Scheduler(Gated(engine)), Prompt([1, 2, 3], 2)
     first, second = (
-        GenerateRequest(prompt, RequestParams(GREEDY, (0,), 3, None), PrefixCache(), ended.put) for _ in range(2)
+        GenerateRequest(prompt, RequestParams(GREEDY, (0,), 3, ()), PrefixCache(), ended.put) for _ in range(2)
     )
     call = scheduler.submit([first])
     assert entered.acquire(timeout=HANGS_AFTER)
@@ -238,18 +239,18 @@ def test_where_the_first_sample_is_cancelled_the_next_computes_the_prompt(engine
 
 def test_a_prompt_that_goes_on_from_a_recent_text_computes_the_rest(engine):
     counting, recent = Counting(engine), PrefixCache()
-    tasks = [(text(1, 20), RequestParams(GREEDY, (0,), 10, None))]
+    tasks = [(text(1, 20), RequestParams(GREEDY, (0,), 10, ()))]
     (one,) = run(counting, tasks, recent)
     longer = [*text(1, 20), *one.tokens, 5]
     counting.tokens = 0
-    tasks = [(longer, RequestParams(GREEDY, (0,), 3, None))]
+    tasks = [(longer, RequestParams(GREEDY, (0,), 3, ()))]
     judge(run(counting, tasks, recent), tasks)
     assert counting.tokens == 2 + 2  # its last token had not been run
 
 
 def test_a_prompt_that_comes_again_computes_its_last_token(engine):
     counting, recent = Counting(engine), PrefixCache()
-    tasks = [(text(1, 20), RequestParams(GREEDY, (0,), 3, None))]
+    tasks = [(text(1, 20), RequestParams(GREEDY, (0,), 3, ()))]
     run(counting, tasks, recent)
     counting.tokens = 0
     judge(run(counting, tasks, recent), tasks)
@@ -312,7 +313,7 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
                 scheduler.cancel(handed[0])
 
         sampling = GREEDY if greedy else Sampling(temperature=1.2)
-        params = [RequestParams(sampling, (seed, n, s), most, 10, lookup) for s in range(samples)]
+        params = [RequestParams(sampling, (seed, n, s), most, (10,), lookup) for s in range(samples)]
         tasks = [GenerateRequest(prompt, plan, recent, ended.put, told) for plan in params]
         with scheduler._lock:  # so that the call is known before its first token is told
             handed.append(scheduler.submit(tasks))

@@ -28,7 +28,7 @@ def test_each_size_is_the_published_one(size):
     fields = {"n_positions": 1024, "vocab_size": 50257} | SIZES[size]
     config = gpt2_recipe.GPT2Config(
         **fields, n_inner=4 * fields["n_embd"], layer_norm_epsilon=1e-5, activation_function="gelu_new",
-        tie_word_embeddings=True, eos_token_id=None,
+        tie_word_embeddings=True, eos_token_ids=(),
     )  # fmt: skip
     assert sum(int(np.prod(shape)) for shape in expected_shapes(config).values()) == PARAMETERS[size]
 

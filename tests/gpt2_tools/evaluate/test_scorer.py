@@ -146,7 +146,7 @@ def test_what_no_model_could_score(toy_scorer, tokens, message):
 
 
 def test_it_knows_its_model(toy_scorer):
-    assert (toy_scorer.n_positions, toy_scorer.vocab_size, toy_scorer.eos_token_id) == (16, 300, 299)
+    assert (toy_scorer.n_positions, toy_scorer.vocab_size, toy_scorer.eos_token_ids) == (16, 300, (299,))
 
 
 def test_a_model_that_does_not_report_its_positions(tmp_path):

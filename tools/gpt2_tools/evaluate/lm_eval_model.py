@@ -76,7 +76,7 @@ class Model:
     @property
     def eot_token_id(self) -> int:
         """The context of a text without one."""
-        token = self._tokenizer.end_of_text_id if self._scorer.eos_token_id is None else self._scorer.eos_token_id
+        token = next(iter(self._scorer.eos_token_ids), self._tokenizer.end_of_text_id)
         if token is None:
             raise Problem(f"{self._path}: the vocabulary has no {END_OF_TEXT} to start a text with")
         return token

@@ -51,7 +51,7 @@ class Scorer:
         self.path = ir.path
         self.n_positions = n_positions
         self.vocab_size = ir.vocab_size
-        self.eos_token_id = ir.eos_token_id
+        self.eos_token_ids = ir.eos_token_ids
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._input = TokenInput.of(compiled)

@@ -98,10 +98,9 @@ def _no_cache(ir: RecipeIR, reason: NoCachePossible) -> str:
 
 def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
     """Return the content of each JSON file by name, as transformers writes them for a GPT-2."""
-    config, eos = ir.config, end_of_text(ir)[0]
-    ids = {"bos_token_id": eos, "eos_token_id": eos}
-    symbol = end_of_text(ir)[1]
-    tokens = {"bos_token": symbol, "eos_token": symbol, "unk_token": symbol}
+    config, symbol = ir.config, end_of_text(ir)[1]
+    ids = special_ids(ir)
+    tokens = {"bos_token": symbol_of(ir, ids["bos_token_id"]), "eos_token": symbol, "unk_token": symbol}
     return {
         "config.json": {
             "architectures": ["GPT2LMHeadModel"],
@@ -118,7 +117,7 @@ def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
             "vocab_size": config.vocab_size,
             **ids,
         },
-        "generation_config.json": ids,
+        "generation_config.json": {**generation_config(ir.path), **ids},
         "special_tokens_map.json": tokens,
         "tokenizer_config.json": {
             "tokenizer_class": "GPT2Tokenizer",
@@ -134,11 +133,28 @@ def configuration_files(ir: RecipeIR) -> dict[str, dict[str, Any]]:
 
 
 def end_of_text(ir: RecipeIR) -> tuple[int, str]:
-    """Return the id and the symbol of the end-of-text token."""
-    eos = ir.config.eos_token_id
-    if eos is None:
+    """Return the id and the symbol of the end-of-text token, the first where there are several."""
+    if not ir.config.eos_token_ids:
         raise Problem(f"{ir.vocab}: has no <|endoftext|>, and the IR no end-of-text token")
-    return eos, next(symbol for symbol, i in _vocabulary(ir).items() if i == eos)
+    eos = ir.config.eos_token_ids[0]
+    return eos, symbol_of(ir, eos)
+
+
+def generation_config(ir: Path) -> dict[str, Any]:
+    """Return the content of the generation_config.json beside an IR, if there is one."""
+    path = ir.with_name("generation_config.json")
+    return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+
+
+def special_ids(ir: RecipeIR) -> dict[str, Any]:
+    """Return bos_token_id and eos_token_id as in config.json: a list where several tokens end a text."""
+    eos, *others = ir.config.eos_token_ids
+    return {"bos_token_id": ir.config.bos_token_ids[0], "eos_token_id": [eos, *others] if others else eos}
+
+
+def symbol_of(ir: RecipeIR, token: int) -> str:
+    """Return a token as the vocabulary writes it."""
+    return next(symbol for symbol, i in _vocabulary(ir).items() if i == token)
 
 
 def added_tokens(ir: RecipeIR) -> list[AddedToken]:

@@ -16,7 +16,7 @@ import openvino as ov
 
 from gpt2_recipe import ACTIVATIONS, FACTS, GPT2Config, expected_shapes
 from gpt2_recipe.tokenizer import END_OF_TEXT, AddedToken, from_fact
-from gpt2_text_prediction.engine import as_ir, read_model
+from gpt2_text_prediction.engine import IR, as_ir, read_model
 from gpt2_text_prediction.text import GPT2Tokenizer, find_tokenizer_files
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.convert import provenance, recipe_section
@@ -48,13 +48,12 @@ def read_recipe_ir(path: Path) -> RecipeIR:
     model = read_model(ov.Core(), path)
     _refuse_foreign(path, model)
     ir = as_ir(path, model)
-    assert ir.n_positions is not None  # a fact of the recipe
     vocab, merges = find_tokenizer_files(path)
     tokenizer = GPT2Tokenizer(vocab, merges)
     if tokenizer.vocab_size != ir.vocab_size:
         raise Problem(_misfit(path, ir.vocab_size, vocab, tokenizer.vocab_size))
-    eos = tokenizer.end_of_text_id if ir.eos_token_id is None else ir.eos_token_id
-    config = _config(ir.model, ir.n_positions, ir.vocab_size, eos)
+    end_of_text = () if tokenizer.end_of_text_id is None else (tokenizer.end_of_text_id,)
+    config = _config(ir, ir.eos_token_ids or end_of_text)
     added = _added_tokens(path, ir.model, vocab)
     return RecipeIR(path, ir.model, config, "nncf" in ir.model.get_rt_info(), vocab, merges, tokenizer, added)
 
@@ -110,15 +109,17 @@ def _weight_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
     return shapes if config.tie_word_embeddings else shapes | {"lm_head.weight": shapes["wte.weight"]}
 
 
-def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: int | None) -> GPT2Config:
+def _config(ir: IR, eos_token_ids: tuple[int, ...]) -> GPT2Config:
     """Return the configuration from which the recipe built the graph."""
+    model = ir.model
+    assert ir.n_positions is not None  # a fact of the recipe
     attentions = _ops(model, "ScaledDotProductAttention")
     heads = attentions[0].get_input_partial_shape(0)
     normalisation, activation = _ops(model, "MVN")[0], _ops(model, *ACTIVATION_OPS)[0]
     names = {op.get_friendly_name() for op in model.get_ops()}
     return GPT2Config(
-        vocab_size=vocab_size,
-        n_positions=n_positions,
+        vocab_size=ir.vocab_size,
+        n_positions=ir.n_positions,
         n_embd=normalisation.get_output_partial_shape(0)[2].get_length(),
         n_layer=len(attentions),
         n_head=heads[1].get_length(),
@@ -128,7 +129,8 @@ def _config(model: ov.Model, n_positions: int, vocab_size: int, eos_token_id: in
         ),  # 1e-05, not the f32's 9.99e-06
         activation_function=_activation_function(model, activation),
         tie_word_embeddings=not any(name.startswith("lm_head.weight") for name in names),
-        eos_token_id=eos_token_id,
+        eos_token_ids=eos_token_ids,
+        bos_token_ids=eos_token_ids[:1] if ir.bos_token_id is None else (ir.bos_token_id,),
     )
 
 

@@ -7,6 +7,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -23,6 +24,7 @@ from gpt2_text_prediction.generation.beam_search import Beams, beam_search
 from gpt2_text_prediction.generation.logits_processors import argmax, require_count
 from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, ScoreRequest, logprob
 from gpt2_text_prediction.generation.sampling import Sampling
+from gpt2_text_prediction.generation_config import read_generation_config
 from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.results import NextToken, Result, Score
@@ -34,7 +36,8 @@ from gpt2_text_prediction.text.tokenizer import load_tokenizer
 class TextGenerator:
     """A loaded model with its tokenizer. Any number of threads may use it; their texts share the engine's steps.
 
-    stream continues one prompt, generate several; score and next_tokens return probabilities.
+    stream continues one prompt, generate several; score and next_tokens return probabilities. default_sampling: used
+    where no Sampling is given: of the generation_config.json beside the model, else Sampling().
     """
 
     def __init__(  # noqa: PLR0913  # each is a choice of the user's, by name
@@ -67,8 +70,18 @@ class TextGenerator:
         self.tokenizer = load_tokenizer(model, vocab, merges, spec.ir.vocab_size)
         engine = make_engine(spec, chosen, cache_budget)
         self._open: _Open | None = _Open(engine, Scheduler(engine), PrefixCache())
-        self.eos_token_id = self.tokenizer.end_of_text_id if engine.eos_token_id is None else engine.eos_token_id
+        end_of_text = self.tokenizer.end_of_text_id
+        self.eos_token_ids = engine.eos_token_ids or (() if end_of_text is None else (end_of_text,))
+        self.bos_token_id = self.eos_token_id if engine.bos_token_id is None else engine.bos_token_id
+        own = read_generation_config(model)
+        names = {field.name for field in fields(Sampling)}
+        self.default_sampling = Sampling(**{name: value for name, value in own.items() if name in names})
         self.prompt_lookup = engine.back_end.name == "paged" if prompt_lookup is None else prompt_lookup
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The first of eos_token_ids, which all end a text; None where nothing ends one."""
+        return next(iter(self.eos_token_ids), None)
 
     @property
     def engine(self) -> Engine:
@@ -84,7 +97,13 @@ class TextGenerator:
     def input_processor(self) -> InputProcessor:
         """The way from a prompt to its token ids. Raises Problem when the generator is closed."""
         opened = self._opened()
-        limits = Limits(opened.engine.n_positions, opened.engine.vocab_size, self.eos_token_id, self.prompt_lookup)
+        limits = Limits(
+            opened.engine.n_positions,
+            opened.engine.vocab_size,
+            self.eos_token_ids,
+            self.bos_token_id,
+            self.prompt_lookup,
+        )
         return InputProcessor(self.tokenizer, limits, opened.prefix_cache)
 
     def stream(
@@ -104,7 +123,7 @@ class TextGenerator:
         clock: seconds.
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
-        sampling, rules = sampling or Sampling(), rules or TextRules()
+        sampling, rules = sampling or self.default_sampling, rules or TextRules()
         processed = self.input_processor.process(prompt, sampling, max_new_tokens, rules)
         text = StoppingDetokenizer(self.tokenizer, rules)
         return Stream(self.scheduler, processed, text, (_seed_of(sampling), *index), clock)
@@ -168,8 +187,9 @@ class TextGenerator:
         inputs = self.input_processor
         inputs.check(beams, max_new_tokens)
         tokens, truncated = inputs.fitting_tokens(prompt, rules, max_new_tokens)
+        ending_ids = beams.ending_ids(self.eos_token_ids)
         steps = _Steps(self.scheduler.step, self.engine.n_positions)
-        found = beam_search(steps, tokens, beams, max_new_tokens, self.eos_token_id, self._stops(rules))
+        found = beam_search(steps, tokens, beams, max_new_tokens, ending_ids, self._stops(rules))
         return [
             Result(
                 self._text(beam.tokens, rules),
@@ -258,7 +278,7 @@ class TextGenerator:
         rules: TextRules | None,
         on_end: Callable[[GenerateRequest], None],
     ) -> "_Samples":
-        sampling, rules = sampling or Sampling(), rules or TextRules()
+        sampling, rules = sampling or self.default_sampling, rules or TextRules()
         require_count("num_return_sequences", num_samples, least=1)
         if isinstance(prompts, str):
             raise Problem("prompts: expected a list of texts, got one text")

@@ -25,7 +25,8 @@ class Limits:
 
     n_positions: int
     vocab_size: int
-    eos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    bos_token_id: int | None
     prompt_lookup: bool
 
 
@@ -86,7 +87,7 @@ class InputProcessor:
             sampling,
             (),
             max_new_tokens if slides else min(max_new_tokens, room),
-            None if sampling.ignore_eos else limits.eos_token_id,
+            sampling.ending_ids(limits.eos_token_ids),
             limits.prompt_lookup,
             slide_at=limits.n_positions if slides else None,
         )
@@ -106,9 +107,9 @@ class InputProcessor:
         tokens = self.encode(prompt, fits, ("the prompt has", ", with room for one new"), special)
         if tokens:
             return tokens
-        if self._limits.eos_token_id is None:
+        if self._limits.bos_token_id is None:
             raise Problem(f"the prompt is empty, and the vocabulary has no {END_OF_TEXT} to start a text with")
-        return [self._limits.eos_token_id]
+        return [self._limits.bos_token_id]
 
     def fitting_tokens(self, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
         """Return the ids of the part of a prompt that fits, and how many characters were cut at its beginning.

@@ -96,6 +96,11 @@ _SWITCH = Kind("on or off", _switch, {"action": "store_true"})
 _CHOICE = Kind("one of its values", str, {})
 _TEXTS = Kind('a text, or JSON such as ["one", "two\\n"]', _texts, {"action": "append"})
 _BIAS = Kind("ID=BIAS with a token's id and a number or -inf", _bias, {"action": "append"})
+_IDS = Kind(
+    "token ids",
+    lambda text: [int(word) for word in text.replace(",", " ").split()],
+    {"action": "append", "type": int},
+)
 _STOP_EARLY = Kind(
     "on, off or never", lambda text: text if text == "never" else _switch(text), {"nargs": "?", "const": "true"}
 )
@@ -298,6 +303,24 @@ ROWS = (
     ),
     _whole("min_new_tokens", LOGITS, 0, 0, "Generate at least N tokens: end-of-text is banned before."),
     _flag("ignore_eos", LOGITS, "Continue after the end-of-text token."),
+    Setting(
+        "eos_token_id",
+        LOGITS,
+        _IDS,
+        None,
+        f"End-of-text token, in place of the model's; {MAY_BE_REPEATED}.",
+        "ID",
+        shown_default="the model's",
+    ),
+    Setting(
+        "stop_token_ids",
+        LOGITS,
+        _IDS,
+        (),
+        f"Token that ends the text too, also with --ignore_eos; {MAY_BE_REPEATED}.",
+        "ID",
+        shown_default="none",
+    ),
     _whole("num_return_sequences", GENERATION, 1, 1, "Number of texts for each prompt.", "--nsamples"),
     _whole(
         "num_beams",

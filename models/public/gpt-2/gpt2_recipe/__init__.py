@@ -16,6 +16,7 @@ from gpt2_recipe.config import ACTIVATIONS, GPT2Config, read_config
 from gpt2_recipe.graph import build
 from gpt2_recipe.memory import check_memory
 from gpt2_recipe.problem import Problem
+from gpt2_recipe.special_tokens import GENERATION_CONFIG, SpecialTokens, special_tokens
 from gpt2_recipe.tokenizer.added_tokens import as_fact
 from gpt2_recipe.tokenizer.files import COMPANIONS, Companion, tokenizer_files
 from gpt2_recipe.weights import Weights, expected_shapes, match_weights, widened_bytes
@@ -88,13 +89,15 @@ def describe(folder: Path, checksums: Mapping[str, str] | None = None) -> Descri
 def _describe(folder: Path, source: Checkpoint, checksums: Mapping[str, str]) -> Description:
     files = tokenizer_files(folder, source.config.vocab_size)
     known = checksums.get(source.path.name) if source.path.suffix in ONE_FILE else None
-    facts, added = _facts(source.config, known), as_fact(files.added)
+    special = special_tokens(folder, source.config)
+    facts, added = _facts(source.config, known, special), as_fact(files.added)
     if added is not None:
         facts["added_tokens"] = added
-    return Description(files.companions, {FACTS: facts}, files.notes)
+    generation = [folder / GENERATION_CONFIG] if (folder / GENERATION_CONFIG).is_file() else []
+    return Description([*files.companions, *generation], {FACTS: facts}, files.notes)
 
 
-def _facts(config: GPT2Config, source_sha256: str | None) -> dict[str, str | int]:
+def _facts(config: GPT2Config, source_sha256: str | None, special: SpecialTokens) -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         "n_positions": config.n_positions,
         "vocab_size": config.vocab_size,
@@ -103,6 +106,8 @@ def _facts(config: GPT2Config, source_sha256: str | None) -> dict[str, str | int
         facts["source_sha256"] = source_sha256
     if config.activation_function not in ACTIVATIONS:  # a graph of several ops does not tell its name
         facts["activation_function"] = config.activation_function
-    if config.eos_token_id is not None:
-        facts["eos_token_id"] = config.eos_token_id
+    if special.eos:
+        facts["eos_token_ids"] = " ".join(map(str, special.eos))
+    if special.bos is not None:
+        facts["bos_token_id"] = special.bos
     return facts

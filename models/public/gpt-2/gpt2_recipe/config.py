@@ -43,7 +43,7 @@ ONLY_IMPLEMENTED = {
 
 MOST_LAYERS = 1000
 GPT2_EOS = 50256
-"""GPT2Config's default for eos_token_id."""
+"""GPT2Config's default for eos_token_id and bos_token_id."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class GPT2Config:
     layer_norm_epsilon: float
     activation_function: str
     tie_word_embeddings: bool
-    eos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    bos_token_ids: tuple[int, ...] = ()
     scale_attn_weights: bool = True  # by 1 / sqrt(n_embd / n_head)
     scale_attn_by_inverse_layer_idx: bool = False  # by 1 / (layer + 1) too; reorder_and_upcast_attn only says when
 
@@ -98,7 +99,8 @@ def config_of(path: Path, fields: dict[str, Any]) -> GPT2Config:
         layer_norm_epsilon=_epsilon(path, fields),
         activation_function=_activation(path, fields),
         tie_word_embeddings=_boolean(path, fields, "tie_word_embeddings", True),
-        eos_token_id=_eos_token_id(path, fields, vocab_size),
+        eos_token_ids=token_ids(path, _with_default_ids(fields, vocab_size), "eos_token_id", vocab_size),
+        bos_token_ids=token_ids(path, _with_default_ids(fields, vocab_size), "bos_token_id", vocab_size),
         scale_attn_weights=_boolean(path, fields, "scale_attn_weights", True),
         scale_attn_by_inverse_layer_idx=_boolean(path, fields, "scale_attn_by_inverse_layer_idx", False),
     )
@@ -156,12 +158,16 @@ def _activation(path: Path, fields: dict[str, Any]) -> str:
     return value
 
 
-def _eos_token_id(path: Path, fields: dict[str, Any], vocab_size: int) -> int | None:
-    value = fields.get("eos_token_id", GPT2_EOS if vocab_size == 50257 else None)
-    if isinstance(value, list) and value:  # transformers ends a text at any of these, we at the first
-        value = value[0]
-    if type(value) is int and value == GPT2_EOS >= vocab_size:
-        return None  # transformers writes GPT-2's id whatever the vocabulary
-    if value is not None and (type(value) is not int or not 0 <= value < vocab_size):
-        raise Problem(f'{path}: "eos_token_id": expected a token id below {vocab_size} or null, got {value!r}')
-    return value
+def _with_default_ids(fields: dict[str, Any], vocab_size: int) -> dict[str, Any]:
+    """Return the fields with GPT2Config's default ids, which are GPT-2's own, of its vocabulary only."""
+    return {"eos_token_id": GPT2_EOS, "bos_token_id": GPT2_EOS, **fields} if vocab_size == GPT2_EOS + 1 else fields
+
+
+def token_ids(path: Path, fields: dict[str, Any], name: str, vocab_size: int) -> tuple[int, ...]:
+    """Return a field that is a token id or a list of them; none if it is absent or null."""
+    value = fields.get(name)
+    ids: list[Any] = value if isinstance(value, list) and value else [] if value is None else [value]
+    for i in ids:
+        if type(i) is not int or not (0 <= i < vocab_size or i == GPT2_EOS):
+            raise Problem(f'{path}: "{name}": expected token ids below {vocab_size} or null, got {value!r}')
+    return tuple(i for i in ids if i < vocab_size)  # transformers writes GPT-2's id whatever the vocabulary

@@ -109,7 +109,7 @@ def test_rt_info_is_kept(tmp_path):
     assert str(stateful.get_rt_info(["omz_gpt2", "recipe"]).value) == "gpt2"
     assert str(stateful.get_rt_info(["elsewhere", "deep", "fact"]).value) == "kept"
     read = ov.Core().read_model(save(stateful, tmp_path / "stateful.xml"))
-    assert read.get_rt_info(["omz_gpt2", "eos_token_id"]).value == "299"
+    assert read.get_rt_info(["omz_gpt2", "eos_token_ids"]).value == "299"
 
 
 def test_token_by_token_and_in_chunks_equals_the_oracle(toy, tmp_path):

@@ -109,6 +109,11 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "number of positions.",
     )
     group.add_argument(
+        "--no_generation_config",
+        action="store_true",
+        help="Optional. Ignore the defaults in the generation_config.json beside the model.",
+    )
+    group.add_argument(
         "--dynamic_shape",
         action="store_true",
         help="Optional. Accepted for compatibility with Open Model Zoo: the input shape is dynamic unless "

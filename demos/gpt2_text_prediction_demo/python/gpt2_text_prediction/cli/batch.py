@@ -22,13 +22,14 @@ class Batch:
         self,
         generator: "TextGenerator",
         given: dict[str, Any],
+        defaults: dict[str, Any],
         records: Records,
         say: Callable[[str, str], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.failed = False
         self._generator = generator
-        self._given = given
+        self._given, self._defaults = given, defaults
         self._records = records
         self._say = say
         self._clock = clock
@@ -60,7 +61,7 @@ class Batch:
         """Return a prompt's new records, or an error message."""
         try:
             prompt, own = read_prompt(raw)
-            settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode)
+            settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode, self._defaults)
             left = [n for n in range(settings.samples) if not self._is_done(raw, n, prompt)]
             return [
                 {"run_seed": self._given["seed"], "prompt_number": raw.number, **record}

@@ -34,18 +34,23 @@ class Answer(NamedTuple):
 
 
 class Conversation:
-    """`failed`: whether a prompt could not be answered; `given`: the settings, which may change between prompts."""
+    """`failed`: whether a prompt could not be answered; `given`: the settings, which may change between prompts.
+
+    `defaults`: the model's own settings, where none are given.
+    """
 
     def __init__(
         self,
         generator: "TextGenerator",
         given: dict[str, Any],
+        defaults: dict[str, Any],
         display: Display,
         write: Callable[[str], None],
         say: Callable[[str, str], None],
     ) -> None:
         self.failed = False
         self.given = given
+        self.defaults = defaults
         self.answers: list[Answer] = []
         self._generator = generator
         self._display = display
@@ -70,7 +75,7 @@ class Conversation:
 
     def continue_prompt(self, prompt: str, index: int, own: Mapping[str, Any]) -> None:
         """Write the continuations of a prompt; own: its own settings. Raises Problem where there can be none."""
-        settings = make_settings({**self.given, **own}, self._generator.tokenizer.encode)
+        settings = make_settings({**self.given, **own}, self._generator.tokenizer.encode, self.defaults)
         if isinstance(settings.how, Beams):
             self._search(prompt, settings)
             return

@@ -23,13 +23,13 @@ def explain(
     """
     if not tokens or len(prompt) + len(tokens) - 1 > generator.engine.n_positions:
         return []
-    eos = None if sampling.ignore_eos else generator.eos_token_id
+    ending_ids = sampling.ending_ids(generator.eos_token_ids)
     rows = [HEADING]
 
     def add_row(position: int, logits: "Logits") -> None:
         step = position + 1 - len(prompt)
         own = probabilities(logits, Sampling(top_p=1))
-        drawn = probabilities(logits, sampling, History(prompt, tokens[:step], eos))
+        drawn = probabilities(logits, sampling, History(prompt, tokens[:step], ending_ids))
         best = [token for token in np.argsort(-drawn, kind="stable")[:count].tolist() if drawn[token] > 0]
         candidates = "  ".join(f"{_quoted(generator, token)} {drawn[token]:.1%}" for token in best)
         token = tokens[step]

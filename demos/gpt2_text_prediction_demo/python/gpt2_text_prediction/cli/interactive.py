@@ -115,7 +115,7 @@ class Interactive:
         changed = {key: set_to for key, set_to in self._talk.given.items() if key != name}
         if value != "default":
             changed[name] = parse_setting(name, value)
-        make_settings(changed)
+        make_settings(changed, defaults=self._talk.defaults)
         self._talk.given = changed
 
 

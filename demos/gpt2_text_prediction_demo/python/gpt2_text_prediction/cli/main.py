@@ -17,6 +17,7 @@ from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
 from gpt2_text_prediction.cli.terminal import draw, say, set_up_stdout, silence_stdout, typed_prompts, write
+from gpt2_text_prediction.generation_config import read_generation_config
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
 
@@ -55,15 +56,16 @@ def _run(args: argparse.Namespace) -> int:
         return 2
     _check(args)
     set_up_stdout()
-    given = _given(args)
+    defaults = _defaults(args)
+    given = _given(args, defaults)
     prompts = None if args.prompt_file is None else from_file(args.prompt_file)
     if args.input is not None:
         prompts = list(from_flags(args.input))
     if args.output is not None:
-        return _write_records(args, given, prompts or [])
+        return _write_records(args, given, defaults, prompts or [])
     _choose_seed(given)
     with _load(args) as generator, raises():
-        return _talk(args, given, generator, prompts)
+        return _talk(args, given, defaults, generator, prompts)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -85,7 +87,16 @@ def _check(args: argparse.Namespace) -> None:
         raise Problem("--interactive: expected no -i and no --prompt_file: prompts are typed")
 
 
-def _given(args: argparse.Namespace) -> dict[str, Any]:
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of the generation_config.json beside the model, and say them."""
+    defaults = {} if args.no_generation_config else read_generation_config(args.model)
+    if defaults:
+        values = ", ".join(f"{name} {value}" for name, value in defaults.items())
+        say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
+    return defaults
+
+
+def _given(args: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that were given, by name, checked."""
     from gpt2_text_prediction.cli.settings import make_settings, parse_setting  # noqa: PLC0415
 
@@ -96,7 +107,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     for name in {"logit_bias", "early_stopping"} & given.keys():  # which argparse leaves as text
         texts = given[name] if isinstance(given[name], list) else [given[name]]
         given[name] = parse_setting(name, " ".join(texts))
-    make_settings(given)
+    make_settings(given, defaults=defaults)
     return given
 
 
@@ -106,12 +117,16 @@ def _choose_seed(given: dict[str, Any]) -> None:
 
 
 def _talk(
-    args: argparse.Namespace, given: dict[str, Any], generator: "TextGenerator", prompts: list[RawPrompt] | None
+    args: argparse.Namespace,
+    given: dict[str, Any],
+    defaults: dict[str, Any],
+    generator: "TextGenerator",
+    prompts: list[RawPrompt] | None,
 ) -> int:
     from gpt2_text_prediction.cli.conversation import Conversation, Display  # noqa: PLC0415
 
     display = Display(args.echo, args.raw_output_message, args.explain)
-    talk = Conversation(generator, given, display, write, say)
+    talk = Conversation(generator, given, defaults, display, write, say)
     try:
         _answer(args, talk, prompts)
     except KeyboardInterrupt:
@@ -142,12 +157,14 @@ def _repeated(prompts: list[RawPrompt]) -> Iterator[RawPrompt]:
         yield prompt._replace(number=number)
 
 
-def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: list[RawPrompt]) -> int:
+def _write_records(
+    args: argparse.Namespace, given: dict[str, Any], defaults: dict[str, Any], prompts: list[RawPrompt]
+) -> int:
     from gpt2_text_prediction.cli.batch import Batch  # noqa: PLC0415
     from gpt2_text_prediction.cli.output_file import Records  # noqa: PLC0415
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
 
-    records = Records(args.output, _run_key(args, given))
+    records = Records(args.output, _run_key(args, {**defaults, **given}))
     try:
         given = records.seed() | given
         _choose_seed(given)
@@ -160,7 +177,7 @@ def _write_records(args: argparse.Namespace, given: dict[str, Any], prompts: lis
                 progress.clear()
                 say(level, line)
 
-            batch = Batch(generator, given, records, say_beside)
+            batch = Batch(generator, given, defaults, records, say_beside)
             progress.draw()
             try:
                 batch.run(prompts, args.num_infer_requests, progress.step)

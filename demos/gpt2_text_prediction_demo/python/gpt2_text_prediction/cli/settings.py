@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gpt2_text_prediction.generation.beam_search import Beams
@@ -10,7 +11,7 @@ from gpt2_text_prediction.generation.logits_processors import LogitsProcessors, 
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.results import Result
-from gpt2_text_prediction.settings import SETTINGS, require_known_names
+from gpt2_text_prediction.settings import SETTINGS, is_whole, require_known_names
 from gpt2_text_prediction.text.stopping import TextRules
 
 if TYPE_CHECKING:
@@ -56,13 +57,18 @@ class Settings:
         return generator.beam_search(prompt, self.how, max_new_tokens=self.max_new_tokens, rules=self.rules)
 
 
-def make_settings(given: Mapping[str, Any], encode: Callable[[str], list[int]] | None = None) -> Settings:
+def make_settings(
+    given: Mapping[str, Any],
+    encode: Callable[[str], list[int]] | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
     """Return the settings of the values that are given; the others have their defaults.
 
-    encode: a tokenizer's, for bad_words, which are left out without it.
+    encode: a tokenizer's, for bad_words, which are left out without it. defaults: the model's own.
     Raises Problem for a name that is unknown, a value out of range, and for those that contradict each other.
     """
     require_known_names(given.keys() - SETTINGS.keys())
+    given = with_defaults(given, defaults)
     max_new_tokens, samples, _ = (
         _checked(given, name) for name in ("max_new_tokens", "num_return_sequences", "num_beams")
     )
@@ -74,6 +80,19 @@ def make_settings(given: Mapping[str, Any], encode: Callable[[str], list[int]] |
     if isinstance(how, Sampling) and samples > 1 and (how.temperature == 0 or how.top_p == 0 or how.top_k == 1):
         raise Problem("num_return_sequences: greedy text is always the same: give a temperature or num_beams")
     return Settings(how, rules, max_new_tokens, samples)
+
+
+def with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are given, with the model's defaults that they do not contradict."""
+    left_out: set[str] = set()
+    if given.get("num_beams", 1) != 1:
+        left_out.update(SAMPLING_ONLY)
+    elif given.keys() & {"num_beams", *SAMPLING_ONLY}:
+        left_out.update(("num_beams", *BEAMS_ONLY))
+    most, least = given.get("max_new_tokens"), defaults.get("min_new_tokens", 0)
+    if is_whole(most) and most < least:
+        left_out.add("min_new_tokens")
+    return {name: value for name, value in defaults.items() if name not in left_out} | dict(given)
 
 
 def parse_setting(name: str, text: str) -> Any:

@@ -53,7 +53,8 @@ class Engine:
     ) -> None:
         """Put the parts together; fallback: one line, why this is not the back end that was asked for."""
         self.vocab_size = spec.ir.vocab_size
-        self.eos_token_id = spec.ir.eos_token_id
+        self.eos_token_ids = spec.ir.eos_token_ids
+        self.bos_token_id = spec.ir.bos_token_id
         self.n_positions = spec.n_positions
         self.path = spec.ir.path
         self.back_end = back_end

@@ -28,7 +28,8 @@ class IR:
     model: ov.Model
     n_positions: int | None  # None: neither rt_info nor the input's shape bounds L
     vocab_size: int
-    eos_token_id: int | None  # None: to be looked up in the vocabulary
+    eos_token_ids: tuple[int, ...] = ()  # none: <|endoftext|> of the vocabulary ends a text
+    bos_token_id: int | None = None
 
 
 def read_ir(core: ov.Core, path: Path) -> IR:
@@ -65,14 +66,14 @@ def as_ir(path: Path, model: ov.Model) -> IR:
             f"{logits.element_type.get_type_name()} {logits.partial_shape}"
         )
     vocab_size = logits.partial_shape[-1].get_length()
-    eos_token_id = _fact(model, "eos_token_id")
     bounds = [ids.partial_shape[-1].get_max_length(), _fact(model, "n_positions")]  # -1: the shape has none
     return IR(
         path=path,
         model=model,
         n_positions=min((bound for bound in bounds if bound and bound > 0), default=None),
         vocab_size=vocab_size,
-        eos_token_id=None if eos_token_id is None or eos_token_id >= vocab_size else eos_token_id,
+        eos_token_ids=_known_ids([*_numbers(model, "eos_token_ids"), _fact(model, "eos_token_id")], vocab_size),
+        bos_token_id=next(iter(_known_ids([_fact(model, "bos_token_id")], vocab_size)), None),
     )
 
 
@@ -159,8 +160,18 @@ def _is_language_model(ids: Any, logits: Any) -> bool:
 
 def _fact(model: ov.Model, name: str) -> int | None:
     """Return a whole number of our section of rt_info; a foreign model has none, or nonsense of its own."""
+    numbers = _numbers(model, name)
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _known_ids(ids: Sequence[int | None], vocab_size: int) -> tuple[int, ...]:
+    return tuple(i for i in ids if i is not None and i < vocab_size)
+
+
+def _numbers(model: ov.Model, name: str) -> list[int]:
+    """Return the whole numbers of a fact; older IRs have one end-of-text token, as `eos_token_id`."""
     try:
-        text = str(model.get_rt_info([FACTS, name]).value)
+        words = str(model.get_rt_info([FACTS, name]).value).split()
     except RuntimeError:
-        return None
-    return int(text) if text.isdecimal() and len(text) < 10 else None
+        return []
+    return [int(word) for word in words] if all(word.isdecimal() and len(word) < 10 for word in words) else []

@@ -89,7 +89,7 @@ def beam_search(
     prompt: Sequence[int],
     beams: Beams,
     max_new_tokens: int,
-    eos_token_id: int | None,
+    ending_ids: Sequence[int],
     stops: Callable[[Sequence[int]], bool] = lambda tokens: False,
 ) -> list[Continuation]:
     """Return the num_return_sequences best continuations of a prompt, the best first.
@@ -100,15 +100,14 @@ def beam_search(
     """
     require_lengths(beams, max_new_tokens)
     most = min(max_new_tokens, engine.n_positions - len(prompt))
-    eos = None if beams.ignore_eos else eos_token_id
     running = [_Beam(SequenceCache(), [], np.float32(0), [])]
     finished: list[Continuation] = []
     for length in range(1, most + 1):
-        candidates = _candidates(engine, prompt, running, beams, eos)
-        reasons = [_finish_reason(beam.tokens, eos, length == most, stops) for beam in candidates]
+        candidates = _candidates(engine, prompt, running, beams, ending_ids)
+        reasons = [_finish_reason(beam.tokens, ending_ids, length == most, stops) for beam in candidates]
         for beam, reason in list(zip(candidates, reasons, strict=True))[: beams.num_beams]:
             if reason is not None:
-                finished.append(_continuation(beam, eos, beams.length_penalty, reason))
+                finished.append(_continuation(beam, ending_ids, beams.length_penalty, reason))
         finished = sorted(finished, key=lambda one: -one.score)[: beams.num_beams]
         running = [beam for beam, reason in zip(candidates, reasons, strict=True) if reason is None][: beams.num_beams]
         candidates.clear()  # those that do not run must not hold cache in the next step
@@ -118,9 +117,9 @@ def beam_search(
 
 
 def _finish_reason(
-    tokens: Sequence[int], eos: int | None, is_last: bool, stops: Callable[[Sequence[int]], bool]
+    tokens: Sequence[int], ending_ids: Sequence[int], is_last: bool, stops: Callable[[Sequence[int]], bool]
 ) -> str | None:
-    if tokens[-1] == eos or stops(tokens):
+    if tokens[-1] in ending_ids or stops(tokens):
         return "stop"
     return "length" if is_last else None
 
@@ -142,18 +141,22 @@ def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  #
 
 
 def _candidates(
-    engine: Steps, prompt: Sequence[int], running: list[_Beam], beams: Beams, eos: int | None
+    engine: Steps, prompt: Sequence[int], running: list[_Beam], beams: Beams, ending_ids: Sequence[int]
 ) -> list[_Beam]:
-    """Return the 2 * num_beams best beams extended by a token, the best first, without impossible ones."""
+    """Return the best beams extended by a token, the best first, without impossible ones.
+
+    As many as transformers takes: so that num_beams are left, however many of them an ending token ends.
+    """
+    count = max(2, 1 + len(ending_ids)) * beams.num_beams
     rows = [StepInput(beam.cache, beam.tokens[-1:] or prompt) for beam in running]
     own = [_log_softmax(logits[0]) for logits in _step(engine, rows)]
     scores = np.stack(
         [
-            beam.score + process(logprobs, beams, History(prompt, beam.tokens, eos))
+            beam.score + process(logprobs, beams, History(prompt, beam.tokens, ending_ids))
             for beam, logprobs in zip(running, own, strict=True)
         ]
     )
-    parents, tokens = np.divmod(_largest(scores.reshape(-1), 2 * beams.num_beams), scores.shape[1])
+    parents, tokens = np.divmod(_largest(scores.reshape(-1), count), scores.shape[1])
     return [
         _extended(running[parent], token, scores[parent, token], float(own[parent][token]))
         for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)
@@ -178,9 +181,9 @@ def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp
     return places[np.argsort(-values[places], kind="stable")[:count]]
 
 
-def _continuation(beam: _Beam, eos: int | None, length_penalty: float, reason: str) -> Continuation:
+def _continuation(beam: _Beam, ending_ids: Sequence[int], length_penalty: float, reason: str) -> Continuation:
     score = _score(beam, len(beam.tokens), length_penalty)
-    shown = len(beam.tokens) - (beam.tokens[-1] == eos)
+    shown = len(beam.tokens) - (beam.tokens[-1] in ending_ids)
     return Continuation(beam.tokens[:shown], score, reason, beam.logprobs[:shown])
 
 

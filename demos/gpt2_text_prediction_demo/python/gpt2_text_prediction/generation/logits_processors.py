@@ -20,11 +20,11 @@ from gpt2_text_prediction.settings import LARGEST, SETTINGS, check_fields, defau
 
 
 class History(NamedTuple):
-    """The tokens before the next one; eos_token_id None: nothing ends the text."""
+    """The tokens before the next one; ending_ids: the tokens that end the text."""
 
     prompt: Sequence[int] = ()
     new: Sequence[int] = ()
-    eos_token_id: int | None = None
+    ending_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,9 @@ class LogitsProcessors:
     each time the token has occurred. no_repeat_ngram_size: no sequence of n tokens is generated twice; 0: no ban.
     logit_bias: added to the logits, by token id; minus infinity bans. bad_words_ids: sequences of ids that are never
     generated; as in Hugging Face, one that is the end-of-text token alone bans nothing. min_new_tokens: the
-    end-of-text token is banned before. ignore_eos: the end-of-text token is a token like all others.
+    end-of-text tokens are banned before. ignore_eos: the end-of-text token is a token like all others.
+    eos_token_id: one or several end-of-text tokens in place of the model's. stop_token_ids: tokens that end the text
+    too, also with ignore_eos; like the end-of-text token they are not part of it.
     Raises Problem for a value that is out of range or of another type.
     """
 
@@ -48,12 +50,19 @@ class LogitsProcessors:
     bad_words_ids: Sequence[Sequence[int]] = ()
     min_new_tokens: int = default("min_new_tokens")
     ignore_eos: bool = default("ignore_eos")
+    eos_token_id: int | Sequence[int] | None = default("eos_token_id")
+    stop_token_ids: Sequence[int] = default("stop_token_ids")
 
     def __post_init__(self) -> None:
         check_fields(self)
         # copies, so that the caller cannot change them later
         object.__setattr__(self, "logit_bias", _bias(self.logit_bias))
         object.__setattr__(self, "bad_words_ids", _sequences(self.bad_words_ids))
+        object.__setattr__(self, "stop_token_ids", _ids("stop_token_ids", self.stop_token_ids))
+        if self.eos_token_id is not None:
+            given = self.eos_token_id
+            ids = [given] if _is_id(given) else given
+            object.__setattr__(self, "eos_token_id", _ids("eos_token_id", ids))
 
     @cached_property
     def is_off(self) -> bool:
@@ -65,7 +74,15 @@ class LogitsProcessors:
     @cached_property
     def largest_id(self) -> int:
         """The largest token id in any setting; -1: none."""
-        return max([-1, *self.logit_bias, *(token for word in self.bad_words_ids for token in word)])
+        words = (token for word in self.bad_words_ids for token in word)
+        return max([-1, *self.logit_bias, *words, *self.ending_ids(())])
+
+    def ending_ids(self, eos_token_ids: Sequence[int]) -> tuple[int, ...]:
+        """Return the tokens that end a text; eos_token_ids: the model's."""
+        own = self.eos_token_id
+        eos = eos_token_ids if own is None else own
+        assert isinstance(eos, Sequence)  # __post_init__ has made it one
+        return (*(() if self.ignore_eos else eos), *self.stop_token_ids)
 
 
 def argmax(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
@@ -115,7 +132,8 @@ def require_known(settings: LogitsProcessors, vocab_size: int) -> None:
     """Raise Problem unless the vocabulary has all token ids of the settings."""
     if settings.largest_id >= vocab_size:
         known = f"token ids are 0 .. {vocab_size - 1}"
-        raise Problem(f"logit_bias, bad_words_ids: {known}, got {settings.largest_id}")
+        names = "logit_bias, bad_words_ids, eos_token_id, stop_token_ids"
+        raise Problem(f"{names}: {known}, got {settings.largest_id}")
 
 
 def require_count(name: str, value: Any, least: int = 0) -> None:
@@ -143,6 +161,12 @@ def _sequences(given: Any) -> tuple[tuple[int, ...], ...]:
         if not (_is_sequence(word) and len(word) and all(map(_is_id, word))):
             raise Problem(f"{expected}, none of them empty, got {word!r}")
     return tuple(map(tuple, given))
+
+
+def _ids(name: str, given: Any) -> tuple[int, ...]:
+    if not (_is_sequence(given) and all(map(_is_id, given))):
+        raise Problem(f"{name}: expected token ids, got {given!r}")
+    return tuple(map(int, given))
 
 
 def _is_sequence(value: Any) -> bool:
@@ -176,8 +200,8 @@ def _banned(settings: LogitsProcessors, history: History) -> list[int]:
         banned += _repeating(np.array([*history.prompt, *history.new], np.int64), settings.no_repeat_ngram_size)
     if settings.bad_words_ids:
         banned += _completing(settings.bad_words_ids, history)
-    if history.eos_token_id is not None and len(history.new) < settings.min_new_tokens:
-        banned.append(history.eos_token_id)
+    if len(history.new) < settings.min_new_tokens:
+        banned += history.ending_ids
     return banned
 
 
@@ -197,5 +221,7 @@ def _completing(words: Sequence[Sequence[int]], history: History) -> list[int]:
     longest = max(map(len, words))
     tail = (*history.prompt[-longest:], *history.new[-longest:])
     return [
-        word[-1] for word in words if tail[len(tail) - len(word) + 1 :] == word[:-1] and word != (history.eos_token_id,)
+        word[-1]
+        for word in words
+        if tail[len(tail) - len(word) + 1 :] == word[:-1] and not (len(word) == 1 and word[0] in history.ending_ids)
     ]

@@ -32,7 +32,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class RequestParams:
-    """How a sample is drawn; eos_token_id None: nothing ends the text before max_new_tokens.
+    """How a sample is drawn; ending_ids: the tokens that end it before max_new_tokens.
 
     slide_at: context length at which the sequence is cut to its last half and recomputed; None: no sliding window.
     """
@@ -40,7 +40,7 @@ class RequestParams:
     sampling: Sampling
     seed: Sequence[int]  # (seed, number of the prompt, number of the sample)
     max_new_tokens: int
-    eos_token_id: int | None
+    ending_ids: Sequence[int] = ()
     prompt_lookup: bool = False
     with_logprobs: bool = False
     slide_at: int | None = None
@@ -70,7 +70,7 @@ class GenerateRequest:
         self._prefix_cache = prefix_cache
         self._on_end, self._on_token = on_end, on_token
         self._rng = np.random.default_rng(params.seed)
-        self._history = History(prompt.tokens, self.tokens, params.eos_token_id)
+        self._history = History(prompt.tokens, self.tokens, params.ending_ids)
         self._cache = SequenceCache()
         self._context: Sequence[int] = prompt.tokens  # what comes before the new tokens from _first on
         self._first = 0
@@ -174,7 +174,7 @@ class GenerateRequest:
 
     def _sample(self, logits: Logits) -> int:  # [V]
         token = choose(logits, self._params.sampling, self._rng, self._history)
-        if token == self._params.eos_token_id:
+        if token in self._params.ending_ids:
             self.finish_reason = "stop"
             return token
         if self._params.with_logprobs:

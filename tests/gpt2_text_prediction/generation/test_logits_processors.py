@@ -224,8 +224,9 @@ TOKENS = st.integers(0, 6)
 )
 def test_no_banned_token_ever_comes_whatever_the_settings(logits, prompt, new, eos, penalties, kept):
     sampling = Sampling(**penalties, **kept)
+    history = History(prompt, new, () if eos is None else (eos,))
     try:
-        token = choose(np.float32(logits), sampling, np.random.default_rng(0), History(prompt, new, () if eos is None else (eos,)))
+        token = choose(np.float32(logits), sampling, np.random.default_rng(0), history)
     except Problem as problem:
         assert "no token is left" in str(problem)  # noqa: PT017
         return

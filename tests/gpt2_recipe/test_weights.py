@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from gpt2_recipe import Problem, read_config
+from gpt2_recipe import Problem, convert, read_config
 from gpt2_recipe.weights import expected_shapes
 from support import HANGS_AFTER
 from support.refusal import refused
@@ -77,6 +77,39 @@ def test_what_a_trainers_wrapper_put_before_every_name_is_dropped(load, wrapper,
             tensors[outer + name] = tensors.pop(name)
 
     assert load(toy, wrap).keys() == toy.state.keys()
+
+
+@pytest.mark.parametrize(
+    ("names", "head"),
+    [
+        (("multiple_choice_head.summary.weight", "multiple_choice_head.summary.bias"), "of GPT2DoubleHeadsModel"),
+        (("v_head.summary.weight", "v_head.summary.bias"), "of trl"),
+    ],
+)
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_the_head_beside_a_language_models_is_left_out_with_a_line(tmp_path, names, head, wrapper):
+    toy = replace(TOY, prefix=f"{wrapper}transformer.")
+    folder = toy.write(tmp_path)
+    added = {wrapper + name: ("F32", np.zeros((1, 6), np.float32)) for name in names}
+    path = write_safetensors(folder / "model.safetensors", toy.tensors | added)
+    assert load_weights(folder).keys() == toy.state.keys()
+    (line,) = (note for note in convert(folder).notes if note.startswith(str(path)))
+    assert f"head {head} ({names[0].partition('.')[0]}.*) is left out" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("score.weight", "GPT2ForSequenceClassification"),
+        ("classifier.weight", "GPT2ForTokenClassification"),
+        ("qa_outputs.weight", "GPT2ForQuestionAnswering"),
+    ],
+)
+def test_a_classifier_is_named(load, name, model):
+    def add(tensors):
+        tensors[name] = ("F32", np.zeros((2, 6), np.float32))
+
+    refusal(load, TOY, add, about=f"expected a language model, got {model}: its {name} gives classes, not tokens")
 
 
 def test_two_models_in_one_file_are_refused(load):

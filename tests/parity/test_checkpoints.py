@@ -96,6 +96,29 @@ def test_the_aliases_in_a_config_json(tmp_path):
     check(tmp_path, transformers.GPT2LMHeadModel.from_pretrained(tmp_path))
 
 
+def test_the_language_model_of_double_heads(tmp_path):
+    torch.manual_seed(0)
+    theirs = transformers.GPT2DoubleHeadsModel(random_model().config).eval()
+    theirs.save_pretrained(tmp_path)
+    check(tmp_path, theirs)
+    assert "GPT2DoubleHeadsModel" in gpt2_recipe.convert(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize(
+    "kind", ["GPT2ForSequenceClassification", "GPT2ForTokenClassification", "GPT2ForQuestionAnswering"]
+)
+def test_a_classifier_is_named(tmp_path, kind):
+    getattr(transformers, kind)(random_model().config).save_pretrained(tmp_path)
+    with pytest.raises(gpt2_recipe.Problem, match=f"expected a language model, got {kind}"):
+        gpt2_recipe.convert(tmp_path)
+
+
+def test_a_model_without_its_head(tmp_path):
+    theirs = random_model()
+    theirs.transformer.save_pretrained(tmp_path)
+    check(tmp_path, theirs)
+
+
 def test_a_tokenizer_as_transformers_saves_it_with_tokens_added(tmp_path):
     theirs = transformers.AutoTokenizer.from_pretrained(_as_checkpoint(tmp_path / "in"))
     theirs.add_special_tokens({"pad_token": "<|pad|>"})

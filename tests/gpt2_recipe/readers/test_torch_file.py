@@ -104,6 +104,32 @@ def test_shards(tmp_path, torch):
     check(folder)
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "last.ckpt", "epoch=3-step=40.ckpt", "model.pt", "weights.pth"])
+@pytest.mark.parametrize("keys", [(), ("state_dict",), ("model",), ("model_state_dict",), ("module", "model")])
+def test_what_training_loops_save_is_unwrapped(tmp_path, torch, name, keys):
+    saved = {f"model.{weight}": values for weight, values in state_of(torch).items()}  # a LightningModule's attribute
+    for key in keys:
+        saved = {key: saved, "epoch": 3, "optimizer_states": [{"lr": 0.1}], "hyper_parameters": {"n": 1}}
+    TOY.write(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(saved, tmp_path / name)
+    for other in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_0.pth", "scaler.pt", "training_args.pt"):
+        (tmp_path / other).write_bytes(b"not looked at")
+    check(tmp_path)
+
+
+def test_several_of_a_training_loops_files_are_not_chosen_from(tmp_path, torch):
+    TOY.write(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for name in ("last.ckpt", "best.ckpt"):
+        torch.save(state_of(torch), tmp_path / name)
+    with pytest.raises(Problem) as caught:
+        convert(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: expected one checkpoint, got best.ckpt, last.ckpt; move the others out of the folder"
+    )
+
+
 def test_safetensors_come_first(tmp_path, torch):
     folder = write(tmp_path, torch)
     other = Toy(seed=4)

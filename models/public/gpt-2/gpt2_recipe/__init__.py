@@ -94,7 +94,7 @@ def _describe(folder: Path, source: Checkpoint, checksums: Mapping[str, str]) ->
     if added is not None:
         facts["added_tokens"] = added
     generation = [folder / GENERATION_CONFIG] if (folder / GENERATION_CONFIG).is_file() else []
-    return Description([*files.companions, *generation], {FACTS: facts}, files.notes)
+    return Description([*files.companions, *generation], {FACTS: facts}, [*source.notes, *files.notes])
 
 
 def _facts(config: GPT2Config, source_sha256: str | None, special: SpecialTokens) -> dict[str, str | int]:

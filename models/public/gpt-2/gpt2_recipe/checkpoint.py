@@ -1,17 +1,20 @@
 """Open a checkpoint folder: find its configuration and its weights' files, and map them by the right reader."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2_recipe.config import GPT2Config, read_config
-from gpt2_recipe.problem import Problem
+from gpt2_recipe.problem import Problem, one_line
+from gpt2_recipe.readers.nanogpt import is_nanogpt, read_nanogpt
 from gpt2_recipe.readers.openai import HPARAMS, latest_prefix, read_hparams, read_openai
 from gpt2_recipe.readers.safetensors_file import read_tensors
 from gpt2_recipe.readers.sharded import read_sharded
-from gpt2_recipe.readers.torch_file import read_torch
+from gpt2_recipe.readers.torch_file import load_torch, read_torch, tensors_of
 from gpt2_recipe.tensor import StoredTensor
+from gpt2_recipe.weights import notes_on_heads
 
 READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
     "model.safetensors": read_tensors,
@@ -20,6 +23,9 @@ READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
     "pytorch_model.bin.index.json": lambda path: read_sharded(path, read_torch),
 }
 """The first of these that a folder has is read."""
+SAVED_BY_TRAINING_LOOPS = (".ckpt", ".pt", ".pth")
+NOT_WEIGHTS = re.compile(r"(optimizer|scheduler|scaler|rng_state|random_states|training_args|.*optim_states).*")
+"""The other files that trainers save with torch.save."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Checkpoint:
     config: GPT2Config
     path: Path
     tensors: dict[str, StoredTensor]
+    notes: tuple[str, ...] = ()  # lines for the user
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -39,9 +46,34 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if os.path.lexists(folder / HPARAMS) and not os.path.lexists(folder / "config.json"):
         config, prefix = read_hparams(folder / HPARAMS), latest_prefix(folder)
         return Checkpoint(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
-    config = read_config(folder / "config.json")
     for name, read in READERS.items():
         if os.path.lexists(folder / name):
-            return Checkpoint(config, folder / name, read(folder / name))
-    first, *others = READERS
-    raise Problem(f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}")
+            config = read_config(folder / "config.json")
+            return _opened(config, folder / name, read(folder / name))
+    path = _saved_by_a_training_loop(folder)
+    if path is None:
+        read_config(folder / "config.json")
+        first, *others = READERS
+        raise Problem(f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}")
+    loaded = load_torch(path)
+    if is_nanogpt(loaded):
+        config, tensors = read_nanogpt(path, loaded)
+        return _opened(config, path, tensors)
+    return _opened(read_config(folder / "config.json"), path, tensors_of(path, loaded))
+
+
+def _opened(config: GPT2Config, path: Path, tensors: dict[str, StoredTensor]) -> Checkpoint:
+    return Checkpoint(config, path, tensors, tuple(notes_on_heads(path, tensors)))
+
+
+def _saved_by_a_training_loop(folder: Path) -> Path | None:
+    """Return the one file of a folder that torch.save wrote, and that is no other state of a trainer's."""
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in SAVED_BY_TRAINING_LOOPS and not NOT_WEIGHTS.fullmatch(path.name) and path.is_file()
+    )
+    if len(found) > 1:
+        names = ", ".join(one_line(path.name) for path in found[:6])
+        raise Problem(f"{folder}: expected one checkpoint, got {names}; move the others out of the folder")
+    return found[0] if found else None

@@ -19,6 +19,17 @@ Weights: TypeAlias = dict[str, StoredTensor]
 
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 """Constants of the original implementation, not weights (not to be confused with attn.c_attn.bias)."""
+OTHER_HEADS = {
+    "multiple_choice_head.": "the multiple-choice head of GPT2DoubleHeadsModel",
+    "v_head.": "the value head of trl",
+}
+"""Prefix of the weights beside a language model's that are left out -> what they are."""
+CLASSIFIERS = {
+    "score.weight": "GPT2ForSequenceClassification",
+    "classifier.weight": "GPT2ForTokenClassification",
+    "qa_outputs.weight": "GPT2ForQuestionAnswering",
+}
+"""A weight of a model that writes no text -> transformers' name of that model."""
 LISTED = 6
 """Names of one kind that an error lists."""
 
@@ -54,7 +65,7 @@ def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
     Raises Problem, with the lists of missing, extra, misshapen and mistyped tensors, unless all are as the
     configuration says; `path` is only for that message.
     """
-    found = _published(path, tensors)
+    found = published(path, tensors)
     shapes = expected_shapes(config)
     if "lm_head.weight" in found or not config.tie_word_embeddings:
         shapes["lm_head.weight"] = shapes["wte.weight"]
@@ -84,17 +95,35 @@ def widened_bytes(weights: Weights) -> int:
     return sum(4 * math.prod(tensor.shape) for tensor in weights.values() if tensor.dtype != "F32")
 
 
-def _published(path: Path, tensors: Weights) -> Weights:
-    """Return the weights under their names without prefix; mask buffers are left out."""
+def published(path: Path, tensors: Weights) -> Weights:
+    """Return the weights under their names without prefix; mask buffers and other heads are left out.
+
+    Raises Problem for two of one name, and for a model that is no language model.
+    """
     wrapper = _wrapper(tensors)
     found: Weights = {}
     for stored_name, tensor in tensors.items():
         name = stored_name.removeprefix(wrapper).removeprefix("transformer.")
         if name in found:
             raise Problem(f"{path}: expected {one_line(name)} once, got it with and without the prefix transformer.")
-        if not MASK_BUFFER.fullmatch(name):
+        if name in CLASSIFIERS:
+            raise Problem(
+                f"{path}: expected a language model, got {CLASSIFIERS[name]}: its {name} gives classes, not tokens; "
+                "give the model that it was trained from"
+            )
+        if not MASK_BUFFER.fullmatch(name) and not name.startswith(tuple(OTHER_HEADS)):
             found[name] = tensor
     return found
+
+
+def notes_on_heads(path: Path, tensors: Weights) -> list[str]:
+    """Return a line for each other head that `published` leaves out."""
+    wrapper = _wrapper(tensors)
+    return [
+        f"{path}: {head} ({prefix}*) is left out, and the language model alone converted"
+        for prefix, head in OTHER_HEADS.items()
+        if any(name.removeprefix(wrapper).startswith(prefix) for name in tensors)
+    ]
 
 
 def _wrapper(tensors: Weights) -> str:

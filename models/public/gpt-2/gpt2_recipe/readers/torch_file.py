@@ -1,10 +1,11 @@
-"""Map the tensors of a pytorch_model.bin by PyTorch's weights-only loader.
+"""Map the tensors of a file that torch.save wrote, by PyTorch's weights-only loader.
 
 Such a file is a pickle, which may contain code: that loader accepts tensors and refuses everything else.
 """
 
 import pickle
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,32 @@ ZIP = b"PK\x03\x04"
 """The first bytes of a file of PyTorch 1.6 or later; older files cannot be mapped."""
 NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+"""The keys under which Lightning, nanoGPT, DeepSpeed and hand-written loops save the state dict."""
+
 
 def read_torch(path: Path) -> dict[str, StoredTensor]:
-    """Map a file that torch.save wrote a state dict into.
+    """Map a file that torch.save wrote a state dict into, alone or in a trainer's dictionary.
 
     Raises Problem if PyTorch or the file is missing, or the file is damaged or has anything but tensors.
     """
+    return tensors_of(path, load_torch(path))
+
+
+def tensors_of(path: Path, loaded: Mapping[str, Any]) -> dict[str, StoredTensor]:
+    """Return the tensors of the state dict that lies in a loaded file; `path` is only for error messages."""
+    wrapped = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)), None)
+    if wrapped is not None:
+        return tensors_of(path, wrapped)
+    return {str(name): _stored(path, str(name), value) for name, value in loaded.items()}
+
+
+def load_torch(path: Path) -> dict[str, Any]:
+    """Return the dictionary in a file, its tensors mapped; raises Problem as `read_torch` does."""
     loaded = _load(path)
     if not isinstance(loaded, dict):
         raise Problem(f"{path}: expected a dictionary of tensors, got {type(loaded).__name__}")
-    return {str(name): _stored(path, str(name), value) for name, value in loaded.items()}
+    return loaded
 
 
 def _load(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """process: real processes, and the memory of this one."""
 
+import mmap
 import sys
 
 import numpy as np
@@ -40,7 +41,8 @@ def test_a_command_that_is_not_installed_is_a_problem(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_that_is_taken_is_seen():
     before = own_memory()
-    block = np.ones(25_000_000)  # 200 MB
+    block = np.frombuffer(mmap.mmap(-1, 200 << 20), np.uint8)  # new, whatever the heap has free in a long process
+    block[...] = 1
     after = own_memory()
     assert after["resident"] - before["resident"] == pytest.approx(block.nbytes / 2**20, abs=20)
     assert after["private"] - before["private"] == pytest.approx(block.nbytes / 2**20, abs=20)

@@ -141,7 +141,7 @@ def test_every_model_has_its_turn(tmp_path: Path, capsys: pytest.CaptureFixture[
         f"########## Error: {url} -> {place % name}: {refused}\n"
         f"########## Error: {place % name}: could not be downloaded\n"
         f"##########      {url}: {refused} (1 attempt)\n"
-        f"##########      by hand: curl --location --create-dirs --output {place % name} {url}\n"
+        f"##########      by hand: curl --fail --location --create-dirs --output {place % name} {url}\n"
         for name in "ac"
     )
     assert Path(place % "b").read_bytes() == b"x"

@@ -31,7 +31,7 @@ def lay(path: Path, content: bytes) -> Path:
 
 
 def by_hand(place: Path, url: str) -> str:
-    return f"##########      by hand: curl --location --create-dirs --output {shlex.quote(str(place))} {url}\n"
+    return f"##########      by hand: curl --fail --location --create-dirs --output {shlex.quote(str(place))} {url}\n"
 
 
 def test_a_file_arrives(tmp_path: Path, hub: Hub, place: Path) -> None:
@@ -555,7 +555,7 @@ def test_the_words() -> None:
         "https://a/x?b=c&d: HTTP status 503 (5 attempts)",
         "https://b/x: not used (--offline)",
         "kept: 1 of 2 bytes",
-        "by hand: curl --location --create-dirs --output '/my models/it'\"'\"'s' 'https://a/x?b=c&d'",
+        "by hand: curl --fail --location --create-dirs --output '/my models/it'\"'\"'s' 'https://a/x?b=c&d'",
     ]
 
 

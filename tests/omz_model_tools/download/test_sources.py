@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
-from omz_model_tools.download.sources import A_YEAR, LowSpeedLimit, Sources, Stalled, Unavailable, retry_after
+from omz_model_tools.download.sources import (
+    A_YEAR,
+    LowSpeedLimit,
+    Sources,
+    Stalled,
+    Unavailable,
+    hub_token,
+    rate_limit_reset,
+    retry_after,
+)
 from support import HANGS_AFTER
 from support.hub import Answer, Hub, busy
 
@@ -107,6 +116,54 @@ def test_a_login_goes_on_to_no_other_host(hub: Hub) -> None:
         assert get(url.replace("://", "://bob:secret@")) == (0, CONTENT)
         ((_, headers),) = other.requests
     assert "Authorization" not in headers
+
+
+def asked_with_token(hub: Hub, url: str, **environment: str) -> list[str | None]:
+    """Return the Authorization of each request, where HF_TOKEN is set and the hub is the server."""
+    login = hub_token({"HF_TOKEN": " hf_secret\n", "HF_ENDPOINT": hub.url("").rstrip("/"), **environment})
+    with Sources("t", PATIENT, login=login).open(HttpSource(url), 0, None) as delivery:
+        assert b"".join(delivery.chunks) == CONTENT
+    return [headers.get("Authorization") for _, headers in hub.requests]
+
+
+def test_the_hubs_token_goes_to_the_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login bob password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    hub.serve("resolve/x", Answer(CONTENT))
+    url = hub.serve("x", Answer(status=302, headers={"Location": "/resolve/x"}))
+    assert asked_with_token(hub, url) == ["Bearer hf_secret"] * 2
+
+
+def test_the_hubs_token_goes_nowhere_else(hub: Hub) -> None:
+    with Hub() as other:
+        there = other.serve("cdn/x", Answer(CONTENT))
+        url = hub.serve("x", Answer(status=302, headers={"Location": there}))
+        assert asked_with_token(hub, url) == ["Bearer hf_secret"]
+        ((_, headers),) = other.requests
+        assert "Authorization" not in headers
+        assert asked_with_token(hub, there) == ["Bearer hf_secret"]  # nothing more was asked of the hub
+        assert "Authorization" not in other.requests[-1][1]
+
+
+def test_the_hubs_token_is_sent_over_https_only_but_to_this_machine() -> None:
+    def has_login(endpoint: str, url: str, token: str = "x") -> bool:
+        return hub_token({"HF_TOKEN": token, "HF_ENDPOINT": endpoint})(url) is not None
+
+    assert has_login("", "https://huggingface.co/a/resolve/main/b")
+    assert not has_login("", "http://huggingface.co/a")
+    assert not has_login("", "https://huggingface.co.evil.example/a")
+    assert not has_login("", "https://huggingface.co/a", token=" ")
+    assert has_login("https://mirror.example", "https://mirror.example/a")
+    assert not has_login("https://mirror.example", "https://huggingface.co/a")
+    assert not has_login("http://mirror.example", "http://mirror.example/a")
+
+
+def test_the_hubs_own_words_are_shown(hub: Hub) -> None:
+    said = "Access to model a/b is restricted.\x1b You must be authenticated."
+    answer = Answer(status=401, headers={"X-Error-Message": said + "!" * 400})
+    reason, temporary = refusal(hub.serve("x", answer))
+    assert reason.startswith("HTTP status 401 Unauthorized: Access to model a/b is restricted.? You must")
+    assert (len(reason) < 350, temporary) == (True, False)
 
 
 @pytest.mark.parametrize("address", ["http://[::1", "http://[v1.fe]/%zz", "//[", "http://a b:99999/"])
@@ -372,6 +429,25 @@ def test_how_long_a_server_asks_to_be_left_alone(hub: Hub) -> None:
     assert wait(Answer(status=503, headers={"Retry-After": "121"})) == (0, False)
     assert wait(Answer(status=404, headers={"Retry-After": "3"})) == (3, False)
     assert wait(busy(7, 503, skew=86400)) == (7, True)
+    limit = {"RateLimit": '"resolve";r=0;t=86'}
+    assert wait(Answer(status=429, headers=limit)) == (86, True)
+    assert wait(Answer(status=429, headers={**limit, "Retry-After": "90"})) == (90, True)
+    assert wait(Answer(status=503, headers=limit)) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ('"resolve";r=0;t=86', 86),
+        ('"api";r=3; t=5, "pages";r=0;t=7', 5),
+        ("limit=1, remaining=0", 0),
+        ('"x";t=abc', 0),
+        ('"x";t=' + "9" * 30, 0),
+        ("", 0),
+    ],
+)
+def test_when_a_quota_is_reset(value: str, seconds: float) -> None:
+    assert rate_limit_reset(value) == seconds
 
 
 def test_a_date_counts_from_our_clock_if_the_server_has_none(hub: Hub) -> None:

@@ -77,7 +77,7 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
     from omz_model_tools.download.fetch import Fetcher  # noqa: PLC0415
     from omz_model_tools.download.mirror import mirror_of  # noqa: PLC0415
     from omz_model_tools.download.progress import NoDisplay, display_on  # noqa: PLC0415
-    from omz_model_tools.download.sources import Sources  # noqa: PLC0415
+    from omz_model_tools.download.sources import Sources, hub_token  # noqa: PLC0415
 
     if args.verify:
         return Audit(args.output_dir, report).check(models)
@@ -86,7 +86,7 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
     if args.dry_run:
         return DryRun(args.output_dir, report, mirror, cache, args.offline).run(models)
     fetcher = Fetcher(
-        open=Sources(f"omz_downloader/{version()}").open,
+        open=Sources(f"omz_downloader/{version()}", login=hub_token(os.environ)).open,
         num_attempts=args.num_attempts or ATTEMPTS,
         random=random.random,
         free_space=lambda folder: shutil.disk_usage(folder).free,

@@ -213,7 +213,7 @@ def failure_report(
         lines.append(kept)
     urls = [str(failure.source) for failure in failures if isinstance(failure.source, HttpSource)]
     if urls:
-        curl = ["curl", "--location", "--create-dirs", "--output", str(destination), urls[0]]
+        curl = ["curl", "--fail", "--location", "--create-dirs", "--output", str(destination), urls[0]]
         lines.append(f"by hand: {shlex.join(curl)}")
     return lines
 

@@ -6,7 +6,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,11 +15,13 @@ from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import requests.auth
 import urllib3
 
 from omz_model_tools.common.problem import one_line
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
+from omz_model_tools.download.mirror import HUB, mirror_of
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = (15.0, 60.0)  # seconds to connect, seconds without a byte
@@ -29,6 +31,7 @@ LOW_SPEED_TIME = 60.0  # seconds, as curl's --speed-time
 LOW_SPEED_LIMIT = 1024  # bytes a second, as curl's --speed-limit
 LONGEST_WAIT = 120  # seconds of a Retry-After; a source that asks for more is given up
 A_YEAR = 365 * 86400.0  # seconds; a longer Retry-After is read as this
+MOST_SAID = 300  # characters of a server's own message
 LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -96,6 +99,37 @@ class _Session(requests.Session):
         return super().get_redirect_target(answer)
 
 
+class Bearer(requests.auth.AuthBase):
+    """Authorization by a token. Given to requests, it keeps a login of ~/.netrc from taking its place."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def hub_token(environment: Mapping[str, str]) -> Callable[[str], Bearer | None]:
+    """Return a function that gives the login of a URL: HF_TOKEN for the hub, or HF_ENDPOINT in its place, and no other.
+
+    Not over plain http, but to this machine.
+    """
+    token = environment.get("HF_TOKEN", "").strip()
+    hub = urlsplit(mirror_of(environment) or HUB)
+    is_safe = hub.scheme == "https" or hub.hostname in ("localhost", "127.0.0.1", "::1")
+
+    def login(url: str) -> Bearer | None:
+        return Bearer(token) if token and is_safe and urlsplit(url)[:2] == hub[:2] else None
+
+    return login
+
+
+def no_login(url: str) -> Bearer | None:
+    """Give no login: requests takes that of ~/.netrc, if there is one."""
+    return None
+
+
 @dataclass(frozen=True)
 class Sources:
     user_agent: str
@@ -103,6 +137,7 @@ class Sources:
     low_speed_limit: Callable[[], LowSpeedLimit] = LowSpeedLimit
     now: Callable[[], datetime] = _now
     answer_time: float = ANSWER_TIME
+    login: Callable[[str], Bearer | None] = no_login
 
     def open(self, source: Source, start: int, size: int | None) -> AbstractContextManager[Delivery]:
         """Yield the file from the byte `start`, or all of it; WrongLength if the source announces another `size`."""
@@ -144,7 +179,7 @@ class Sources:
 
     def _get(self, session: _Session, url: str, headers: dict[str, str]) -> requests.Response:
         def get() -> requests.Response:
-            return session.get(url, stream=True, timeout=self.timeout, headers=headers)
+            return session.get(url, stream=True, timeout=self.timeout, headers=headers, auth=self.login(url))
 
         try:
             return _in_time(get, self.answer_time)
@@ -163,8 +198,12 @@ class Sources:
     def _refused(self, answer: requests.Response) -> Unavailable:
         status, headers = answer.status_code, answer.headers
         words = f"HTTP status {status} {_printable(answer.reason or '')}".rstrip()
+        if said := headers.get("X-Error-Message"):  # the hub's own words, such as how to get access
+            words = f"{words}: {_printable(said)[:MOST_SAID]}"
         temporary = status in (408, 425, 429) or 500 <= status < 600
         wait = retry_after(headers.get("Retry-After", ""), headers.get("Date"), self.now())
+        if status == 429:
+            wait = max(wait, rate_limit_reset(headers.get("RateLimit", "")))
         if temporary and wait > LONGEST_WAIT:
             return Unavailable(f"{words}, and not to be asked again for {wait:.0f} seconds", temporary=False)
         return Unavailable(words, temporary, wait)
@@ -187,6 +226,15 @@ def retry_after(value: str, date: str | None, now: datetime) -> float:
     until = _moment(value)
     since = _moment(date or "") or now
     return min(max((until - since).total_seconds(), 0.0), A_YEAR) if until else 0.0
+
+
+def rate_limit_reset(value: str) -> float:
+    """Return the seconds until a RateLimit header's quota is reset, 0 if it cannot be read.
+
+    `RateLimit: "resolve";r=0;t=86`: the IETF draft of draft-ietf-httpapi-ratelimit-headers, as the hub sends it.
+    """
+    found = re.search(r";\s*t=(\d{1,9})\s*(?:;|,|$)", value)
+    return min(float(found[1]), A_YEAR) if found else 0.0
 
 
 def _moment(text: str) -> datetime | None:

@@ -18,11 +18,11 @@ from gpt2_tools import calibration
 from omz_model_tools.cli.quantizer import quantizer
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
-from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes
+from omz_model_tools.convert.ir import SMALL_FILES, ir_bytes, read_ir
 from omz_model_tools.descriptor.catalogue import packaged_root
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import load_compress
-from omz_model_tools.quantize.quantizer import Quantizer, load_calibration
+from omz_model_tools.quantize.quantizer import Quantizer, folder_above, load_calibration, source_precision
 from omz_model_tools.quantize.settings import INT8, Int4Settings
 from support import numpy_gpt2
 from support.model_tree import descriptor, load_models, write_model
@@ -198,6 +198,56 @@ def test_a_full_disk_is_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert tree(tmp_path / "public") == before
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(needed))
     assert quantize(tmp_path, "FP16-INT8").success
+
+
+def quantize_ir(ir: Path, output_dir: Path, *precisions: str, **options: Any) -> tuple[str, str]:
+    """Return what is printed, and the Problem."""
+    out, err = io.StringIO(), io.StringIO()
+    work = Quantizer(
+        Path(), output_dir, precisions, Report(out, err), unchanged, load_calibration=load_calibration, **options
+    )
+    try:
+        work.quantize_ir(ir)
+    except Problem as problem:
+        return out.getvalue(), str(problem)
+    return out.getvalue(), ""
+
+
+def test_any_ir_of_a_recipe_is_quantized(tmp_path: Path) -> None:
+    ir = converted(tmp_path, precision="FP32")
+    (ir.parent / "notes.txt").write_text("mine")
+    printed, problem = quantize_ir(ir, tmp_path / "out", "FP32-INT8")
+    assert problem == ""
+    assert f"Quantizing toy from FP32 to FP32-INT8\nWeights: {INT8}\n" in printed
+    assert (tmp_path / "out/FP32-INT8/notes.txt").read_text() == "mine"
+    assert read_ir(tmp_path / "out/FP32-INT8/toy.xml").get_rt_info(["omz_gpt2", "quantization"]).value == INT8
+
+
+def test_an_ir_that_is_not_to_be_quantized(tmp_path: Path) -> None:
+    ir = converted(tmp_path, precision="FP32")
+    assert quantize_ir(ir, tmp_path, "FP16-INT8")[1] == (
+        f"--precisions: expected FP32-INT8 or FP32-INT4 of {ir}, got FP16-INT8"
+    )
+    assert quantize_ir(tmp_path, tmp_path, "FP16-INT8")[1] == (f"{tmp_path}: expected the .xml of an IR, got a folder")
+    foreign = tmp_path / "foreign.xml"
+    model = WIDE.model(tmp_path / "checkpoint")
+    model.set_rt_info("", ["omz_gpt2", "recipe"])
+    ov.save_model(model, foreign)
+    assert quantize_ir(foreign, tmp_path, "FP16-INT8")[1].startswith(f"{foreign}: expected an IR of a recipe, got one")
+
+
+@pytest.mark.parametrize(
+    ("ir", "precision", "above"),
+    [("a/FP32/x.xml", "FP32", "a"), ("a/FP16/x.xml", "FP16", "a"), ("a/b/x.xml", "FP16", "a/b")],
+)
+def test_where_a_quantized_ir_goes(ir: str, precision: str, above: str) -> None:
+    assert (source_precision(Path(ir)), folder_above(Path(ir))) == (precision, Path(above).absolute())
+
+
+def test_an_ir_excludes_the_zoos_models(run: Any) -> None:
+    done = run("omz_quantizer", "--model", "x.xml", "--name", "gpt-2-mini")
+    assert done.returncode == 2
+    assert done.stderr.decode().endswith("error: --name cannot be used with --model\n")
 
 
 @pytest.mark.parametrize(

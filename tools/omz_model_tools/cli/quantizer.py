@@ -9,7 +9,7 @@ from omz_model_tools.cli.selection import add_folder, add_selection, each, preci
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.report import Report
 from omz_model_tools.quantize.nncf import load_compress
-from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, load_calibration
+from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, folder_above, load_calibration, source_precision
 from omz_model_tools.quantize.settings import Int4Settings
 
 
@@ -21,14 +21,30 @@ def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = 
 def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    if args.model is not None:
+        _refuse_selection(parser, args)
+        _quantizer_of(args, args.output_dir or folder_above(args.model)).quantize_ir(args.model)
+        return 0
     models = selected(parser, args, roots)
     if models is None:
         return 0
+    work = _quantizer_of(args, args.output_dir or args.model_dir)
+    return each(models, work.quantize, work.report)
+
+
+def _refuse_selection(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    for flag in ("name", "list", "all", "print_all", "models_dir"):
+        if getattr(args, flag):
+            parser.error(f"--{flag} cannot be used with --model")
+
+
+def _quantizer_of(args: argparse.Namespace, output_dir: Path) -> Quantizer:
     report = Report(sys.stdout, sys.stderr)
-    work = Quantizer(
+    source = "FP16" if args.model is None else source_precision(args.model)
+    return Quantizer(
         model_dir=args.model_dir,
-        output_dir=args.output_dir or args.model_dir,
-        precisions=precisions(args.precisions, QUANTIZED),
+        output_dir=output_dir,
+        precisions=precisions(args.precisions or f"{source}-INT8,{source}-INT4", QUANTIZED),
         report=report,
         compress=_no_compress if args.dry_run else load_compress(),
         load_calibration=load_calibration,
@@ -42,7 +58,6 @@ def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
         ),
         dry_run=args.dry_run,
     )
-    return each(models, work.quantize, report)
 
 
 def _no_compress(*_: object) -> object:
@@ -55,10 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_selection(parser, "quantize")
     add_folder(parser, "--model_dir", "--model-dir", "root of the directory tree with the converted models")
-    output = "root of the directory tree to place quantized models into (default: the model directory)"
+    output = (
+        "root of the directory tree to place quantized models into (default: the model directory; with --model the "
+        "folder above that of the IR)"
+    )
     parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", help=output)
-    wanted = f"quantize only to the specified precisions, of {', '.join(QUANTIZED)} (default: %(default)s)"
-    parser.add_argument("--precisions", metavar="PREC[,PREC...]", default="FP16-INT8,FP16-INT4", help=wanted)
+    own = "quantize this IR instead of models of the zoo, such as what omz_converter --checkpoint has written"
+    parser.add_argument("--model", type=Path, metavar="IR.XML", help=own)
+    wanted = (
+        f"quantize only to the specified precisions, of {', '.join(QUANTIZED)} (default: FP16-INT8,FP16-INT4, or those "
+        "of the folder of --model)"
+    )
+    parser.add_argument("--precisions", metavar="PREC[,PREC...]", help=wanted)
     dry_run = "print what would be quantized, without reading or writing a model"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
     parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # as of omz_converter

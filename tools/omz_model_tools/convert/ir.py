@@ -126,6 +126,11 @@ def recipe_section(model: Any, recipe: str) -> str | None:
     return None
 
 
+def recipe_of(model: Any) -> str | None:
+    """Return the recipe that made an IR, from its rt_info; None if another converter made it."""
+    return next((recipe for section in model.get_rt_info() if (recipe := _fact(model, [section, "recipe"]))), None)
+
+
 def provenance(model: Any) -> str:
     """Return which converter made an IR that is not of a recipe, from its rt_info."""
     known = model.get_rt_info()

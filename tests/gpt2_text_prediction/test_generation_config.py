@@ -122,7 +122,7 @@ def test_eos_token_id_replaces_the_models_and_stop_token_ids_add_to_it(tmp_path,
         assert new_tokens(eos_token_id=[299, tokens[last]]) == tokens[:last]
         assert new_tokens(eos_token_id=tokens[last], ignore_eos=True) == tokens
         assert new_tokens(stop_token_ids=[tokens[last]], ignore_eos=True) == tokens[:last]
-        with pytest.raises(Problem, match=r"stop_token_ids: token ids are 0 \.\. 299, got 300$"):
+        with pytest.raises(Problem, match=r"stop_token_ids: expected token ids of 0 \.\. 299, got 300$"):
             new_tokens(stop_token_ids=[300])
     for name, value in {"eos_token_id": "x", "stop_token_ids": [-1]}.items():
         with pytest.raises(Problem, match=f"^{name}: expected token ids, got "):

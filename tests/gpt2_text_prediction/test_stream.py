@@ -104,5 +104,5 @@ def test_a_stream_is_read_once(generator):
 
 def test_an_unknown_token_is_a_problem_before_anything_is_written(generator):
     unknown = {TOY.vocab_size: 1.0}
-    with pytest.raises(Problem, match=r"^logit_bias, bad_words_ids: token ids are 0 .. 299, got 300$"):
+    with pytest.raises(Problem, match=r"^logit_bias: expected token ids of 0 .. 299, got 300$"):
         generator.stream(PROMPT, Sampling(logit_bias=unknown))

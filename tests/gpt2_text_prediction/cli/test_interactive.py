@@ -86,7 +86,7 @@ def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
         "line 3: top_p: expected a number from 0 to 1 (all tokens), got 2.0",
         "line 4: /regen: there is no prompt yet",
         "line 5: /undo: there is no text yet",
-        "line 7: num_beams, top_k: beams draw nothing: leave one out",
+        "line 7: num_beams, top_k: beam search does not sample: leave one out",
         "line 8: /save: expected the name of a file",
         "line 9: /help: stands alone, got 'me'",
     ]

@@ -159,7 +159,10 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["-i", "a", "--num_beams", "2", "--top_k", "5"], "num_beams, top_k: beams draw nothing: leave one out"),
+        (
+            ["-i", "a", "--num_beams", "2", "--top_k", "5"],
+            "num_beams, top_k: beam search does not sample: leave one out",
+        ),
         (["-i", "a", "--stop", ""], "stop: expected strings of at least one character, got ''"),
         (["-i", "a", "--min_new_tokens", "50"], "min_new_tokens: expected at most max_new_tokens, 40, got 50"),
         (["-i", "a", "--logit_bias", "5"], "logit_bias: expected ID=BIAS with a token's id and a number or -inf"),
@@ -175,9 +178,12 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["-i", "a", "--interactive"], "--interactive: expected no -i"),
         (["-i", "a", "--explain", "0"], "--explain: expected a whole number from 1 to 2147483647, got 0"),
         (["-i", "a", "--static_shape", "--dynamic_shape"], "--dynamic_shape, --static_shape: expected one of them"),
-        (["-i", "a", "--explain", "--num_beams", "2"], "num_beams, explain: beams draw nothing to be explained"),
-        (["-i", "a", "--logit_bias", "8192=1"], "logit_bias, bad_words_ids: token ids are 0 .. 8191, got 8192"),
-        (["-i", "a", "--logit_bias", "8192=1", "--num_beams", "2"], "token ids are 0 .. 8191, got 8192"),
+        (
+            ["-i", "a", "--explain", "--num_beams", "2"],
+            "num_beams, explain: beam search does not sample, so there is nothing to explain",
+        ),
+        (["-i", "a", "--logit_bias", "8192=1"], "logit_bias: expected token ids of 0 .. 8191, got 8192"),
+        (["-i", "a", "--logit_bias", "8192=1", "--num_beams", "2"], "expected token ids of 0 .. 8191, got 8192"),
         (["-i", "a", "--cache_dir", "/dev/null"], "--cache_dir: /dev/null: cannot be made: File exists"),
         (["--prompt_file", "/"], "--prompt_file: /: is a folder; expected a file with one prompt per line"),
         (["-i", "a", "-o", "/dev/null"], "-o /dev/null: is no regular file; expected one that"),

@@ -42,8 +42,8 @@ def test_every_setting_has_its_flag():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_beams": 2, "temperature": 1.0}, "num_beams, temperature: beams draw nothing: leave one out"),
-        ({"num_beams": 2, "top_p": 0.9}, "num_beams, top_p: beams draw nothing: leave one out"),
+        ({"num_beams": 2, "temperature": 1.0}, "num_beams, temperature: beam search does not sample: leave one out"),
+        ({"num_beams": 2, "top_p": 0.9}, "num_beams, top_p: beam search does not sample: leave one out"),
         ({"length_penalty": 1.0}, "length_penalty: is for beams: give num_beams above 1"),
         ({"early_stopping": True, "num_beams": 1}, "early_stopping: is for beams: give num_beams above 1"),
         (

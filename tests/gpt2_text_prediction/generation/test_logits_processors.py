@@ -132,7 +132,7 @@ def test_an_overflow_is_a_problem(settings_):
 
 @pytest.mark.parametrize("settings_", [{"logit_bias": {5: 1}}, {"bad_words_ids": [[1], [0, 5]]}], ids=str)
 def test_a_token_past_the_vocabulary_is_a_problem(settings_):
-    with pytest.raises(Problem, match=r"token ids are 0 \.\. 4, got 5"):
+    with pytest.raises(Problem, match=r"expected token ids of 0 \.\. 4, got 5"):
         processed(**settings_)
 
 

@@ -261,7 +261,11 @@ def test_delays_grow_and_stop_growing(tmp_path: Path, hub: Hub) -> None:
     ("value", "delays", "words"),
     [
         ("3", [3, 3], "HTTP status 429 Too Many Requests"),
-        ("121", [], "HTTP status 429 Too Many Requests, and not to be asked again for 121 seconds"),
+        (
+            "121",
+            [],
+            "HTTP status 429 Too Many Requests; it asks to wait 121 seconds, more than the 120 that are waited",
+        ),
     ],
 )
 def test_a_server_that_asks_for_patience(

@@ -46,7 +46,7 @@ class Losses:
 
     @property
     def perplexity_stderr(self) -> float | None:
-        """The standard error of the mean of independent tokens, times the slope of exp; None of a single token."""
+        """Its standard error by the delta method, tokens taken as independent; None for a single token."""
         if self.count < 2:
             return None
         variance = max(0.0, self.squares / self.count - self.mean**2) * self.count / (self.count - 1)

@@ -25,9 +25,9 @@ def omz_windows(tokens: int, context: int) -> list[Window]:
 
 
 def strided_windows(tokens: int, context: int, stride: int) -> list[Window]:
-    """Return Hugging Face's: each starts `stride` tokens after the one before and scores the tokens that it did not.
+    """Return Hugging Face's windows: each starts `stride` tokens after the one before.
 
-    The last one ends with the text. With stride = context they are Open Model Zoo's and an incomplete last one.
+    It scores only tokens that no earlier window has scored. The last one ends with the text. stride = context gives omz_windows and the incomplete last window.
     """
     windows, reached = [], 0
     for start in range(0, tokens, stride):

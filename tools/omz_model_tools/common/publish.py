@@ -1,9 +1,10 @@
-"""Publish by rename: a finished file or folder appears in its place whole, or not at all.
+"""Publish by rename: a file or folder in its place is the old one or the new one, whole; never a part of either.
 
 A folder such as FP16 is replaced in a transaction: `locked_folders`, then `PublishedFolder.replacing` for each. A
-process may die at any step, and none leaves a folder that is half old and half new:
+process may die at any step: the folder is then the old one, the new one or, between steps 4 and 5, missing until the
+next command that locks it restores it. None leaves a folder that is half old and half new:
 
-    step                                     what a death leaves           the next start (`recover`)
+    step                                     what a death leaves           the next command (`recover`)
     1. lock the folders                      nothing: the lock dies too
     2. recover, refuse what is no folder     see below: each step repeats
     3. write all files into .FP16.new        FP16, half a .FP16.new        deletes .FP16.new

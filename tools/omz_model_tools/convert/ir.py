@@ -24,7 +24,7 @@ CONVERTERS = {
 
 
 def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str]) -> Conversion:
-    """Build one model for all precisions, with its facts; FP16 is made of it when it is saved."""
+    """Build one model for all precisions, with its facts; save_model compresses it to FP16."""
     try:
         conversion = recipe.convert(folder, checksums)
     except recipe.Problem as problem:

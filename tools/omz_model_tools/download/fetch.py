@@ -34,7 +34,7 @@ class SourceFailure:
 @dataclass(frozen=True)
 class Fetcher:
     open: Open
-    num_attempts: int  # failed attempts at each source
+    num_attempts: int  # failed attempts at each source that made no progress
     random: Callable[[], float]
     free_space: Callable[[Path], int]  # bytes
     sleep: Callable[[CancellationToken, float], None] = lambda token, seconds: token.sleep(seconds)

@@ -1,11 +1,14 @@
-"""Retry policy: whether a source is tried again, and after how many seconds."""
+"""Retry policy: whether a source is tried again, and after how many seconds.
+
+sources.py says which failures are temporary, and gives up a server that asks to wait longer than LONGEST_WAIT.
+"""
 
 from collections.abc import Callable
 
 from omz_model_tools.descriptor.verify import HashMismatch, TooLong, VerificationError, WrongLength
 from omz_model_tools.download.sources import Unavailable
 
-LONGEST_DELAY = 30  # seconds of back-off; a server may ask for more
+LONGEST_DELAY = 30  # seconds of back-off; a server may ask for more, up to sources.LONGEST_WAIT
 PROGRESS = 1 << 20  # new bytes after which an attempt counts as progress
 
 CORRUPT = (HashMismatch, TooLong, WrongLength)  # garbled in transit, or another file

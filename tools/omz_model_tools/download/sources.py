@@ -205,7 +205,10 @@ class Sources:
         if status == 429:
             wait = max(wait, rate_limit_reset(headers.get("RateLimit", "")))
         if temporary and wait > LONGEST_WAIT:
-            return Unavailable(f"{words}, and not to be asked again for {wait:.0f} seconds", temporary=False)
+            return Unavailable(
+                f"{words}; it asks to wait {wait:.0f} seconds, more than the {LONGEST_WAIT} that are waited",
+                temporary=False,
+            )
         return Unavailable(words, temporary, wait)
 
     def _chunks(self, answer: requests.Response, decoded: bool) -> Iterator[bytes]:

@@ -34,8 +34,8 @@ class Limits:
 class ProcessedPrompt:
     """A prompt as the model gets it: tokens, at least one, of whose text truncated_chars were cut at the beginning.
 
-    params: of its requests, but for the seed. fills_positions: whether max_new_tokens is all that fits, so that a
-    text which ends by length has used up the model's positions.
+    params: of its requests, but for the seed. fills_positions: whether generation is limited by the model's positions
+    rather than by max_new_tokens.
     """
 
     tokens: list[int]
@@ -114,7 +114,7 @@ class InputProcessor:
     def fitting_tokens(self, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
         """Return the ids of the part of a prompt that fits, and how many characters were cut at its beginning.
 
-        Where the rules let it be cut, max_new_tokens fit after it too, or as many as half of the positions.
+        Rules that let it be cut keep its last max(N - max_new_tokens, N / 2) tokens, of N positions.
         Raises Problem as prompt_tokens does.
         """
         if rules.context_overflow == "error":

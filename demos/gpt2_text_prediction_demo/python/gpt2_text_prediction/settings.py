@@ -1,8 +1,9 @@
 """The table of all settings of one text: its name, flags, type, range, default and help, each in one place.
 
 The command line's flags, the keys of a JSONL line, the /NAME commands, and the fields of Sampling, LogitsProcessors,
-Beams and TextRules with their checks all come from it. A new setting is a row here and a field of the dataclass that
-uses it.
+Beams and TextRules with their checks all come from it. A new setting is a row here, a field of the dataclass that uses
+it, and if transformers has it, its name in generation_config.py; sampling is computed twice, in `choose` and, for
+--explain, in `probabilities`.
 """
 
 import json
@@ -32,7 +33,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row. accepts and expected: the range, None where the dataclass checks the value as it converts it."""
+    """One row. accepts, expected: the range, and its words; accepts None: the dataclass's __post_init__ validates."""
 
     name: str
     group: str
@@ -140,7 +141,7 @@ def _whole(  # noqa: PLR0913  # the columns of a row
     meaning: str = "",
     shown_default: str | None = None,
 ) -> Setting:
-    """Return the row of a whole number from least; meaning: of the least one. A default of None is a value too."""
+    """Return the row of a whole number >= least. meaning: explains the value least. None is valid as a default."""
     return Setting(
         name,
         group,
@@ -371,8 +372,8 @@ ROWS = (
         ("error", "truncate", "slide"),
         '"error", "truncate" or "slide"',
         "What to do past the model's positions: 'error' refuses a prompt that is too long and ends a text there, "
-        "'truncate' cuts the beginning of the prompt, 'slide' continues with the last half of the text, which is "
-        "computed again each time.",
+        "'truncate' and 'slide' cut the beginning of a prompt that leaves no room for the new tokens, and 'slide' then "
+        "continues with the last half of the text, which is computed again each time.",
     ),
     _flag("parse_special", TEXT, "Take <|endoftext|> in a prompt as the token of that name, not as those characters."),
 )

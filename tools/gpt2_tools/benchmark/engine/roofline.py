@@ -17,20 +17,20 @@ PATIENCE = 60.0
 """Timeout of one bandwidth measurement in seconds."""
 
 
-def allowed(bandwidth: Sequence[float], ir: Path) -> list[float]:
-    """Return the tokens/s that each bandwidth in GB/s allows, given the size of an IR's weights."""
+def max_tokens_per_second(bandwidth: Sequence[float], ir: Path) -> list[float]:
+    """Return the roofline, in tokens/s, of each bandwidth in GB/s: every token reads all weights of an IR."""
     gigabytes = ir.with_suffix(".bin").stat().st_size / 1e9
     return [rate / gigabytes for rate in bandwidth]
 
 
 def bound_figures(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) -> dict[str, Figure]:
-    """Return the bandwidth of each repetition, the tokens/s it allows, and the share of those reached."""
+    """Return the bandwidth of each repetition, the roofline in tokens/s, and the fraction of it that was reached."""
     return {"memory read": Figure("GB/s", tuple(bandwidth))} | decode_bound(bandwidth, ir, speeds)
 
 
 def decode_bound(bandwidth: Sequence[float], ir: Path, speeds: Sequence[float]) -> dict[str, Figure]:
-    """Return the tokens/s that each repetition's bandwidth in GB/s allows, and the share of those reached."""
-    bounds = allowed(bandwidth, ir)
+    """Return the roofline in tokens/s at each repetition's bandwidth in GB/s, and the fraction that was reached."""
+    bounds = max_tokens_per_second(bandwidth, ir)
     shares = [speed / bound for speed, bound in zip(speeds, bounds, strict=True)]
     return {
         "decode as memory allows": Figure("tokens/s", tuple(bounds)),

@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
 def summary(losses: Losses, text: Text, tokens: int) -> dict[str, object]:
     """Return the figures under their names in JSON; a number that JSON cannot hold is None.
 
-    Per word and per byte are by the tokens per word and per byte of the whole text, as if the tokens that no window
-    scores had the mean loss.
+    Per word and per byte are normalised by the ratios of the whole text: unscored tokens are assumed to have the mean
+    loss.
     """
     per_word = losses.perplexity_per(tokens / text.words) if text.words else math.inf
     numbers = {

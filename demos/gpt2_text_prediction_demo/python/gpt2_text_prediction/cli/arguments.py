@@ -122,8 +122,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--static_shape",
         action="store_true",
-        help="Optional. Compile the model for one sequence of all its positions, for devices that need a static shape; "
-        "each token then computes the whole text again.",
+        help="Optional. Reshape the input to a static [1, N], N the model's positions, for devices that need it; there "
+        "is no KV cache then, and each token computes the whole text again.",
     )
 
 
@@ -196,7 +196,7 @@ def _add_io_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--interactive",
         action="store_true",
-        help="Optional. Take lines of a pipe like those of a terminal, where /help and the like are commands.",
+        help="Optional. Interactive mode also when stdin is a pipe: /help and the like are commands.",
     )
 
 

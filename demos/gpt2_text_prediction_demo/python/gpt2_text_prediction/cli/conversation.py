@@ -113,7 +113,9 @@ class Conversation:
 
     def _search(self, prompt: str, settings: Settings) -> None:
         if self._display.candidates is not None:
-            raise Problem("num_beams, explain: beams draw nothing to be explained: leave one out")
+            raise Problem(
+                "num_beams, explain: beam search does not sample, so there is nothing to explain: leave one out"
+            )
         found = settings.beam_search(self._generator, prompt)
         tokens, cut = self._generator.input_processor.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
         for beam in found:
@@ -127,7 +129,10 @@ class Conversation:
 
     def _say_cut(self, prompt: str, cut: int) -> None:
         if cut:
-            self._say("WARNING", f"the first {cut} of the prompt's {len(prompt)} characters were cut: they do not fit")
+            self._say(
+                "WARNING",
+                f"the first {cut} of the prompt's {len(prompt)} characters were cut to leave room for max_new_tokens",
+            )
 
     def _say_overflow(self, stream: "Stream", settings: Settings) -> None:
         total, most = len(stream.prompt_tokens) + len(stream.tokens), self._generator.engine.n_positions

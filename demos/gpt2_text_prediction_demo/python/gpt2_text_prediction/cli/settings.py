@@ -116,7 +116,7 @@ def _how(given: Mapping[str, Any], processors: Mapping[str, Any]) -> Sampling | 
             raise Problem(f"{beams_only[0]}: is for beams: give num_beams above 1")
         return Sampling(**processors, **_only(given, _own_names(Sampling)))
     if sampling_only := [name for name in SAMPLING_ONLY if name in given]:
-        raise Problem(f"num_beams, {sampling_only[0]}: beams draw nothing: leave one out")
+        raise Problem(f"num_beams, {sampling_only[0]}: beam search does not sample: leave one out")
     return Beams(**processors, **_only(given, _own_names(Beams)))
 
 

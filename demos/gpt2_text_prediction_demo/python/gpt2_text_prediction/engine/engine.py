@@ -31,7 +31,7 @@ STEPS_UNTIL_HUGE_PAGES = 128
 
 
 class BackEnd(Protocol):
-    """What runs a checked step; it changes no cache."""
+    """Executes a validated step; it does not modify any SequenceCache."""
 
     name: str
 
@@ -91,11 +91,11 @@ class Engine:
         return logits
 
     def fits(self, lengths: Sequence[int]) -> bool:
-        """Return whether there is memory for sequences of these lengths at once; without a budget there always is."""
+        """Return whether there is memory for sequences of these lengths at once; always with the stateful one."""
         return self.back_end.fits(lengths)
 
     def reset_prefix_cache(self) -> None:
-        """Reset the prefix cache: drop every cached block that no sequence's cache holds."""
+        """Drop every cached block that no sequence's cache holds; the sequences kept by PrefixCache keep theirs."""
         self.back_end.reset_prefix_cache()
 
     def property_of_device(self, name: str) -> str | None:
@@ -139,7 +139,7 @@ def default_back_end(device: str) -> Literal["paged", "stateful"]:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What an engine is made of; huge_pages: made before the model was read, to tell its memory from what was there."""
+    """What an engine is made of; huge_pages: created before reading, so that it knows what memory is the model's."""
 
     core: ov.Core
     ir: IR
@@ -195,8 +195,8 @@ def make_engine(
     try:
         return _paged(spec, cache_budget)
     except (NoPagedAttention, NoCachePossible) as reason:
-        unkept = "" if cache_budget is None else " or its budget"
-        return _stateful(spec, spec.read_again(), f"{spec.ir.path}: runs without a paged cache{unkept}: {reason}")
+        ignored = "" if cache_budget is None else " (cache_budget is ignored)"
+        return _stateful(spec, spec.read_again(), f"{spec.ir.path}: runs without a paged cache{ignored}: {reason}")
 
 
 def _paged(spec: ModelSpec, cache_budget: int | None) -> Engine:

@@ -1,4 +1,7 @@
-"""The caches of the last few finished sequences, for prompts that begin as they did."""
+"""Reuses the KV caches of recently finished sequences with a common prefix, in any back end.
+
+The paged back end finds common prefixes of running sequences too, block by block (block_pool).
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ class PrefixCache:
     def lookup(self, tokens: Sequence[int]) -> tuple[SequenceCache, int]:
         """Return a cache to append tokens to, and how many of them it holds already: all but one at most.
 
-        A cache that has mostly other tokens is not used: a back end may have to carry them along.
+        A cache of which less than half matches is not used: the stateful back end would keep the rest, masked.
         """
         found = [(_common_prefix(cache.tokens, tokens), cache) for cache in self._caches]
         computed, cache = max(found, key=lambda pair: pair[0], default=(0, SequenceCache()))

@@ -25,7 +25,7 @@ PREFILL_CHUNK = 1024
 PREFILL_CHUNK_BESIDE_DECODE = 64
 """Most prompt tokens of a step in which a sequence decodes, which waits for them."""
 MAX_DECODE_TOKENS = 16
-"""Most tokens per step for all decoding sequences together, drafts included (each gets at least one)."""
+"""Token budget of all decoding sequences of a step, draft tokens included; each gets at least one."""
 CLOSED = "the generator is closed: load the model again"
 
 
@@ -200,7 +200,7 @@ class Scheduler:
     def _next_request(self) -> _Running | None:
         """Return the request that starts, if one can, and send its caller to the end of the line.
 
-        One that is too large for the memory left keeps those after it waiting, or it might wait for ever.
+        One that is too large for the memory left is not overtaken by those after it, or it might wait for ever.
         """
         if len(self._running) >= self._max_num_seqs:
             return None
@@ -244,7 +244,7 @@ class Scheduler:
     def _schedule(self) -> list[tuple[_Running, StepInput]]:
         """Return an input for each sequence that decodes, and for prompts as far as the chunk goes.
 
-        A prompt that has begun goes on first: a back end may drop the cache of a sequence that is not in a step.
+        A prompt that has begun goes on first: a back end may preempt a sequence that is not in a step (block_pool).
         """
         needs = [running.request.num_tokens_to_compute() for running in self._running]
         decoding = needs.count(1)

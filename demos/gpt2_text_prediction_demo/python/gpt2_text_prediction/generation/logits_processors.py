@@ -74,8 +74,16 @@ class LogitsProcessors:
     @cached_property
     def largest_id(self) -> int:
         """The largest token id in any setting; -1: none."""
-        words = (token for word in self.bad_words_ids for token in word)
-        return max([-1, *self.logit_bias, *words, *self.ending_ids(())])
+        return max(max(ids, default=-1) for ids in self.ids_by_setting().values())
+
+    def ids_by_setting(self) -> dict[str, list[int]]:
+        """Return the token ids in each setting."""
+        return {
+            "logit_bias": list(self.logit_bias),
+            "bad_words_ids": [token for word in self.bad_words_ids for token in word],
+            "eos_token_id": list(self.eos_token_id or ()),  # type: ignore[arg-type]  # __post_init__ has made it a tuple
+            "stop_token_ids": list(self.stop_token_ids),
+        }
 
     def ending_ids(self, eos_token_ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens that end a text; eos_token_ids: the model's."""
@@ -130,10 +138,11 @@ def require_lengths(settings: LogitsProcessors, max_new_tokens: int) -> None:
 
 def require_known(settings: LogitsProcessors, vocab_size: int) -> None:
     """Raise Problem unless the vocabulary has all token ids of the settings."""
-    if settings.largest_id >= vocab_size:
-        known = f"token ids are 0 .. {vocab_size - 1}"
-        names = "logit_bias, bad_words_ids, eos_token_id, stop_token_ids"
-        raise Problem(f"{names}: {known}, got {settings.largest_id}")
+    if settings.largest_id < vocab_size:
+        return
+    for name, ids in settings.ids_by_setting().items():
+        if ids and max(ids) >= vocab_size:
+            raise Problem(f"{name}: expected token ids of 0 .. {vocab_size - 1}, got {max(ids)}")
 
 
 def require_count(name: str, value: Any, least: int = 0) -> None:

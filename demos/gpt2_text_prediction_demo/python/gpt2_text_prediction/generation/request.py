@@ -74,7 +74,7 @@ class GenerateRequest:
         self._cache = SequenceCache()
         self._context: Sequence[int] = prompt.tokens  # what comes before the new tokens from _first on
         self._first = 0
-        self._num_computed_tokens = 0  # of these, in the cache
+        self._num_computed_tokens = 0  # of the context and the new tokens, those in the KV cache
         self._scheduled: list[int] = []  # the tokens of this step
         self._lookup: PromptLookup | None = None
 
@@ -114,7 +114,7 @@ class GenerateRequest:
         return StepInput(self._cache, self._scheduled, computed, range(len(self._scheduled)))
 
     def process_logits(self, logits: Logits) -> None:  # [W, V]
-        """Draw the next tokens: one, and one more for each token of the draft that was drawn so."""
+        """Draw a token, and accept draft tokens as long as each is the one drawn."""
         if self._num_computed_tokens < len(self._context):
             self._num_computed_tokens += len(self._scheduled)
             if len(logits):

@@ -118,7 +118,7 @@ def _scaled(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[
 
 
 def _least_of(weights: npt.NDArray[np.float32], top_p: float) -> float:  # [blocks, BLOCK] -> weight
-    """Return the smallest of the largest weights whose mass reaches top_p."""
+    """Return the nucleus threshold: the weight of the last token in the top-p set."""
     if top_p == 1:
         return 0.0
     ordered = np.sort(weights, axis=None)[::-1].reshape(weights.shape)

@@ -1,4 +1,4 @@
-"""Where a text ends: stop strings, lines, sentences; and the rules for prompts that are too long."""
+"""Where a text ends: stop strings, lines, sentences. input_processor applies the rules for prompts."""
 
 import re
 from collections.abc import Sequence
@@ -22,8 +22,9 @@ class TextRules:
     completes, the first in the text. stop_at: "line" ends it before the first line feed, "sentence" after the first
     sentence.
     context_overflow: what happens when prompt and continuation need more positions than the model has: "error" refuses
-    a prompt that is too long and ends the text at the last position; "truncate" cuts the beginning of the prompt;
-    "slide" continues with the last half of the context whenever the positions are full.
+    a prompt that is too long and ends the text at the last position; "truncate" and "slide" cut the beginning of a
+    prompt that leaves no room for max_new_tokens, down to half of the positions; "slide" then also continues with the
+    last half of the context whenever the positions are full.
     parse_special: whether <|endoftext|> in a prompt is the token of that name, rather than those characters.
     Raises Problem for a value that is none of these.
     """

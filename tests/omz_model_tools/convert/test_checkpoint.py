@@ -11,7 +11,8 @@ import numpy as np
 import openvino
 import pytest
 
-from support.toy import EXACT, Toy, assert_close
+from support import numpy_gpt2
+from support.toy import EXACT, Toy, assert_close, write_safetensors
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -79,6 +80,41 @@ def test_a_model_whose_tokenizer_is_tokenizer_json_with_a_token_added(run: Run, 
     demo = ["-m", out / "FP32/tuned.xml", "-i", "the rest", "--top_k", 1, "--max_sample_token_num", 3]
     done = run("gpt2_text_prediction_demo", *demo)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_adapter_is_merged_into_the_checkpoint_or_into_the_base_that_it_names(run: Run, tmp_path: Path) -> None:
+    folder, out = TOY.write(tmp_path / "base"), tmp_path / "out"
+    adapter = write_adapter(tmp_path / "tuned", folder)
+    state = TOY.state | {"h.0.mlp.c_fc.weight": TOY.state["h.0.mlp.c_fc.weight"] + 2}
+    expected = numpy_gpt2.logits([3, 1, 4], state, TOY.n_head)
+    for source in (["--checkpoint", folder, "--peft_adapter", adapter], ["--peft_adapter", adapter]):
+        done = run("omz_converter", *source, "-o", out, "--precisions", "FP32")
+        assert done.returncode == 0, done.stderr
+        assert_close(answer(out / "FP32/tuned.xml", [3, 1, 4]), expected)
+    done = run("omz_converter", "--checkpoint", folder, "--peft_adapter", adapter, "-o", out, "--dry_run")
+    line = f"Conversion recipe: gpt2 ({folder} + {adapter}) -> {out}/FP16/tuned.xml\n"
+    assert line in done.stdout.decode()
+
+
+def test_a_folder_that_holds_no_adapter(run: Run, tmp_path: Path) -> None:
+    TOY.write(tmp_path / "my")
+    line = "my/adapter_config.json: cannot be read: No such file or directory\n"
+    arguments = ["--checkpoint", "my", "--peft_adapter", "my", "-o", "out"]
+    assert said(run("omz_converter", *arguments, cwd=tmp_path)) == (1, "", line)
+
+
+def write_adapter(folder: Path, base: Path) -> Path:
+    """Write an adapter that adds 2 to each weight of the first block's c_fc; return its folder."""
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 2, "base_model_name_or_path": str(base)}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    shapes = {"lora_A": (1, TOY.n_embd), "lora_B": (4 * TOY.n_embd, 1)}
+    tensors = {
+        f"base_model.model.transformer.h.0.mlp.c_fc.{name}.weight": ("F32", np.ones(shape, np.float32))
+        for name, shape in shapes.items()
+    }
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    return folder
 
 
 def test_a_folder_without_a_tokenizer_is_converted_with_a_warning(run: Run, tmp_path: Path) -> None:
@@ -156,7 +192,15 @@ def test_two_models_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (["--checkpoint", "none", "-o", "out"], "none: expected the folder of a checkpoint, got none"),
-        (["--checkpoint", "file", "-o", "out"], "file: expected the folder of a checkpoint, got a file"),
+        (
+            ["--checkpoint", "file", "-o", "out"],
+            "file: expected the folder of a checkpoint, got a file; give the folder that it is in",
+        ),
+        (["--peft_adapter", "none", "-o", "out"], "none: expected the folder of a checkpoint, got none"),
+        (
+            ["--checkpoint", "my", "--peft_adapter", "none", "-o", "out"],
+            "none: expected the folder of a peft adapter, got none",
+        ),
         (
             ["--checkpoint", "my", "-o", "out", "--model_name", "a/b"],
             "--model_name: expected a name of a file without its suffix, got 'a/b'",
@@ -187,6 +231,8 @@ def test_a_users_mistake_is_one_line(run: Run, tmp_path: Path, arguments: list[s
     ("arguments", "line"),
     [
         (["--checkpoint", "my"], "--checkpoint needs -o/--output_dir"),
+        (["--peft_adapter", "my"], "--peft_adapter needs -o/--output_dir"),
+        (["--peft_adapter", "my", "-o", "out", "--all"], "--all cannot be used with --peft_adapter"),
         (["--checkpoint", "my", "-o", "out", "--all"], "--all cannot be used with --checkpoint"),
         (["--checkpoint", "my", "-o", "out", "--name", "gpt-2"], "--name cannot be used with --checkpoint"),
         (["--checkpoint", "my", "-o", "out", "--verify"], "--verify cannot be used with --checkpoint"),

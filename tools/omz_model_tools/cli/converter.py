@@ -35,7 +35,7 @@ def converter(
 def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Callable[[str], Recipe]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.checkpoint is not None:
+    if args.checkpoint is not None or args.peft_adapter is not None:
         return _convert_checkpoint(parser, args, load)
     _refuse(parser, args, ["recipe", "model_name"], "without --checkpoint")
     models = selected(parser, args, roots)
@@ -79,13 +79,16 @@ def _convert_checkpoint(
     parser: argparse.ArgumentParser, args: argparse.Namespace, load: Callable[[str], Recipe]
 ) -> int:
     others = ["name", "list", "all", "print_all", "models_dir", "verify", "route", *ONNX_FLAGS]
-    _refuse(parser, args, others, "with --checkpoint")
+    given = "--checkpoint" if args.peft_adapter is None else "--peft_adapter"
+    _refuse(parser, args, others, f"with {given}")
     if args.output_dir is None:
-        parser.error("--checkpoint needs -o/--output_dir")
+        parser.error(f"{given} needs -o/--output_dir")
+    last = args.peft_adapter or args.checkpoint
     checkpoint = Checkpoint(
-        folder=args.checkpoint,
-        name=args.model_name or Path(os.path.abspath(args.checkpoint)).name,  # noqa: PTH100 - a link keeps its name
+        folder=args.checkpoint or args.peft_adapter,  # whose base the recipe finds
+        name=args.model_name or Path(os.path.abspath(last)).name,  # noqa: PTH100 - a link keeps its name
         recipe=args.recipe or DEFAULT_RECIPE,
+        adapter=args.peft_adapter if args.checkpoint else None,
     )
     work = CheckpointConverter(
         output_dir=args.output_dir,
@@ -126,8 +129,15 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("your own checkpoint")
     folder = "convert the checkpoint in this folder instead of a model of the zoo, to OUTPUT_DIR/PREC/MODEL_NAME.xml"
     group.add_argument("--checkpoint", type=Path, metavar="DIR", help=folder)
+    adapter = "merge the LoRA or DoRA adapter in this folder, of the peft library, into the checkpoint (default: that "
+    adapter += "in --checkpoint, if any); without --checkpoint, into the local folder that it names as its base"
+    group.add_argument("--peft_adapter", type=Path, metavar="DIR", help=adapter)
     group.add_argument("--recipe", metavar="RECIPE", help=f"recipe that reads it (default: {DEFAULT_RECIPE})")
-    group.add_argument("--model_name", metavar="NAME", help="name of the IR (default: that of the folder)")
+    group.add_argument(
+        "--model_name",
+        metavar="NAME",
+        help="name of the IR (default: that of the folder, of the adapter's if there is one)",
+    )
 
 
 def _add_onnx(parser: argparse.ArgumentParser) -> None:

@@ -20,17 +20,19 @@ PRECISIONS = ("FP16", "FP32")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder, the name of its IRs, and the name of the recipe that reads it."""
+    """A checkpoint folder, the name of its IRs, the name of the recipe that reads it, and an adapter to merge."""
 
     folder: Path
     name: str
     recipe: str
+    adapter: Path | None = None  # a folder, of the peft library
 
     def check(self) -> None:
-        """Raise Problem unless the folder is one, and the name can be that of a file."""
-        if not self.folder.is_dir():
-            kind = "a file" if self.folder.exists() else "none"
-            raise Problem(f"{self.folder}: expected the folder of a checkpoint, got {kind}")
+        """Raise Problem unless the folders are some, and the name can be that of a file."""
+        for folder, what in ((self.folder, "a checkpoint"), (self.adapter, "a peft adapter")):
+            if folder is not None and not folder.is_dir():
+                kind = "a file; give the folder that it is in" if folder.exists() else "none"
+                raise Problem(f"{folder}: expected the folder of {what}, got {kind}")
         plain = Path(self.name).name == self.name and "\\" not in self.name and self.name.isprintable()
         if not plain or self.name in ("", ".", ".."):
             raise Problem(f"--model_name: expected a name of a file without its suffix, got {self.name!r}")
@@ -66,7 +68,7 @@ class CheckpointConverter:
         with locked_folders(self.output_dir / LOCK, folders, self._say_waiting):
             for folder in folders:
                 _refuse_another_model(folder.target, checkpoint.name)
-            conversion = build(recipe, checkpoint.folder, {})
+            conversion = build(recipe, checkpoint.folder, {}, checkpoint.adapter)
             check_room(conversion.model, folders)
             for folder in folders:
                 self._announce(checkpoint, folder.target)
@@ -78,7 +80,8 @@ class CheckpointConverter:
     def _announce(self, checkpoint: Checkpoint, folder: Path, mark: str = "") -> None:
         self.report.section(f"{mark}Converting {checkpoint.name} to IR ({folder.name})")
         xml = folder / f"{checkpoint.name}.xml"
-        self.report.line(f"Conversion recipe: {checkpoint.recipe} ({checkpoint.folder}) -> {xml}")
+        source = " + ".join(str(path) for path in (checkpoint.folder, checkpoint.adapter) if path is not None)
+        self.report.line(f"Conversion recipe: {checkpoint.recipe} ({source}) -> {xml}")
 
     def _say_waiting(self) -> None:
         self.report.line("Waiting for another omz_converter at work in this folder...")

@@ -23,10 +23,13 @@ CONVERTERS = {
 """A key that another converter writes into rt_info -> its name, the most specific first."""
 
 
-def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str]) -> Conversion:
+def build(recipe: Recipe, folder: Path, checksums: Mapping[str, str], adapter: Path | None = None) -> Conversion:
     """Build one model for all precisions, with its facts; save_model compresses it to FP16."""
     try:
-        conversion = recipe.convert(folder, checksums)
+        if adapter is None:  # a recipe need not know of adapters
+            conversion = recipe.convert(folder, checksums)
+        else:
+            conversion = recipe.convert(folder, checksums, adapter)
     except recipe.Problem as problem:
         raise Problem(one_line(problem)) from problem
     write_facts(conversion.model, conversion.facts)

@@ -43,7 +43,8 @@ class Recipe(Protocol):
 
     Problem: type[Exception]  # what it raises for an error that the user can fix
 
-    def convert(self, folder: Path, checksums: Mapping[str, str]) -> Conversion: ...  # SHA-256 by file name
+    def convert(self, folder: Path, checksums: Mapping[str, str], adapter: Path | None = None) -> Conversion:
+        """Convert a folder; checksums: SHA-256 by file name; adapter: given only by --peft_adapter."""
 
     def describe(self, folder: Path, checksums: Mapping[str, str]) -> Description: ...  # without building a model
 

@@ -64,16 +64,17 @@ class Description:
     notes: list[str] = field(default_factory=list)
 
 
-def convert(folder: Path, checksums: Mapping[str, str] | None = None) -> Conversion:
+def convert(folder: Path, checksums: Mapping[str, str] | None = None, adapter: Path | None = None) -> Conversion:
     """Build the model of a checkpoint folder.
 
     checksums: the known SHA-256 of the folder's files, by name; nothing is hashed here.
+    adapter: the folder of a LoRA or DoRA adapter of peft, which is merged into the weights.
     Raises Problem for a folder that is incomplete, damaged, or not a GPT-2 that is implemented.
     """
-    source = open_checkpoint(folder)
+    source = open_checkpoint(folder, adapter)
     weights = match_weights(source.path, source.tensors, source.config)
     check_memory(source.path, widened_bytes(weights))
-    about = _describe(folder, source, checksums or {})
+    about = _describe(source, checksums or {})
     facts = {FACTS: {"recipe": "gpt2", **about.facts[FACTS]}}
     return Conversion(build(source.config, weights), about.companions, facts, about.notes)
 
@@ -83,17 +84,17 @@ def describe(folder: Path, checksums: Mapping[str, str] | None = None) -> Descri
 
     The facts lack `recipe`, which says that the recipe built the graph.
     """
-    return _describe(folder, open_checkpoint(folder), checksums or {})
+    return _describe(open_checkpoint(folder), checksums or {})
 
 
-def _describe(folder: Path, source: Checkpoint, checksums: Mapping[str, str]) -> Description:
-    files = tokenizer_files(folder, source.config.vocab_size)
+def _describe(source: Checkpoint, checksums: Mapping[str, str]) -> Description:
+    files = tokenizer_files(source.tokenizer_folder, source.config.vocab_size)
     known = checksums.get(source.path.name) if source.path.suffix in ONE_FILE else None
-    special = special_tokens(folder, source.config)
+    special = special_tokens(source.folder, source.config, source.tokenizer_folder)
     facts, added = _facts(source.config, known, special), as_fact(files.added)
     if added is not None:
         facts["added_tokens"] = added
-    generation = [folder / GENERATION_CONFIG] if (folder / GENERATION_CONFIG).is_file() else []
+    generation = [path] if (path := source.folder / GENERATION_CONFIG).is_file() else []
     return Description([*files.companions, *generation], {FACTS: facts}, [*source.notes, *files.notes])
 
 

@@ -1,20 +1,23 @@
 """Open a checkpoint folder: find its configuration and its weights' files, and map them by the right reader."""
 
+import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.lora import merge
 from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.readers.nanogpt import is_nanogpt, read_nanogpt
 from gpt2_recipe.readers.openai import HPARAMS, latest_prefix, read_hparams, read_openai
+from gpt2_recipe.readers.peft_adapter import ADAPTER_CONFIG, PeftAdapter, read_adapter
 from gpt2_recipe.readers.safetensors_file import read_tensors
 from gpt2_recipe.readers.sharded import read_sharded
 from gpt2_recipe.readers.torch_file import load_torch, read_torch, tensors_of
 from gpt2_recipe.tensor import StoredTensor
-from gpt2_recipe.weights import notes_on_heads
+from gpt2_recipe.weights import is_tied, notes_on_heads, published
 
 READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
     "model.safetensors": read_tensors,
@@ -28,6 +31,10 @@ NOT_WEIGHTS = re.compile(r"(optimizer|scheduler|scaler|rng_state|random_states|t
 """The other files that trainers save with torch.save."""
 
 
+TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
+"""The files of which one shows that an adapter was saved with its tokenizer."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint as it is stored; `path` is the file to name in errors."""
@@ -35,17 +42,55 @@ class Checkpoint:
     config: GPT2Config
     path: Path
     tensors: dict[str, StoredTensor]
+    folder: Path  # of the model
+    tokenizer_folder: Path  # of an adapter, if that has a tokenizer of its own
     notes: tuple[str, ...] = ()  # lines for the user
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path, adapter: Path | None = None) -> Checkpoint:
     """Read the configuration of a folder and map its weights.
 
+    adapter: the folder of a peft adapter to merge into them; without it, an adapter in the folder itself is merged,
+    into the local folder that it names as its base, or else into the weights beside it.
     Raises Problem for a folder that is no checkpoint, or whose files are incomplete or damaged.
     """
+    if adapter is not None:
+        return _merged(_open(folder), read_adapter(adapter))
+    if not os.path.lexists(folder / ADAPTER_CONFIG):
+        return _open(folder)
+    found = read_adapter(folder)
+    base = _base_folder(folder, found)
+    note = f"{folder}: its {ADAPTER_CONFIG} is that of an adapter, which is merged into the weights of {base}"
+    merged = _merged(_open(base), found)
+    return replace(merged, notes=(note, *merged.notes))
+
+
+def _base_folder(folder: Path, adapter: PeftAdapter) -> Path:
+    """Return the folder of the weights that an adapter was trained on: the one it names, or else its own."""
+    if adapter.base is not None and (Path(adapter.base) / "config.json").is_file():
+        return Path(adapter.base)
+    if any(os.path.lexists(folder / name) for name in READERS):
+        return folder
+    raise Problem(
+        f'{folder / ADAPTER_CONFIG}: "base_model_name_or_path": expected the folder of a checkpoint, got '
+        f"{one_line(json.dumps(adapter.base))}; give that model's folder too: --checkpoint BASE --peft_adapter {folder}"
+    )
+
+
+def _merged(base: Checkpoint, adapter: PeftAdapter) -> Checkpoint:
+    weights = published(base.path, base.tensors)
+    tensors = merge(adapter, weights, tied=base.config.tie_word_embeddings and is_tied(weights))
+    rows = tensors["wte.weight"].shape[0] if "wte.weight" in tensors else base.config.vocab_size
+    config = replace(base.config, vocab_size=rows, tie_word_embeddings="lm_head.weight" not in tensors)
+    folder = adapter.path.parent
+    has_tokenizer = any((folder / name).is_file() for name in TOKENIZERS)
+    return replace(base, config=config, tensors=tensors, tokenizer_folder=folder if has_tokenizer else base.folder)
+
+
+def _open(folder: Path) -> Checkpoint:
     if os.path.lexists(folder / HPARAMS) and not os.path.lexists(folder / "config.json"):
         config, prefix = read_hparams(folder / HPARAMS), latest_prefix(folder)
-        return Checkpoint(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
+        return _opened(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
     for name, read in READERS.items():
         if os.path.lexists(folder / name):
             config = read_config(folder / "config.json")
@@ -63,7 +108,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _opened(config: GPT2Config, path: Path, tensors: dict[str, StoredTensor]) -> Checkpoint:
-    return Checkpoint(config, path, tensors, tuple(notes_on_heads(path, tensors)))
+    return Checkpoint(config, path, tensors, path.parent, path.parent, tuple(notes_on_heads(path, tensors)))
 
 
 def _saved_by_a_training_loop(folder: Path) -> Path | None:

@@ -25,8 +25,8 @@ class SpecialTokens:
     bos: int | None
 
 
-def special_tokens(folder: Path, config: GPT2Config) -> SpecialTokens:
-    """Return the special tokens of a checkpoint.
+def special_tokens(folder: Path, config: GPT2Config, tokenizer_folder: Path | None = None) -> SpecialTokens:
+    """Return the special tokens of a checkpoint, whose tokenizer may lie in a folder of its own.
 
     Raises Problem for a broken file, and for an id that is none of the model's.
     """
@@ -35,8 +35,8 @@ def special_tokens(folder: Path, config: GPT2Config) -> SpecialTokens:
     eos = token_ids(path, fields, "eos_token_id", config.vocab_size) or config.eos_token_ids
     bos = token_ids(path, fields, "bos_token_id", config.vocab_size) or config.bos_token_ids
     return SpecialTokens(
-        eos or _named(folder, "eos_token", config.vocab_size),
-        next(iter(bos or _named(folder, "bos_token", config.vocab_size)), None),
+        eos or _named(tokenizer_folder or folder, "eos_token", config.vocab_size),
+        next(iter(bos or _named(tokenizer_folder or folder, "bos_token", config.vocab_size)), None),
     )
 
 

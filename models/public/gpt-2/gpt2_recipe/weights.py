@@ -70,8 +70,8 @@ def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
     if "lm_head.weight" in found or not config.tie_word_embeddings:
         shapes["lm_head.weight"] = shapes["wte.weight"]
     _match_or_stop(path, found, shapes)
-    if "lm_head.weight" in found and _equal(found["lm_head.weight"], found["wte.weight"]):
-        del found["lm_head.weight"]
+    if is_tied(found):
+        found.pop("lm_head.weight", None)
     return found | _scaled_queries(found, config)
 
 
@@ -88,6 +88,13 @@ def _scaled_queries(found: Weights, config: GPT2Config) -> Weights:
                 values[..., : config.n_embd] *= np.float32(scale)
                 scaled[name] = tensor_of(values)
     return scaled
+
+
+def is_tied(found: Weights) -> bool:
+    """Whether the head is the embedding: it is stored as such, or not at all."""
+    if "lm_head.weight" not in found or "wte.weight" not in found:
+        return "lm_head.weight" not in found
+    return _equal(found["lm_head.weight"], found["wte.weight"])
 
 
 def widened_bytes(weights: Weights) -> int:

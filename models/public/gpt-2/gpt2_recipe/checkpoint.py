@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpt2_recipe.config import GPT2Config, read_config
+from gpt2_recipe.folder_kind import without_config, without_weights
 from gpt2_recipe.lora import merge
 from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.readers.nanogpt import is_nanogpt, read_nanogpt
@@ -93,18 +94,33 @@ def _open(folder: Path) -> Checkpoint:
         return _opened(config, prefix.with_name(prefix.name + ".index"), read_openai(prefix))
     for name, read in READERS.items():
         if os.path.lexists(folder / name):
-            config = read_config(folder / "config.json")
-            return _opened(config, folder / name, read(folder / name))
+            return _opened(_config_beside(folder / name), folder / name, read(folder / name))
     path = _saved_by_a_training_loop(folder)
     if path is None:
-        read_config(folder / "config.json")
-        first, *others = READERS
-        raise Problem(f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}")
+        raise _no_checkpoint(folder)
     loaded = load_torch(path)
     if is_nanogpt(loaded):
         config, tensors = read_nanogpt(path, loaded)
         return _opened(config, path, tensors)
-    return _opened(read_config(folder / "config.json"), path, tensors_of(path, loaded))
+    return _opened(_config_beside(path), path, tensors_of(path, loaded))
+
+
+def _config_beside(path: Path) -> GPT2Config:
+    config = path.with_name("config.json")
+    if not os.path.lexists(config):
+        raise Problem(f"{config}: cannot be read: there is no such file; put the model's own beside its {path.name}")
+    return read_config(config)
+
+
+def _no_checkpoint(folder: Path) -> Problem:
+    """Return the Problem of a folder without weights that are read."""
+    if not os.path.lexists(folder / "config.json"):
+        return Problem(f"{folder}: {without_config(folder)}")
+    read_config(folder / "config.json")
+    first, *others = READERS
+    missing = f"{folder / first}: cannot be read: there is no such file, nor {', '.join(others)}"
+    kind = without_weights(folder)
+    return Problem(missing if kind is None else f"{folder}: {kind}")
 
 
 def _opened(config: GPT2Config, path: Path, tensors: dict[str, StoredTensor]) -> Checkpoint:

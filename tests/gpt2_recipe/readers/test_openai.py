@@ -68,8 +68,8 @@ def test_a_folder_as_openai_published_it(tmp_path):
     folder = write_openai(tmp_path)
     check(folder)
     conversion = convert(folder)
-    assert [companion.name for companion in conversion.companions] == ["vocab.json", "merges.txt"]
-    assert [companion.content for companion in conversion.companions] == [
+    assert [companion.name for companion in conversion.companions] == ["tokenizer.json", "vocab.json", "merges.txt"]
+    assert [companion.content for companion in conversion.companions[1:]] == [
         (folder / name).read_bytes() for name in ("encoder.json", "vocab.bpe")
     ]
     assert conversion.notes == []

@@ -25,20 +25,24 @@ def test_no_files_no_tokens(tmp_path):
 def test_tokenizer_json(tmp_path):
     flags = {"single_word": False, "lstrip": False, "rstrip": True, "normalized": False}
     tokens = [{"id": 5, "content": "<m>", "special": True, **flags}, {"id": 4, "content": "x y", "special": False}]
-    expected = [AddedToken("x y", 4), AddedToken("<m>", 5, special=True, rstrip=True)]
+    expected = [AddedToken("x y", 4, normalized=True), AddedToken("<m>", 5, special=True, rstrip=True)]
     assert found(tmp_path, tokenizer={"added_tokens": tokens}) == (expected, [])
 
 
 def test_tokenizer_config_of_transformers_4(tmp_path):
     decoder = {"2": {"content": "<|endoftext|>", "special": True}, "4": {"content": "<m>", "lstrip": True}}
-    expected = [END, AddedToken("<m>", 4, lstrip=True)]
+    expected = [END, AddedToken("<m>", 4, lstrip=True, normalized=True)]
     assert found(tmp_path, tokenizer_config={"added_tokens_decoder": decoder}) == (expected, [])
 
 
 def test_added_tokens_json_with_the_names_of_the_special_ones(tmp_path):
     names = {"pad_token": {"content": "<p>"}, "additional_special_tokens": ["<q>"]}
     tokens, notes = found(tmp_path, added_tokens={"<p>": 4, "<q>": 5, "r": 6}, special_tokens_map=names)
-    assert tokens == [AddedToken("<p>", 4, special=True), AddedToken("<q>", 5, special=True), AddedToken("r", 6)]
+    assert tokens == [
+        AddedToken("<p>", 4, special=True),
+        AddedToken("<q>", 5, special=True),
+        AddedToken("r", 6, normalized=True),
+    ]
     assert notes == []
 
 
@@ -48,12 +52,20 @@ def test_a_special_token_of_the_vocabulary_needs_no_list(tmp_path):
 
 
 def test_the_vocabulary_decides_about_its_own_tokens(tmp_path):
-    assert found(tmp_path, added_tokens={"<pad>": 9}) == ([AddedToken("<pad>", 3)], [])
+    assert found(tmp_path, added_tokens={"<pad>": 9}) == ([AddedToken("<pad>", 3, normalized=True)], [])
+
+
+def test_named_tokens_without_an_id_get_the_next_rows_in_the_order_of_transformers(tmp_path):
+    names = {"pad_token": "<p>", "additional_special_tokens": ["<q>"], "bos_token": {"content": "<s>", "lstrip": True}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
+    begin = AddedToken("<s>", 4, special=True, lstrip=True)
+    assert added_tokens(tmp_path, IDS, 6)[0] == [begin, AddedToken("<p>", 5, special=True)]
+    assert added_tokens(tmp_path, IDS, 7)[0][2:] == [AddedToken("<q>", 6, special=True)]
 
 
 def test_an_id_that_is_taken_is_a_note(tmp_path):
     tokens, notes = found(tmp_path, added_tokens={"<p>": 1, "<q>": 4, "<r>": 4})
-    assert tokens == [AddedToken("<q>", 4)]
+    assert tokens == [AddedToken("<q>", 4, normalized=True)]
     assert notes == [
         f"{tmp_path}: its added token '<p>' has the id 1 of 'b': left out",
         f"{tmp_path}: its added token '<r>' has the id 4 of '<q>': left out",

@@ -10,13 +10,13 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 
 from gpt2_recipe import Problem
-from gpt2_recipe.tokenizer.added_tokens import AddedToken
 from gpt2_recipe.tokenizer.files import TokenizerFiles, tokenizer_files
 from gpt2_text_prediction import Problem as DemoProblem
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from support.toy import Toy
 
 TOY = Toy()
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 TEXT = "the rest of it, 日本 <|endoftext|>"
 
 
@@ -53,9 +53,19 @@ def expected(tmp_path) -> GPT2Tokenizer:
     return GPT2Tokenizer(tmp_path / "own/vocab.json", tmp_path / "own/merges.txt")
 
 
-def test_files_that_fit_are_copied_as_they_are(tmp_path):
+def test_files_that_fit_are_copied_as_they_are_with_the_tokenizer_json_made_of_them(tmp_path):
     TOY.write_vocabulary(tmp_path)
-    assert tokenizer_files(tmp_path, 300) == TokenizerFiles([tmp_path / "vocab.json", tmp_path / "merges.txt"], [])
+    files = tokenizer_files(tmp_path, 300)
+    assert (files.companions[1:], files.notes) == ([tmp_path / "vocab.json", tmp_path / "merges.txt"], [])
+    assert files == tokenizer_files(tmp_path, 300)  # byte for byte
+    fields = json.loads(files.companions[0].content)
+    assert [token["content"] for token in fields["added_tokens"]] == ["<|endoftext|>"]
+    assert fields["model"]["vocab"] == json.loads((tmp_path / "vocab.json").read_bytes())
+
+
+def test_a_tokenizer_json_that_needs_no_change_is_copied_as_it_is(tmp_path):
+    folder = write_tokenizer_json(tmp_path / "x", decoder=BYTE_LEVEL)
+    assert tokenizer_files(folder, 300).companions[0] == folder / "tokenizer.json"
 
 
 def test_tokenizer_json_alone_as_the_installed_tokenizers_write_it(tmp_path, expected):
@@ -76,9 +86,7 @@ def test_tokens_that_fine_tuning_added(tmp_path, expected):
     tokenizer = lay(files, tmp_path / "ir")
     assert (tokenizer.vocab_size, tokenizer.decode([300, 301])) == (302, "<|startoftext|>two words")
     assert tokenizer.encode(TEXT) == expected.encode(TEXT)
-    assert files.notes == [
-        f"{tmp_path / 'x'}: vocab.json beside the IR holds 2 tokens more than the vocabulary of the checkpoint"
-    ]
+    assert files.notes == []
 
 
 def test_added_tokens_json_of_older_versions(tmp_path):
@@ -88,15 +96,6 @@ def test_added_tokens_json_of_older_versions(tmp_path):
     assert (tokenizer.vocab_size, tokenizer.decode([300])) == (301, "<|pad|>")
 
 
-def test_one_token_is_one(tmp_path):
-    TOY.write_vocabulary(tmp_path)
-    (tmp_path / "added_tokens.json").write_text('{"<|pad|>": 300}')
-    files = tokenizer_files(tmp_path, 301)
-    (note,) = files.notes
-    assert note.endswith("holds 1 token more than the vocabulary of the checkpoint")
-    assert files.added == [AddedToken("<|pad|>", 300)]
-
-
 def test_a_name_of_an_unused_row_that_is_taken(tmp_path):
     TOY.write_vocabulary(tmp_path)
     (tmp_path / "added_tokens.json").write_text('{"<|unused_300|>": 301}')
@@ -104,31 +103,17 @@ def test_a_name_of_an_unused_row_that_is_taken(tmp_path):
     assert tokenizer.decode([300, 301]) == "<|unused_300|>_<|unused_300|>"
 
 
-def test_a_token_that_only_matches_whole_words_is_noted(tmp_path):
+def test_any_number_of_tokens_without_a_merge(tmp_path):
     TOY.write_vocabulary(tmp_path)
-    fields = {"added_tokens_decoder": {"300": {"content": "rain", "single_word": True}}}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(fields))
-    assert tokenizer_files(tmp_path, 301).notes[1] == (
-        f"{tmp_path}: its added token 'rain' counts as a whole word only, which gpt2_export does not carry"
-    )
-
-
-def test_more_tokens_without_a_merge_than_the_demo_takes(tmp_path):
-    TOY.write_vocabulary(tmp_path)
-    assert len(tokenizer_files(tmp_path, 315).notes) == 1
-    files = tokenizer_files(tmp_path, 316)
-    assert files.notes[1] == (
-        f"{tmp_path}: 17 of its tokens are made by no merge, and the demo accepts 16 of that kind; "
-        "the demo will refuse it"
-    )
-    lay(tokenizer_files(tmp_path, 315), tmp_path / "ir")
-    with pytest.raises(DemoProblem):
-        lay(files, tmp_path / "refused")
+    files = tokenizer_files(tmp_path, 5000)
+    assert files.notes == []
+    assert lay(files, tmp_path / "ir").vocab_size == 5000
+    assert len(json.loads(files.companions[0].content)["model"]["vocab"]) == 300
 
 
 BAD_MERGES = [
     (b"\x89\xe1", "{merges}: expected UTF-8, got the byte 0x89; fetch it again"),
-    (b"", "{merges}: does not fit the vocabulary: does not make 44 of its tokens; fetch both again"),
+    (b"", "{merges}: does not fit the vocabulary: does not make 43 of its tokens; fetch both again"),
     (b"#version: 0.2\ne t\nq q\n", "{merges}: line 3: does not fit the vocabulary: 'q q'; fetch both again"),
     (b"et\n", "{merges}: line 1: does not fit the vocabulary: 'et '; fetch both again"),
 ]
@@ -174,18 +159,39 @@ def test_rows_of_a_padded_embedding_get_names(tmp_path):
     TOY.write_vocabulary(tmp_path)
     files = tokenizer_files(tmp_path, 303)
     assert lay(files, tmp_path / "ir").decode([300, 302]) == "<|unused_300|><|unused_302|>"
+    assert files.notes == []
+
+
+def test_a_vocabulary_past_the_embedding_is_a_note(tmp_path):
+    TOY.write_vocabulary(tmp_path)
+    files = tokenizer_files(tmp_path, 299)
+    assert [path.name for path in files.companions] == ["tokenizer.json", "vocab.json", "merges.txt"]
     assert files.notes == [
-        f"{tmp_path}: vocab.json beside the IR holds 3 tokens more than the vocabulary of the checkpoint, "
-        "3 of them named <|unused_300|> and so on"
+        f"{tmp_path / 'vocab.json'}: 1 of its 300 tokens has no row in the embedding of 299 rows, so the demo refuses "
+        "it; put the tokenizer that the checkpoint was trained with into the folder"
     ]
 
 
-def test_more_ids_than_the_embedding_has_is_a_note(tmp_path):
+def test_an_added_token_past_the_embedding_is_a_note(tmp_path):
     TOY.write_vocabulary(tmp_path)
-    files = tokenizer_files(tmp_path, 299)
-    assert [path.name for path in files.companions] == ["vocab.json", "merges.txt"]
+    (tmp_path / "added_tokens.json").write_text('{"<|pad|>": 300}')
+    files = tokenizer_files(tmp_path, 300)
+    assert files.companions[1:] == [tmp_path / "vocab.json", tmp_path / "merges.txt"]
     assert files.notes == [
-        f"{tmp_path}: its tokenizer has ids that the embedding of 299 rows has not; the demo will refuse it"
+        f"{tmp_path}: its added token '<|pad|>' has the id 300, and the embedding 300 rows; the demo refuses a prompt "
+        "with it"
+    ]
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "spiece.model"])
+def test_a_file_of_another_kind_says_how_to_make_a_tokenizer_json(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    files = tokenizer_files(tmp_path, 300)
+    assert files.companions == []
+    assert files.notes == [
+        f"{tmp_path / name}: the IR has no tokenizer beside it; make a tokenizer.json of it and convert again: "
+        f"python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('{tmp_path}')"
+        f".save_pretrained('{tmp_path}')\""
     ]
 
 
@@ -199,29 +205,44 @@ def test_no_tokenizer_is_a_note(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "left_out"),
     [
-        ({"model": {"type": "Unigram"}}, "got Unigram"),
-        ({"model": {"type": "WordPiece"}}, "got WordPiece"),
-        ({"model": {"byte_fallback": True}}, "got one with another byte_fallback"),
-        ({"model": {"end_of_word_suffix": "</w>"}}, "got one with another end_of_word_suffix"),
-        ({"normalizer": {"type": "NFC"}}, "got one with another normalizer"),
-        ({"pre_tokenizer": {"type": "Metaspace"}}, "got one with another pre_tokenizer"),
-        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "got one with another pre_tokenizer"),
-        ({"pre_tokenizer": None}, "got one with another pre_tokenizer"),
-        ({"pre_tokenizer": [1]}, "got one with another pre_tokenizer"),
+        ({"model": {"byte_fallback": True}}, "byte_fallback"),
+        ({"model": {"end_of_word_suffix": "</w>"}}, "end_of_word_suffix"),
+        ({"model": {"ignore_merges": True}}, "ignore_merges"),
+        ({"normalizer": {"type": "NFC"}}, "normalizer"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "pre_tokenizer"),
+        ({"pre_tokenizer": None, "normalizer": {"type": "NFC"}}, "normalizer, pre_tokenizer"),
+        ({"pre_tokenizer": [1]}, "pre_tokenizer"),
     ],
 )
-def test_a_tokenizer_of_another_kind_is_a_note(tmp_path, changed, words):
+def test_what_transformers_leaves_out_is_a_note(tmp_path, changed, left_out, expected):
     files = tokenizer_files(write_tokenizer_json(tmp_path / "x", **changed), 300)
-    assert files.companions == []
-    (note,) = files.notes
-    assert note.startswith(f"{tmp_path / 'x' / 'tokenizer.json'}: expected a byte-level BPE as GPT-2's, {words}; ")
+    assert files.notes == [
+        f"{tmp_path / 'x' / 'tokenizer.json'}: its {left_out} left out, as transformers does for a GPT2Tokenizer; to "
+        'keep, write "tokenizer_class": "PreTrainedTokenizerFast" into tokenizer_config.json'
+    ]
+    assert lay(files, tmp_path / "ir").encode(TEXT) == expected.encode(TEXT)
+
+
+def test_a_space_before_the_text_and_a_sequence_of_one_are_no_note(tmp_path):
+    for before in (BYTE_LEVEL, {"type": "Sequence", "pretokenizers": [BYTE_LEVEL | {"add_prefix_space": False}]}):
+        files = tokenizer_files(write_tokenizer_json(tmp_path / before["type"], pre_tokenizer=before), 300)
+        assert (len(files.companions), files.notes) == (3, [])
 
 
 def test_a_tokenizer_that_the_library_wrote_of_another_kind(tmp_path):
-    Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
-    assert "got WordLevel" in tokenizer_files(tmp_path, 300).notes[0]
+    path = tmp_path / "tokenizer.json"
+    Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(path))
+    assert tokenizer_files(tmp_path, 300) == TokenizerFiles([path], [])
+
+
+@pytest.mark.parametrize("kind", ["Unigram", "WordPiece"])
+def test_a_tokenizer_that_the_library_cannot_use_is_refused(tmp_path, kind):
+    folder = write_tokenizer_json(tmp_path / "x", model={"type": kind})
+    with pytest.raises(Problem) as caught:
+        tokenizer_files(folder, 300)
+    assert str(caught.value).startswith(f"{folder / 'tokenizer.json'}: the tokenizers library cannot use it: ")
 
 
 @pytest.mark.parametrize(
@@ -285,7 +306,7 @@ def test_whatever_the_fields_they_are_taken_or_refused(tmp_path_factory, key, va
     except Problem as problem:
         assert "\n" not in str(problem)  # noqa: PT017
     else:
-        assert len(files.companions) in (0, 2)
+        assert len(files.companions) in (0, 1, 3)
 
 
 def _model(folder: Path) -> dict:

@@ -21,7 +21,7 @@ from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.scheduler import CLOSED, Scheduler, loop_queue, raise_error, running
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
 from gpt2_text_prediction.generation.beam_search import Beams, beam_search
-from gpt2_text_prediction.generation.logits_processors import argmax, require_count
+from gpt2_text_prediction.generation.logits_processors import argmax, drawn_never, require_count
 from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, ScoreRequest, logprob
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.generation_config import read_generation_config
@@ -68,6 +68,7 @@ class TextGenerator:
         spec = read_spec(model, device, settings, max_seq_len)
         # Before the model is compiled, which takes longer than everything else.
         self.tokenizer = load_tokenizer(model, vocab, merges, spec.ir.vocab_size)
+        self.unused_ids = np.array(self.tokenizer.unused_ids(spec.ir.vocab_size), np.int64)
         engine = make_engine(spec, chosen, cache_budget)
         self._open: _Open | None = _Open(engine, Scheduler(engine), PrefixCache())
         end_of_text = self.tokenizer.end_of_text_id
@@ -102,6 +103,7 @@ class TextGenerator:
             opened.engine.vocab_size,
             self.eos_token_ids,
             self.bos_token_id,
+            self.unused_ids,
             self.prompt_lookup,
         )
         return InputProcessor(self.tokenizer, limits, opened.prefix_cache)
@@ -189,7 +191,8 @@ class TextGenerator:
         tokens, truncated = inputs.fitting_tokens(prompt, rules, max_new_tokens)
         ending_ids = beams.ending_ids(self.eos_token_ids)
         steps = _Steps(self.scheduler.step, self.engine.n_positions)
-        found = beam_search(steps, tokens, beams, max_new_tokens, ending_ids, self._stops(rules))
+        unused_ids = drawn_never(self.unused_ids, ending_ids)
+        found = beam_search(steps, tokens, beams, max_new_tokens, ending_ids, self._stops(rules), unused_ids=unused_ids)
         return [
             Result(
                 self._text(beam.tokens, rules),
@@ -225,19 +228,22 @@ class TextGenerator:
         Raises Problem as stream does, and for a k that is not from 1 to the size of the vocabulary.
         """
         require_count("k", k, least=1)
-        if k > self.engine.vocab_size:
-            raise Problem(f"k: expected at most {self.engine.vocab_size}, the size of the vocabulary, got {k}")
+        vocab_size = self.engine.vocab_size - self.unused_ids.size
+        if k > vocab_size:
+            raise Problem(f"k: expected at most {vocab_size}, the size of the vocabulary, got {k}")
         tokens = self.input_processor.prompt_tokens(text)
         found: list[Logits] = []
         self.read(tokens, len(tokens) - 1, lambda _, logits: found.append(checked(logits)))
         logits = found[0]
-        most = np.argpartition(-logits, k - 1)[:k]
-        order = most[np.lexsort((most, -logits[most]))].tolist()
+        likely = logits.copy()
+        likely[self.unused_ids] = -np.inf
+        most = np.argpartition(-likely, k - 1)[:k]
+        order = most[np.lexsort((most, -likely[most]))].tolist()
         return [NextToken(i, self.tokenizer.decode([i]), math.exp(logprob(logits, i))) for i in order]
 
     def prompt_tokens(self, prompt: str, special: bool = False) -> list[int]:
         """Return the ids of a prompt; see InputProcessor.prompt_tokens."""
-        return self.input_processor.prompt_tokens(prompt, special)
+        return self.input_processor.prompt_tokens(prompt, TextRules(parse_special=special))
 
     def read(self, tokens: list[int], first: int, on_logits: Callable[[int, Logits], None]) -> None:
         """Compute tokens that fit into the positions; on_logits gets each position from first on, and its logits.

@@ -6,8 +6,16 @@ This is the only place that decides what fits into the model's positions.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
-from gpt2_text_prediction.generation.logits_processors import LogitsProcessors, require_known, require_lengths
+from gpt2_text_prediction.generation.logits_processors import (
+    LogitsProcessors,
+    drawn_never,
+    require_known,
+    require_lengths,
+)
 from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.problem import Problem
@@ -21,12 +29,16 @@ NO_RULES = TextRules()
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model allows: positions for prompt and new tokens together, ids below vocab_size."""
+    """What a model allows: positions for prompt and new tokens together, ids below vocab_size.
+
+    unused_ids: of them, those that are no token.
+    """
 
     n_positions: int
     vocab_size: int
     eos_token_ids: tuple[int, ...]
     bos_token_id: int | None
+    unused_ids: npt.NDArray[np.int64]
     prompt_lookup: bool
 
 
@@ -83,13 +95,15 @@ class InputProcessor:
         limits = self._limits
         slides = rules.context_overflow == "slide"
         room = limits.n_positions - len(tokens)
+        ending_ids = sampling.ending_ids(limits.eos_token_ids)
         params = RequestParams(
             sampling,
             (),
             max_new_tokens if slides else min(max_new_tokens, room),
-            sampling.ending_ids(limits.eos_token_ids),
+            ending_ids,
             limits.prompt_lookup,
             slide_at=limits.n_positions if slides else None,
+            unused_ids=drawn_never(limits.unused_ids, ending_ids),
         )
         return ProcessedPrompt(tokens, 0, params, not slides and room <= max_new_tokens, self._prefix_cache)
 
@@ -98,13 +112,10 @@ class InputProcessor:
         require_lengths(settings, max_new_tokens)
         require_known(settings, self._limits.vocab_size)
 
-    def prompt_tokens(self, prompt: str, special: bool = False) -> list[int]:
-        """Return the ids of a prompt that leaves room for a token after it, else raise Problem.
-
-        special: whether <|endoftext|> in it is the token of that name.
-        """
+    def prompt_tokens(self, prompt: str, rules: TextRules = NO_RULES) -> list[int]:
+        """Return the ids of a prompt that leaves room for a token after it, else raise Problem."""
         fits = self._limits.n_positions - 1
-        tokens = self.encode(prompt, fits, ("the prompt has", ", with room for one new"), special)
+        tokens = self.encode(prompt, fits, ("the prompt has", ", with room for one new"), rules)
         if tokens:
             return tokens
         if self._limits.bos_token_id is None:
@@ -118,17 +129,17 @@ class InputProcessor:
         Raises Problem as prompt_tokens does.
         """
         if rules.context_overflow == "error":
-            return self.prompt_tokens(prompt, rules.parse_special), 0
+            return self.prompt_tokens(prompt, rules), 0
         n_positions = self._limits.n_positions
         fits = max(n_positions - max_new_tokens, n_positions // 2)
         most_chars = max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE)
-        tokens = self._tokenizer.encode(prompt[-most_chars:], rules.parse_special)
+        tokens = self._encode(prompt[-most_chars:], rules)
         if len(tokens) <= fits and len(prompt) <= most_chars:
-            return self.prompt_tokens(prompt, rules.parse_special), 0
+            return self.prompt_tokens(prompt, rules), 0
         kept = tokens[-fits:]
-        return kept, len(prompt) - len(self._tokenizer.decode(kept))
+        return kept, max(0, len(prompt) - len(self._tokenizer.decode(kept)))
 
-    def encode(self, text: str, fits: int, words: tuple[str, str], special: bool = False) -> list[int]:
+    def encode(self, text: str, fits: int, words: tuple[str, str], rules: TextRules = NO_RULES) -> list[int]:
         """Return the ids of a text, else raise Problem where there are more than fit.
 
         words: of the message, before the number of tokens and after the number that fits.
@@ -137,7 +148,11 @@ class InputProcessor:
         size = len(text.encode(errors="replace"))
         if size > max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE):
             raise Problem(f"{has} {size} bytes; at most {fits} tokens fit{why}: shorten it")
-        tokens = self._tokenizer.encode(text, special)
+        tokens = self._encode(text, rules)
         if len(tokens) > fits:
             raise Problem(f"{has} {len(tokens)} tokens; at most {fits} fit{why}: shorten it")
         return tokens
+
+    def _encode(self, text: str, rules: TextRules) -> list[int]:
+        """Return the ids of a whole text, with the tokens that the tokenizer puts around one."""
+        return self._tokenizer.encode(text, rules.parse_special, added_tokens=rules.added_tokens, template=True)

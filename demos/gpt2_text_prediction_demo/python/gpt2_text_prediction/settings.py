@@ -375,6 +375,14 @@ ROWS = (
         "'truncate' and 'slide' cut the beginning of a prompt that leaves no room for the new tokens, and 'slide' then "
         "continues with the last half of the text, which is computed again each time.",
     ),
+    _choice(
+        "added_tokens",
+        "parse",
+        ("parse", "text"),
+        '"parse" or "text"',
+        "Added tokens in a prompt, such as <|user|>: 'parse' takes them as the tokens of that name, 'text' as those "
+        "characters. <|endoftext|> is text in either case, unless --parse_special.",
+    ),
     _flag("parse_special", TEXT, "Take <|endoftext|> in a prompt as the token of that name, not as those characters."),
 )
 SETTINGS = {row.name: row for row in ROWS}

@@ -14,7 +14,7 @@ from gpt2_recipe.json_file import read_object
 from gpt2_recipe.tokenizer.added_tokens import added_tokens
 
 GENERATION_CONFIG, TOKENIZER_CONFIG = "generation_config.json", "tokenizer_config.json"
-VOCABULARIES = ("vocab.json", "encoder.json", "tokenizer.json")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "encoder.json")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpt2_text_prediction.generation.logits_processors import History
+from gpt2_text_prediction.generation.logits_processors import History, drawn_never
 from gpt2_text_prediction.generation.sampling import Sampling, probabilities
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ def explain(
     if not tokens or len(prompt) + len(tokens) - 1 > generator.engine.n_positions:
         return []
     ending_ids = sampling.ending_ids(generator.eos_token_ids)
+    unused_ids = drawn_never(generator.unused_ids, ending_ids)
     rows = [HEADING]
 
     def add_row(position: int, logits: "Logits") -> None:
         step = position + 1 - len(prompt)
         own = probabilities(logits, Sampling(top_p=1))
-        drawn = probabilities(logits, sampling, History(prompt, tokens[:step], ending_ids))
+        drawn = probabilities(logits, sampling, History(prompt, tokens[:step], ending_ids, unused_ids))
         best = [token for token in np.argsort(-drawn, kind="stable")[:count].tolist() if drawn[token] > 0]
         candidates = "  ".join(f"{_quoted(generator, token)} {drawn[token]:.1%}" for token in best)
         token = tokens[step]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gpt2_text_prediction.engine.sequence import Logits, NoRoom, SequenceCache, StepInput
 from gpt2_text_prediction.generation.logits_processors import (
+    NO_IDS,
     History,
     LogitsProcessors,
     argmax,
@@ -84,13 +85,15 @@ class _Beam(NamedTuple):
     logprobs: list[float]
 
 
-def beam_search(
+def beam_search(  # noqa: PLR0913  # what the search depends on
     engine: Steps,
     prompt: Sequence[int],
     beams: Beams,
     max_new_tokens: int,
     ending_ids: Sequence[int],
     stops: Callable[[Sequence[int]], bool] = lambda tokens: False,
+    *,
+    unused_ids: npt.NDArray[np.int64] = NO_IDS,
 ) -> list[Continuation]:
     """Return the num_return_sequences best continuations of a prompt, the best first.
 
@@ -103,7 +106,7 @@ def beam_search(
     running = [_Beam(SequenceCache(), [], np.float32(0), [])]
     finished: list[Continuation] = []
     for length in range(1, most + 1):
-        candidates = _candidates(engine, prompt, running, beams, ending_ids)
+        candidates = _candidates(engine, running, beams, History(prompt, (), ending_ids, unused_ids))
         reasons = [_finish_reason(beam.tokens, ending_ids, length == most, stops) for beam in candidates]
         for beam, reason in list(zip(candidates, reasons, strict=True))[: beams.num_beams]:
             if reason is not None:
@@ -140,19 +143,17 @@ def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  #
     return shifted - np.log(np.exp(shifted).sum())  # type: ignore[no-any-return]
 
 
-def _candidates(
-    engine: Steps, prompt: Sequence[int], running: list[_Beam], beams: Beams, ending_ids: Sequence[int]
-) -> list[_Beam]:
+def _candidates(engine: Steps, running: list[_Beam], beams: Beams, before: History) -> list[_Beam]:
     """Return the best beams extended by a token, the best first, without impossible ones.
 
     As many as transformers takes: so that num_beams are left, however many of them an ending token ends.
     """
-    count = max(2, 1 + len(ending_ids)) * beams.num_beams
-    rows = [StepInput(beam.cache, beam.tokens[-1:] or prompt) for beam in running]
+    count = max(2, 1 + len(before.ending_ids)) * beams.num_beams
+    rows = [StepInput(beam.cache, beam.tokens[-1:] or before.prompt) for beam in running]
     own = [_log_softmax(logits[0]) for logits in _step(engine, rows)]
     scores = np.stack(
         [
-            beam.score + process(logprobs, beams, History(prompt, beam.tokens, ending_ids))
+            beam.score + process(logprobs, beams, before._replace(new=beam.tokens))
             for beam, logprobs in zip(running, own, strict=True)
         ]
     )

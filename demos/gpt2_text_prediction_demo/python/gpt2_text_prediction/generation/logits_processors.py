@@ -18,13 +18,19 @@ import numpy.typing as npt
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import LARGEST, SETTINGS, check_fields, default, is_number, is_whole
 
+NO_IDS = np.empty(0, np.int64)
+
 
 class History(NamedTuple):
-    """The tokens before the next one; ending_ids: the tokens that end the text."""
+    """The tokens before the next one; ending_ids: the tokens that end the text.
+
+    unused_ids: ids that are no token, of a model whose embedding has more rows than its tokenizer tokens.
+    """
 
     prompt: Sequence[int] = ()
     new: Sequence[int] = ()
     ending_ids: Sequence[int] = ()
+    unused_ids: npt.NDArray[np.int64] = NO_IDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +113,11 @@ def argmax(logits: npt.NDArray[np.float32]) -> int:  # [V] -> id
 def process(
     logits: npt.NDArray[np.float32], settings: LogitsProcessors, history: History
 ) -> npt.NDArray[np.float32]:  # [V] -> [V]
-    """Return the logits after all processors: a new array, unless all are off.
+    """Return the logits after all processors, those of unused ids minus infinity: a new array, if anything changes.
 
     Raises Problem for a token that is not in the vocabulary, and where no token is left or f32 overflows.
     """
-    if settings.is_off:
+    if settings.is_off and not history.unused_ids.size:
         return logits
     require_known(settings, logits.size)
     changed = logits.copy()
@@ -119,6 +125,7 @@ def process(
         _add_bias(changed, settings)
         _penalize(changed, settings, history)
     changed[_banned(settings, history)] = -np.inf
+    changed[history.unused_ids] = -np.inf
     most = changed.max()
     if most == -np.inf:
         settings_that_ban = "logit_bias, no_repeat_ngram_size, bad_words_ids and min_new_tokens"
@@ -126,6 +133,11 @@ def process(
     if most == np.inf:
         raise Problem("the penalties or logit_bias take a logit past the largest number of f32: use smaller ones")
     return changed
+
+
+def drawn_never(unused_ids: npt.NDArray[np.int64], ending_ids: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return the unused ids but for those that end a text, which needs no token for them."""
+    return np.setdiff1d(unused_ids, ending_ids) if unused_ids.size else unused_ids
 
 
 def require_lengths(settings: LogitsProcessors, max_new_tokens: int) -> None:

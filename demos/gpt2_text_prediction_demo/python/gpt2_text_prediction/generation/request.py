@@ -6,13 +6,14 @@ Token ids in, token ids out. Letters: W positions of a step whose logits are ret
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.sequence import Logits, SequenceCache, StepInput
-from gpt2_text_prediction.generation.logits_processors import History
+from gpt2_text_prediction.generation.logits_processors import NO_IDS, History
 from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 
@@ -34,6 +35,8 @@ class Prompt:
 class RequestParams:
     """How a sample is drawn; ending_ids: the tokens that end it before max_new_tokens.
 
+    unused_ids: see History.
+
     slide_at: context length at which the sequence is cut to its last half and recomputed; None: no sliding window.
     """
 
@@ -44,6 +47,7 @@ class RequestParams:
     prompt_lookup: bool = False
     with_logprobs: bool = False
     slide_at: int | None = None
+    unused_ids: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS, compare=False)
 
 
 class GenerateRequest:
@@ -70,7 +74,7 @@ class GenerateRequest:
         self._prefix_cache = prefix_cache
         self._on_end, self._on_token = on_end, on_token
         self._rng = np.random.default_rng(params.seed)
-        self._history = History(prompt.tokens, self.tokens, params.ending_ids)
+        self._history = History(prompt.tokens, self.tokens, params.ending_ids, params.unused_ids)
         self._cache = SequenceCache()
         self._context: Sequence[int] = prompt.tokens  # what comes before the new tokens from _first on
         self._first = 0

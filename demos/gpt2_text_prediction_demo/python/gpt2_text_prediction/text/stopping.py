@@ -26,6 +26,8 @@ class TextRules:
     prompt that leaves no room for max_new_tokens, down to half of the positions; "slide" then also continues with the
     last half of the context whenever the positions are full.
     parse_special: whether <|endoftext|> in a prompt is the token of that name, rather than those characters.
+    added_tokens: whether the tokenizer's other added tokens in a prompt, such as <|user|>, are the tokens of that name
+    ("parse") or those characters ("text").
     Raises Problem for a value that is none of these.
     """
 
@@ -33,6 +35,7 @@ class TextRules:
     stop_at: Literal["line", "sentence"] | None = default("stop_at")
     context_overflow: Literal["error", "truncate", "slide"] = default("context_overflow")
     parse_special: bool = default("parse_special")
+    added_tokens: Literal["parse", "text"] = default("added_tokens")
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str) or not isinstance(self.stop, Sequence):

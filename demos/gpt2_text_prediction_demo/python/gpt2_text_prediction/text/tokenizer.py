@@ -1,64 +1,185 @@
-"""GPT-2's byte-level BPE: text to token ids, and token ids back to text, also as a stream."""
+"""Text to token ids and back, also as a stream: GPT-2's byte-level BPE, or whatever a tokenizer.json describes."""
 
 import codecs
-import json
-from operator import itemgetter
+import re
+from functools import cached_property
 from pathlib import Path
+from typing import Literal, Protocol
 
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from gpt2_text_prediction.problem import Problem, readable
+from gpt2_text_prediction.text.byte_level import BYTE_OF_SYMBOL, read_merges, read_vocab
 
 END_OF_TEXT = "<|endoftext|>"
-MOST_ADDED_TOKENS = 16
-"""A vocabulary may have this many tokens that no merge makes, such as <|endoftext|>; more mean a cut file."""
+TOKENIZER = "tokenizer.json"
+BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+"""A token of one byte, in the vocabularies of SentencePiece."""
+STAND_IN = "\U0010ffff" * 16
+"""Characters of no text: they keep the id of an added token that is not to be parsed."""
 
 
 class GPT2Tokenizer:
-    """A vocabulary and its merges. `<|endoftext|>` in a text is plain text, unless `special` is given."""
+    """A model's tokenizer. `<|endoftext|>` in a text is plain text, unless `special` is given.
+
+    vocab_size: the number of its tokens; base_size: without added ones. is_byte_level: whether each token is a run of
+    bytes, as GPT-2's are.
+    """
 
     def __init__(self, vocab: Path, merges: Path) -> None:
-        """Read vocab.json and merges.txt.
+        """Read the vocab.json and merges.txt of a byte-level BPE.
 
         Raises Problem for a file that cannot be read or is broken, and for files that do not fit each other.
         """
-        ids = _read_vocab(vocab)
-        self._tokenizer = Tokenizer(BPE(vocab=ids, merges=_read_merges(merges, ids)))
-        self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        self.vocab_size = len(ids)
-        self.longest_token = max(map(len, ids))  # bytes
-        self.end_of_text_id: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
+        ids = read_vocab(vocab)
+        tokenizer = Tokenizer(BPE(vocab=ids, merges=read_merges(merges, ids)))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        self._use(tokenizer)
 
-    def encode(self, text: str, special: bool = False) -> list[int]:
+    @classmethod
+    def from_file(cls, path: Path) -> "GPT2Tokenizer":
+        """Read a tokenizer.json of any kind. Raises Problem for a file that cannot be read or is broken."""
+        with readable(path):
+            content = path.read_bytes()
+        read = cls.__new__(cls)
+        try:
+            read._use(Tokenizer.from_str(content.decode()))
+        except UnicodeDecodeError as error:
+            raise Problem(f"{path}: expected UTF-8, got the byte 0x{content[error.start]:02x}; convert again") from None
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the library's Rust
+                raise
+            reason = " ".join(str(error).split())
+            raise Problem(f"{path}: is no tokenizer that can be used: {reason}; convert the model again") from None
+        return read
+
+    def _use(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._added = tokenizer.get_added_tokens_decoder()
+        self._parsing: dict[tuple[bool, str], Tokenizer] = {}
+        self._rows: int | None = None
+        self.vocab_size: int = tokenizer.get_vocab_size()
+        self.base_size: int = tokenizer.get_vocab_size(with_added_tokens=False)
+        self.end_of_text_id: int | None = tokenizer.token_to_id(END_OF_TEXT)
+        self.is_byte_level = type(tokenizer.decoder).__name__ == "ByteLevel"
+
+    @cached_property
+    def longest_token(self) -> int:
+        """The bytes of the longest token."""
+        tokens = self._tokenizer.get_vocab()
+        return max(map(len, tokens if self.is_byte_level else map(str.encode, tokens)))
+
+    @cached_property
+    def splits_at_words(self) -> bool:
+        """Whether a text may be encoded in pieces, cut before the space of a word, without a change of its tokens."""
+        split = self._tokenizer.pre_tokenizer
+        return (
+            self.is_byte_level
+            and self._tokenizer.normalizer is None
+            and type(split).__name__ == "ByteLevel"
+            and not split.add_prefix_space
+            and all(not (token.lstrip or token.rstrip or " " in token.content) for token in self._added.values())
+            and not self._tokenizer.encode("").ids
+        )
+
+    def fit(self, rows: int) -> None:
+        """Refuse texts with a token that a model of so many rows lacks, from now on."""
+        self._rows = rows
+
+    def unused_ids(self, rows: int) -> list[int]:
+        """Return the ids below `rows` that are no token: those of a padded embedding."""
+        token_of = self._tokenizer.id_to_token
+        if rows == self.vocab_size and token_of(rows - 1) is not None and token_of(rows) is None:
+            return []
+        return [i for i in range(rows) if token_of(i) is None]
+
+    def encode(
+        self,
+        text: str,
+        special: bool = False,
+        *,
+        added_tokens: Literal["parse", "text"] = "parse",
+        template: bool = False,
+    ) -> list[int]:
         """Return the token ids of a text; special: `<|endoftext|>` in it is the token of that name.
 
-        Raises Problem for a text that has no UTF-8 form (lone surrogates), and for a special token that the vocabulary
-        lacks.
+        added_tokens: whether other added tokens in it, such as <|user|>, are those tokens or plain text. template:
+        with the tokens that the tokenizer puts before or after a whole text.
+        Raises Problem for a text that has no UTF-8 form (lone surrogates), for a special token that the vocabulary
+        lacks, and for a token that the model lacks.
         """
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
-        if not special or END_OF_TEXT not in text:
-            return list(self._tokenizer.encode(text).ids)
-        if self.end_of_text_id is None:
+        if special and END_OF_TEXT in text and self.end_of_text_id is None:
             raise Problem(f"the vocabulary has no token {END_OF_TEXT}")
-        first, *others = [list(self._tokenizer.encode(part).ids) for part in text.split(END_OF_TEXT)]
-        return [*first, *(token for part in others for token in (self.end_of_text_id, *part))]
+        tokenizer = self._that_parses(special, added_tokens, text)
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=template).ids
+        if self._rows is not None and ids and max(ids) >= self._rows:
+            token = self._tokenizer.id_to_token(max(ids))
+            raise Problem(
+                f"the text has the token {token!r}, whose id {max(ids)} the model of {self._rows} tokens lacks"
+            )
+        return ids
+
+    def _that_parses(self, special: bool, added_tokens: str, text: str) -> Tokenizer:
+        """Return the tokenizer that parses the tokens asked for; each is made at its first use, with the same model."""
+        main, names = self._tokenizer, {token.content for token in self._added.values()}
+        named = END_OF_TEXT in text or main.normalizer is not None
+        if added_tokens == "parse" and (not named or special == (END_OF_TEXT in names)):
+            return main
+        if not names and not (special and named):
+            return main
+        if (special, added_tokens) not in self._parsing:
+            wanted = names if added_tokens == "parse" else set()
+            wanted = wanted | {END_OF_TEXT} if special else wanted - {END_OF_TEXT}
+            self._parsing[special, added_tokens] = self._with_added(wanted)
+        return self._parsing[special, added_tokens]
+
+    def _with_added(self, wanted: set[str]) -> Tokenizer:
+        main, added = self._tokenizer, dict(self._added)
+        if self.end_of_text_id is not None:
+            added.setdefault(self.end_of_text_id, AddedToken(END_OF_TEXT, special=True, normalized=False))
+        other = Tokenizer(main.model)
+        for part in ("normalizer", "pre_tokenizer", "post_processor"):
+            if (value := getattr(main, part)) is not None:
+                setattr(other, part, value)
+        for _, token in sorted(added.items()):
+            if token.content in wanted:
+                other.add_tokens([token])
+            elif main.model.token_to_id(token.content) is None:  # else the ids after it would move up
+                other.add_tokens([AddedToken(STAND_IN + str(len(other.get_added_tokens_decoder())), normalized=False)])
+        return other
 
     def decode(self, tokens: list[int]) -> str:
-        """Return the text of token ids; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
-
-    def token_bytes(self, token: int) -> bytes:
-        """Return the bytes of a token, which may be part of a character.
+        """Return the text of token ids; bytes that are not UTF-8 become U+FFFD.
 
         Raises Problem for an id that the vocabulary does not have.
         """
-        if not 0 <= token < self.vocab_size:
-            raise Problem(f"the vocabulary has no token of the id {token}; its ids end at {self.vocab_size - 1}")
-        symbols = str(self._tokenizer.id_to_token(token))
+        if self.is_byte_level:
+            return b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
+        for token in tokens:
+            self.token(token)
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=False))
+
+    def token(self, token_id: int) -> str:
+        """Return a token as the vocabulary writes it. Raises Problem for an id that it does not have."""
+        token = self._tokenizer.id_to_token(token_id) if 0 <= token_id < 1 << 32 else None
+        if token is None:
+            raise Problem(f"the vocabulary of {self.vocab_size} tokens has no token of the id {token_id}")
+        return str(token)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the bytes of a token of a byte-level tokenizer, which may be part of a character.
+
+        Raises Problem for an id that the vocabulary does not have.
+        """
+        symbols = self.token(token_id)
         try:
             return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
         except KeyError:  # a token added as plain text
@@ -68,18 +189,34 @@ class GPT2Tokenizer:
 def load_tokenizer(
     model: Path, vocab: str | Path | None = None, merges: str | Path | None = None, vocab_size: int | None = None
 ) -> GPT2Tokenizer:
-    """Read the tokenizer of a model: the files given, else those beside it.
+    """Read the tokenizer of a model: the files given, else tokenizer.json beside it, else vocab.json and merges.txt.
 
-    vocab_size: the model's, None where it is not known yet.
-    Raises Problem for a file that is missing or cannot be used, and for a vocabulary of another size.
+    vocab_size: the model's, None where it is not known yet. It may be larger than the tokenizer's, whose texts then
+    never have the other ids.
+    Raises Problem for a file that is missing or cannot be used, and for a tokenizer of another model.
     """
-    tokenizer = GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
-    if vocab_size is not None and vocab_size != tokenizer.vocab_size:
+    path = model.parent / TOKENIZER
+    with readable(path):
+        is_own = vocab is None and merges is None and path.is_file()
+    tokenizer = GPT2Tokenizer.from_file(path) if is_own else GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
+    if vocab_size is None:
+        return tokenizer
+    fits = tokenizer.base_size <= vocab_size if is_own else _may_be_of(tokenizer.vocab_size, vocab_size)
+    if not fits:
         raise Problem(
             f"{model}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; "
             "give the model's own files with --vocab and --merges"
         )
+    tokenizer.fit(vocab_size)
     return tokenizer
+
+
+def _may_be_of(tokens: int, rows: int) -> bool:
+    """Return whether a vocab.json may belong to an embedding of so many rows: its size is all that tells.
+
+    Embeddings are padded to a multiple of 8 or more (Megatron, nanoGPT, transformers' pad_to_multiple_of).
+    """
+    return tokens == rows or (tokens < rows < 2 * tokens and rows % 8 == 0)
 
 
 def find_tokenizer_files(
@@ -105,74 +242,62 @@ class IncrementalDetokenizer:
     """Token ids in, text out as soon as it is certain: a character split between tokens waits for its last byte."""
 
     def __init__(self, tokenizer: GPT2Tokenizer) -> None:
+        self._pieces: _Pieces = _Utf8Pieces(tokenizer) if tokenizer.is_byte_level else _WindowPieces(tokenizer)
+
+    def push(self, token: int) -> str:
+        """Return the text that this token completes, possibly none."""
+        return self._pieces.push(token)
+
+    def close(self) -> str:
+        """Return U+FFFD for a character that was never completed, else nothing."""
+        return self._pieces.close()
+
+
+class _Pieces(Protocol):
+    def push(self, token: int) -> str: ...
+
+    def close(self) -> str: ...
+
+
+class _Utf8Pieces:
+    """Of a byte-level tokenizer: its tokens' bytes one after another are the text."""
+
+    def __init__(self, tokenizer: GPT2Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token: int) -> str:
-        """Return the text that this token completes, possibly none."""
         return self._utf8.decode(self._tokenizer.token_bytes(token))
 
     def close(self) -> str:
-        """Return U+FFFD for a character that was never completed, else nothing."""
         return self._utf8.decode(b"", final=True)
 
 
-def _read_vocab(path: Path) -> dict[str, int]:
-    with readable(path):
-        raw = path.read_bytes()
-    try:
-        ids = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise Problem(f"{path}: is not JSON: {error}; fetch it again") from None
-    if not isinstance(ids, dict) or set(map(type, ids.values())) != {int}:
-        raise Problem(f"{path}: expected a JSON object of tokens and their ids; fetch it again")
-    if not BYTE_OF_SYMBOL.keys() <= ids.keys():
-        raise Problem(f"{path}: expected a byte-level vocabulary with a token for each of the 256 bytes")
-    if sorted(ids.values()) != list(range(len(ids))):
-        raise Problem(f"{path}: expected the ids 0 .. {len(ids) - 1}, each once; fetch it again")
-    try:
-        "".join(ids).encode()
-    except UnicodeEncodeError:
-        raise Problem(f"{path}: expected tokens of Unicode characters, got a lone surrogate; fetch it again") from None
-    return ids
+class _WindowPieces:
+    """Of any other tokenizer: the text of the last tokens, from one on that nothing before it changes."""
 
+    def __init__(self, tokenizer: GPT2Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._window: list[int] = []
+        self._shown = 0  # characters of the window's text that were returned
+        self._bytes = 0  # tokens at the end that are single bytes: whether they are a character, the next one tells
 
-def _read_merges(path: Path, ids: dict[str, int]) -> list[tuple[str, str]]:
-    """Read the pairs of tokens to merge, in their order; together they must make the vocabulary."""
-    with readable(path):
-        raw = path.read_bytes()
-    try:
-        lines = raw.decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise Problem(f"{path}: expected UTF-8, got the byte 0x{raw[error.start]:02x}; fetch it again") from None
-    pairs = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#version")]
-    made = {left + right for left, right in pairs}
-    if not made.union(map(itemgetter(0), pairs), map(itemgetter(1), pairs)) <= ids.keys():
-        raise Problem(f"{path}: {_misfit(lines, ids)}; fetch both again")
-    unmade = ids.keys() - made - BYTE_OF_SYMBOL.keys()
-    if len(unmade) > max(MOST_ADDED_TOKENS, len(ids) // 100):
-        raise Problem(f"{path}: does not fit vocab.json: does not make {len(unmade)} of its tokens; fetch both again")
-    return pairs
+    def push(self, token: int) -> str:
+        self._window.append(token)
+        if BYTE_TOKEN.fullmatch(self._tokenizer.token(token)):
+            self._bytes += 1
+            return ""
+        self._bytes = 0
+        text = self._tokenizer.decode(self._window)
+        piece = self._grown(text.rstrip("\ufffd"))
+        last = self._tokenizer.decode([token])
+        if last and self._shown == len(text):  # a token without a text of its own may hide the next one's space
+            self._window, self._shown = [token], len(last)
+        return piece
 
+    def close(self) -> str:
+        return self._grown(self._tokenizer.decode(self._window))
 
-def _misfit(lines: list[str], ids: dict[str, int]) -> str:
-    """Return the first line that does not fit, for a message."""
-    for count, line in enumerate(lines, 1):
-        left, _, right = line.partition(" ")
-        if line and not line.startswith("#version") and not {left, right, left + right} <= ids.keys():
-            return f"line {count}: does not fit vocab.json: {line!r}"
-    raise AssertionError("every line fits")
-
-
-def _symbols() -> dict[str, int]:
-    """Return the byte of each of the 256 symbols in which GPT-2's vocabulary is written.
-
-    Bytes that print stand for themselves, the others for the characters from U+0100 on, in order
-    (openai/gpt-2: encoder.py, bytes_to_unicode).
-    """
-    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printing]
-    return {chr(byte): byte for byte in printing} | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
-BYTE_OF_SYMBOL = _symbols()
+    def _grown(self, text: str) -> str:
+        piece, self._shown = text[self._shown :], max(self._shown, len(text))
+        return piece

@@ -1,4 +1,4 @@
-"""Make the vocab.json and merges.txt to put beside an IR, from whichever tokenizer files a checkpoint has."""
+"""Choose a tokenizer's files to put beside an IR: tokenizer.json, and of a byte-level BPE vocab.json and merges.txt."""
 
 import json
 from collections.abc import Mapping
@@ -8,26 +8,31 @@ from typing import Any
 
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem
-from gpt2_recipe.tokenizer.added_tokens import AddedToken, added_tokens
-from gpt2_recipe.tokenizer.byte_level import (
-    NotByteLevel,
-    check_merges,
-    check_vocabulary,
-    max_unreachable,
-    read_merges,
-    unreachable_tokens,
+from gpt2_recipe.tokenizer.added_tokens import END_OF_TEXT, TOKENIZER, AddedToken, added_tokens
+from gpt2_recipe.tokenizer.byte_level import BYTE_SYMBOLS, NotByteLevel, check_merges, check_vocabulary, read_merges
+from gpt2_recipe.tokenizer.tokenizer_json import (
+    LEFT_OUT,
+    PLAIN_BPE,
+    TokenizerSettings,
+    check_loads,
+    is_gpt2_split,
+    make_tokenizer_json,
+    override_tokenizer_json,
+    read_settings,
+    written,
 )
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
 COMPANIONS = (VOCAB, MERGES)
-"""The tokenizer's files beside the IR, so that the path of the IR alone is enough to run it."""
+"""The files of a byte-level BPE beside the IR, which users of Open Model Zoo expect there."""
 OPENAI = ("encoder.json", "vocab.bpe")
 """OpenAI's names of the same two files."""
-TOKENIZER = "tokenizer.json"
+OTHER_KINDS = ("vocab.txt", "spiece.model", "sentencepiece.model", "spm.model", "tokenizer.model")
+"""Files of which transformers makes a tokenizer.json."""
 UNUSED = "<|unused_{}|>"
-"""The name given to an id of the embedding that no tokenizer file names."""
-PLAIN_MODEL: dict[str, Any] = {"continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
-PLAIN_BYTES: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+"""The name given in vocab.json to an id of the embedding that no tokenizer file names."""
+PLAIN_MODEL: dict[str, Any] = {name: PLAIN_BPE[name] for name in LEFT_OUT}
+"""Of a BPE that vocab.json and merges.txt say all about."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,25 @@ class TokenizerFiles:
 
 @dataclass(frozen=True)
 class _Tokenizer:
-    """A byte-level BPE, with its files: the checkpoint's own, or to be written."""
+    """A tokenizer as the checkpoint has it.
 
+    ids: the vocabulary, without added tokens. pairs: the merges, if it is a BPE of bytes. own: the fields of its
+    tokenizer.json, and vocab, merges the files of that name, where it has them.
+    """
+
+    path: Path  # to name in errors and notes
     ids: dict[str, int]
-    pairs: list[tuple[str, str]]
-    merges: Path | Companion
-    vocab: Path | Companion
+    pairs: list[tuple[str, str]] | None
+    own: dict[str, Any] | None = None
+    vocab: Path | Companion | None = None
+    merges: Path | Companion | None = None
 
 
 def tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
-    """Return a checkpoint's tokenizer as vocab.json and merges.txt, with a token for each row of the embedding.
+    """Return a checkpoint's tokenizer: as tokenizer.json, and a byte-level BPE as vocab.json and merges.txt too.
 
-    Raises Problem for a broken tokenizer file; for one of another kind a note, since the IR is useful without it.
+    vocab.json has a token for each row of the embedding.
+    Raises Problem for a broken tokenizer file; for one that cannot be used a note, since the IR is useful without it.
     """
     try:
         tokenizer = _find(folder)
@@ -69,25 +81,66 @@ def tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
     if tokenizer is None:
         lone = [folder / name for name in COMPANIONS if (folder / name).exists()]
         return TokenizerFiles([*lone], [_no_tokenizer(folder)])
-    added, notes = added_tokens(folder, tokenizer.ids)
-    ids = tokenizer.ids | {token.content: token.id for token in added}
-    if not set(ids.values()) <= set(range(vocab_size)):
-        notes.append(
-            f"{folder}: its tokenizer has ids that the embedding of {vocab_size} rows has not; the demo will refuse it"
-        )
-        return TokenizerFiles([tokenizer.vocab, tokenizer.merges], notes)
-    unused = sorted(set(range(vocab_size)) - set(ids.values()))
-    ids |= {_free_name(i, ids): i for i in unused}
-    vocab = tokenizer.vocab
-    if ids != tokenizer.ids:
-        vocab = Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode())
-        notes += _notes_on_added(folder, tokenizer, ids, unused)
-    notes += [
-        f"{folder}: its added token {token.content!r} counts as a whole word only, which gpt2_export does not carry"
-        for token in added
-        if token.single_word
+    added, notes = added_tokens(folder, tokenizer.ids, vocab_size)
+    fields, more = _tokenizer_json(tokenizer, added, read_settings(folder))
+    is_own = fields == tokenizer.own
+    content = tokenizer.path.read_bytes() if is_own else written(tokenizer.path, fields)
+    check_loads(tokenizer.path, content)
+    companions: list[Path | Companion] = [tokenizer.path if is_own else Companion(TOKENIZER, content)]
+    if tokenizer.pairs is not None and _is_plain(fields):
+        companions += [_vocab(tokenizer, added, vocab_size), _merges(tokenizer)]
+    return TokenizerFiles(companions, [*notes, *more, *_past_the_rows(tokenizer, added, vocab_size)], added)
+
+
+def _tokenizer_json(
+    tokenizer: _Tokenizer, added: list[AddedToken], settings: TokenizerSettings
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of the tokenizer.json to write, and notes about what is not taken over."""
+    is_unnamed = END_OF_TEXT in tokenizer.ids and not any(token.content == END_OF_TEXT for token in added)
+    if settings.is_gpt2 and settings.end_of_text and tokenizer.pairs is not None and is_unnamed:
+        end = AddedToken(END_OF_TEXT, tokenizer.ids[END_OF_TEXT], special=True)
+        added = sorted([*added, end], key=lambda token: token.id)
+    if tokenizer.own is None:
+        assert tokenizer.pairs is not None
+        return make_tokenizer_json(tokenizer.ids, tokenizer.pairs, added, settings), []
+    fields, left_out = override_tokenizer_json(tokenizer.own, added, settings, tokenizer.pairs is not None)
+    if not left_out:
+        return fields, []
+    return fields, [
+        f"{tokenizer.path}: its {', '.join(left_out)} left out, as transformers does for a GPT2Tokenizer; to keep, "
+        'write "tokenizer_class": "PreTrainedTokenizerFast" into tokenizer_config.json'
     ]
-    return TokenizerFiles([vocab, tokenizer.merges], notes, added)
+
+
+def _is_plain(fields: Mapping[str, Any]) -> bool:
+    """Return whether vocab.json and merges.txt say how it splits a text, but for a space before it."""
+    model, before = fields["model"], fields.get("pre_tokenizer")
+    return (
+        all((model.get(name) or plain) == plain for name, plain in PLAIN_MODEL.items())
+        and fields.get("normalizer") is None
+        and (is_gpt2_split(before, True) or is_gpt2_split(before, False))
+    )
+
+
+def _vocab(tokenizer: _Tokenizer, added: list[AddedToken], rows: int) -> Path | Companion:
+    """Return vocab.json with the added tokens and a name for each other row, or as it is if the rows lack some ids."""
+    ids = tokenizer.ids | {token.content: token.id for token in added if token.id < rows}
+    if max(ids.values()) < rows:
+        ids |= {_free_name(i, ids): i for i in sorted(set(range(rows)) - set(ids.values()))}
+    else:
+        ids = tokenizer.ids
+    if ids == tokenizer.ids and tokenizer.vocab is not None:
+        return tokenizer.vocab
+    return Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode())
+
+
+def _merges(tokenizer: _Tokenizer) -> Path | Companion:
+    if tokenizer.merges is not None:
+        return tokenizer.merges
+    assert tokenizer.pairs is not None
+    return Companion(
+        MERGES, "".join(f"{line}\n" for line in ["#version: 0.2", *map(" ".join, tokenizer.pairs)]).encode()
+    )
 
 
 def _free_name(i: int, taken: Mapping[str, int]) -> str:
@@ -98,59 +151,63 @@ def _free_name(i: int, taken: Mapping[str, int]) -> str:
 
 
 def _find(folder: Path) -> _Tokenizer | None:
+    if (folder / TOKENIZER).is_file():
+        return _from_tokenizer_json(folder / TOKENIZER)
     for vocab, merges in (COMPANIONS, OPENAI):
         if (folder / vocab).is_file() and (folder / merges).is_file():
             files = [(folder / found, name) for found, name in ((vocab, VOCAB), (merges, MERGES))]
             named = [path if path.name == name else Companion(name, path.read_bytes()) for path, name in files]
             ids = _ids(folder / vocab, read_object(folder / vocab))
+            check_vocabulary(folder / vocab, ids)
             pairs = read_merges(folder / merges)
             check_merges(folder / merges, pairs, ids)
-            return _Tokenizer(ids, list(pairs.values()), vocab=named[0], merges=named[1])
-    if (folder / TOKENIZER).is_file():
-        return _from_tokenizer_json(folder / TOKENIZER)
+            return _Tokenizer(folder / vocab, ids, list(pairs.values()), None, *named)
     return None
 
 
 def _from_tokenizer_json(path: Path) -> _Tokenizer:
-    fields = read_object(path)
-    model = fields.get("model")
+    own = read_object(path)
+    model = own.get("model")
     if not isinstance(model, dict):
         raise Problem(f'{path}: "model": expected a JSON object; fetch it again')
-    _refuse_other_kinds(path, fields, model)
-    ids = _ids(path, model.get("vocab"))
-    pairs = _merges(path, model.get("merges"))
-    check_merges(path, {f"merge {count}": pair for count, pair in enumerate(pairs, 1)}, ids)
-    merges = "".join(f"{line}\n" for line in ["#version: 0.2", *map(" ".join, pairs)])
-    return _Tokenizer(
-        ids,
-        pairs,
-        vocab=Companion(VOCAB, json.dumps(ids, ensure_ascii=False).encode()),
-        merges=Companion(MERGES, merges.encode()),
-    )
+    if not isinstance(own.get("added_tokens") or [], list):
+        raise Problem(f'{path}: "added_tokens": expected a list; fetch it again')
+    vocab = model.get("vocab")
+    if model.get("type", "BPE" if "merges" in model else None) != "BPE":
+        pieces = vocab if isinstance(vocab, dict) else {str(piece): i for i, piece in enumerate(_pieces(vocab))}
+        return _Tokenizer(path, {token: i for token, i in pieces.items() if type(i) is int}, None, own)
+    ids = _ids(path, vocab)
+    if not ids.keys() >= BYTE_SYMBOLS:
+        return _Tokenizer(path, ids, None, own)
+    check_vocabulary(path, ids)
+    pairs = _pairs(path, model.get("merges"))
+    named = {f"merge {count}": pair for count, pair in enumerate(pairs, 1)}
+    check_merges(path, named, ids, model.get("ignore_merges") is True)
+    return _Tokenizer(path, ids, pairs, own, *_same_files(path.parent, ids, pairs))
 
 
-def _refuse_other_kinds(path: Path, fields: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    kind = model.get("type", "BPE" if "merges" in model else "another model")
-    if kind != "BPE":
-        raise NotByteLevel(f"{path}: expected a byte-level BPE as GPT-2's, got {kind}")
-    changed = [name for name, plain in PLAIN_MODEL.items() if (model.get(name) or plain) != plain]
-    if fields.get("normalizer") is not None:
-        changed.append("normalizer")
-    before = fields.get("pre_tokenizer")
-    if not isinstance(before, dict) or any(before.get(name, plain) != plain for name, plain in PLAIN_BYTES.items()):
-        changed.append("pre_tokenizer")
-    if changed:
-        raise NotByteLevel(f"{path}: expected a byte-level BPE as GPT-2's, got one with another {', '.join(changed)}")
+def _pieces(vocab: Any) -> list[Any]:
+    """Return the pieces of a Unigram model, which are listed with their scores."""
+    return [entry[0] if isinstance(entry, list) and entry else entry for entry in vocab or []]
+
+
+def _same_files(folder: Path, ids: dict[str, int], pairs: list[tuple[str, str]]) -> tuple[Path | None, Path | None]:
+    """Return the vocab.json and merges.txt beside a tokenizer.json, each if it says the same."""
+    try:
+        same_vocab = (folder / VOCAB).is_file() and read_object(folder / VOCAB) == ids
+        same_merges = (folder / MERGES).is_file() and list(read_merges(folder / MERGES).values()) == pairs
+    except Problem:
+        return None, None
+    return (folder / VOCAB if same_vocab else None, folder / MERGES if same_merges else None)
 
 
 def _ids(path: Path, vocab: Any) -> dict[str, int]:
     if not isinstance(vocab, dict) or not all(type(i) is int and i >= 0 for i in vocab.values()):
         raise Problem(f"{path}: expected a vocabulary of tokens and their ids; fetch it again")
-    check_vocabulary(path, vocab)
     return vocab
 
 
-def _merges(path: Path, merges: Any) -> list[tuple[str, str]]:
+def _pairs(path: Path, merges: Any) -> list[tuple[str, str]]:
     """Return the pairs; tokenizer.json has strings or pairs, depending on the version that wrote it."""
     pairs = (
         [pair.split(" ") if isinstance(pair, str) else pair for pair in merges] if isinstance(merges, list) else None
@@ -169,21 +226,30 @@ def _is_pair(pair: Any) -> bool:
 
 
 def _no_tokenizer(folder: Path) -> str:
+    if others := [name for name in OTHER_KINDS if (folder / name).is_file()]:
+        return (
+            f"{folder / others[0]}: the IR has no tokenizer beside it; make a tokenizer.json of it and convert again: "
+            f'python -c "from transformers import AutoTokenizer as T; T.from_pretrained({str(folder)!r})'
+            f'.save_pretrained({str(folder)!r})"'
+        )
     return (
         f"{folder}: holds neither vocab.json and merges.txt nor a tokenizer.json; "
         "the IR has no tokenizer beside it, so the demo needs --vocab and --merges"
     )
 
 
-def _notes_on_added(folder: Path, tokenizer: _Tokenizer, ids: Mapping[str, int], unused: list[int]) -> list[str]:
-    count = len(ids) - len(tokenizer.ids)
-    named = f", {len(unused)} of them named {UNUSED.format(unused[0])} and so on" if unused else ""
-    tokens = "1 token" if count == 1 else f"{count} tokens"
-    notes = [f"{folder}: vocab.json beside the IR holds {tokens} more than the vocabulary of the checkpoint{named}"]
-    strange = len(unreachable_tokens(tokenizer.pairs, ids.keys()))
-    if strange > max_unreachable(len(ids)):
-        notes.append(
-            f"{folder}: {strange} of its tokens are made by no merge, and the demo accepts {max_unreachable(len(ids))} "
-            "of that kind; the demo will refuse it"
-        )
-    return notes
+def _past_the_rows(tokenizer: _Tokenizer, added: list[AddedToken], rows: int) -> list[str]:
+    """Return notes about tokens that the embedding has no row for."""
+    past = sum(i >= rows for i in tokenizer.ids.values())
+    if past:
+        have = "has" if past == 1 else "have"
+        return [
+            f"{tokenizer.path}: {past} of its {len(tokenizer.ids)} tokens {have} no row in the embedding of {rows} "
+            "rows, so the demo refuses it; put the tokenizer that the checkpoint was trained with into the folder"
+        ]
+    return [
+        f"{tokenizer.path.parent}: its added token {token.content!r} has the id {token.id}, and the embedding {rows} "
+        "rows; the demo refuses a prompt with it"
+        for token in added
+        if token.id >= rows
+    ]

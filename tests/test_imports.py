@@ -21,7 +21,7 @@ ANYWHERE = {
     "gpt2_tools": {"gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", "numpy", "openvino", "safetensors"},
     "omz_models": set(),
 }
-INSIDE_FUNCTIONS = {"gpt2_recipe": {"torch"}, "omz_model_tools": {"openvino", "nncf", "numpy", "onnx"}}
+INSIDE_FUNCTIONS = {"gpt2_recipe": {"tokenizers", "torch"}, "omz_model_tools": {"openvino", "nncf", "numpy", "onnx"}}
 ANYTHING_INSIDE_FUNCTIONS = {"gpt2_tools"}
 
 

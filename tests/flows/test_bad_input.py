@@ -157,15 +157,35 @@ def test_the_demo_refuses_another_kind_of_model(run, downloaded, make, words):
         ("vocab.json", b'{"a": 0}', "expected a byte-level vocabulary with a token for each of the 256 bytes"),
         ("merges.txt", b"#version: 0.2\nq \xff\n", "expected UTF-8, got the byte 0xff; "),
         ("merges.txt", b"#version: 0.2\nno such tokens\n", "line 2: does not fit vocab.json: 'no such tokens'; "),
-        ("merges.txt", b"", "does not fit vocab.json: does not make 7936 of its tokens; "),
+        ("merges.txt", b"", "does not fit vocab.json: does not make 7935 of its tokens; "),
     ],
 )
 def test_the_demo_refuses_a_broken_vocabulary(run, downloaded, name, content, words):
     folder = downloaded / "public/gpt-2-mini/FP16"
     (folder / name).write_bytes(content)
-    done = run("gpt2_text_prediction_demo", "-m", folder / "gpt-2-mini.xml", "-i", PROMPT)
+    files = ["-v", folder / "vocab.json", "--merges", folder / "merges.txt"]
+    done = run("gpt2_text_prediction_demo", "-m", folder / "gpt-2-mini.xml", *files, "-i", PROMPT)
     assert (done.returncode, done.stdout) == (1, b"")
     assert the_error(done).startswith(f"{folder / name}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "is no tokenizer that can be used: EOF while parsing an object at line 1 column 1; "),
+        (b"[]", "is no tokenizer that can be used: "),
+        (b'{"version": "1.0", "model": {}}', "is no tokenizer that can be used: "),
+        (b'"\xff"', "expected UTF-8, got the byte 0xff; "),
+    ],
+)
+def test_the_demo_refuses_a_broken_tokenizer_json(run, downloaded, content, words):
+    folder = downloaded / "public/gpt-2-mini/FP16"
+    (folder / "tokenizer.json").write_bytes(content)
+    done = run("gpt2_text_prediction_demo", "-m", folder / "gpt-2-mini.xml", "-i", PROMPT)
+    assert (done.returncode, done.stdout) == (1, b"")
+    line = the_error(done)
+    assert line.startswith(f"{folder / 'tokenizer.json'}: {words}")
+    assert line.endswith("; convert the model again")
 
 
 @pytest.mark.parametrize("device", ["HETERO:NOPE", "AUTO:NOPE", "CPU.7", "MULTI:"])

@@ -46,7 +46,11 @@ def test_the_embedded_model_from_its_name_to_its_text(run, tmp_path):
     assert (convert.returncode, convert.stdout.decode(), convert.stderr) == (0, converting, b"")
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted(
         [f"gpt2/{name}" for name in FILES]
-        + [f"{p}/{name}" for p in ("FP16", "FP32") for name in ("gpt-2-mini.bin", "gpt-2-mini.xml", *FILES[1::2])]
+        + [
+            f"{p}/{name}"
+            for p in ("FP16", "FP32")
+            for name in ("gpt-2-mini.bin", "gpt-2-mini.xml", "tokenizer.json", *FILES[1::2])
+        ]
     )
 
     demo = run(

@@ -47,7 +47,9 @@ class GPT2Tokenizer:
         try:
             read._use(Tokenizer.from_str(content.decode()))
         except UnicodeDecodeError as error:
-            raise Problem(f"{path}: expected UTF-8, got the byte 0x{content[error.start]:02x}; convert again") from None
+            raise Problem(
+                f"{path}: expected UTF-8, got the byte 0x{content[error.start]:02x}; convert the model again"
+            ) from None
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the library's Rust
                 raise

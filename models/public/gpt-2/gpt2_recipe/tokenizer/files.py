@@ -83,10 +83,7 @@ def tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
         return TokenizerFiles([*lone], [_no_tokenizer(folder)])
     added, notes = added_tokens(folder, tokenizer.ids, vocab_size)
     fields, more = _tokenizer_json(tokenizer, added, read_settings(folder))
-    is_own = fields == tokenizer.own
-    content = tokenizer.path.read_bytes() if is_own else written(tokenizer.path, fields)
-    check_loads(tokenizer.path, content)
-    companions: list[Path | Companion] = [tokenizer.path if is_own else Companion(TOKENIZER, content)]
+    companions = [_companion(tokenizer, fields, added)]
     if tokenizer.pairs is not None and _is_plain(fields):
         companions += [_vocab(tokenizer, added, vocab_size), _merges(tokenizer)]
     return TokenizerFiles(companions, [*notes, *more, *_past_the_rows(tokenizer, added, vocab_size)], added)
@@ -101,8 +98,7 @@ def _tokenizer_json(
         end = AddedToken(END_OF_TEXT, tokenizer.ids[END_OF_TEXT], special=True)
         added = sorted([*added, end], key=lambda token: token.id)
     if tokenizer.own is None:
-        assert tokenizer.pairs is not None
-        return make_tokenizer_json(tokenizer.ids, tokenizer.pairs, added, settings), []
+        return _made(tokenizer, added, settings), []
     fields, left_out = override_tokenizer_json(tokenizer.own, added, settings, tokenizer.pairs is not None)
     if not left_out:
         return fields, []
@@ -110,6 +106,29 @@ def _tokenizer_json(
         f"{tokenizer.path}: its {', '.join(left_out)} left out, as transformers does for a GPT2Tokenizer; to keep, "
         'write "tokenizer_class": "PreTrainedTokenizerFast" into tokenizer_config.json'
     ]
+
+
+def _made(tokenizer: _Tokenizer, added: list[AddedToken], settings: TokenizerSettings) -> dict[str, Any]:
+    assert tokenizer.pairs is not None
+    return make_tokenizer_json(tokenizer.ids, tokenizer.pairs, added, settings)
+
+
+def _companion(tokenizer: _Tokenizer, fields: dict[str, Any], added: list[AddedToken]) -> Path | Companion:
+    """Return the tokenizer.json that the tokenizers library takes.
+
+    It refuses one without all the fields that it writes itself: a plain one is then made of its vocabulary and merges.
+    """
+    is_own = fields == tokenizer.own
+    content = tokenizer.path.read_bytes() if is_own else written(tokenizer.path, fields)
+    try:
+        check_loads(tokenizer.path, content)
+    except Problem:
+        if tokenizer.pairs is None or not _is_plain(fields) or fields.get("post_processor") is not None:
+            raise
+        settings = TokenizerSettings(True, is_gpt2_split(fields.get("pre_tokenizer"), True))
+        is_own, content = False, written(tokenizer.path, _made(tokenizer, added, settings))
+        check_loads(tokenizer.path, content)
+    return tokenizer.path if is_own else Companion(TOKENIZER, content)
 
 
 def _is_plain(fields: Mapping[str, Any]) -> bool:

@@ -7,12 +7,13 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.settings import SETTINGS
-from support import HANGS_AFTER
+from support import HANGS_AFTER, until
 from support.command import COMMANDS
 
 DEMO = "gpt2_text_prediction_demo"
@@ -134,7 +135,8 @@ class Terminal:
 
     def interrupt_the_editor(self) -> None:
         """Send Ctrl-C when readline has come to wait: before, Python notices it with the next key only."""
-        time.sleep(0.5)
+        state = Path(f"/proc/{self.process.pid}/stat")
+        until(lambda: state.read_text().rpartition(") ")[2].startswith("S"))  # its main thread sleeps
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
@@ -145,6 +147,8 @@ class Terminal:
 
 @pytest.fixture
 def terminal(mini_ir):
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("reads /proc")
     found = Terminal(COMMANDS / DEMO, "-m", mini_ir, "--seed", 7, "-n", 400, "--ignore_eos")
     yield found
     found.process.kill()
@@ -176,6 +180,7 @@ def test_ctrl_c_stops_the_text_and_not_the_program_and_lines_can_be_edited(termi
 def test_ctrl_c_twice_where_nothing_is_written_ends_the_program(terminal):
     terminal.read_until(ASK)
     terminal.type("half a line")
+    terminal.read_until("half a line")
     terminal.interrupt_the_editor()
     terminal.read_until("ends the program")
     terminal.read_until(ASK)

@@ -262,7 +262,7 @@ def test_a_part_of_the_text_is_not_judged(check):
     ("config", "arguments", "line"),
     [
         (CONFIG, ["-c", "none.yml"], "none.yml: No such file or directory"),
-        (CONFIG, ["-s", "nowhere"], "nowhere/x.txt: cannot be read: No such file or directory"),
+        (CONFIG, ["-s", "nowhere"], "nowhere/x.txt: No such file or directory"),
         (CONFIG.replace("h: 16", "h: 64"), [], "max_seq_length: expected 2 .. 16, the positions of"),
         (CONFIG.replace("type: perplexity", "type: bleu"), [], "expected one of perplexity, got 'bleu'"),
         (CONFIG.replace("dlsdk", "caffe"), [], "expected one of dlsdk, openvino, got 'caffe'"),

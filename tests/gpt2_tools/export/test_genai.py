@@ -136,7 +136,7 @@ def test_the_model_servers_pipeline_takes_texts(mini_export):
     assert python(BATCH, mini_export, json.dumps(["The President of the", "We the people"])) == [answers]
 
 
-def test_the_model_server_is_reported_how_to_run_the_folder(mini_export):
+def test_the_model_server_is_told_how_to_run_the_folder(mini_export):
     """By the graph that its documentation (docs/llm/reference.md) asks for; the server itself is no Python package."""
     graph = re.sub(r"#.*|\s+", " ", (mini_export / "graph.pbtxt").read_text())
     assert graph.count("{") == graph.count("}")

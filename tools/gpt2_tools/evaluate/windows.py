@@ -27,7 +27,8 @@ def omz_windows(tokens: int, context: int) -> list[Window]:
 def strided_windows(tokens: int, context: int, stride: int) -> list[Window]:
     """Return Hugging Face's windows: each starts `stride` tokens after the one before.
 
-    It scores only tokens that no earlier window has scored. The last one ends with the text. stride = context gives omz_windows and the incomplete last window.
+    It scores only tokens that no earlier window has scored. The last one ends with the text. stride = context
+    gives omz_windows and the incomplete last window.
     """
     windows, reached = [], 0
     for start in range(0, tokens, stride):

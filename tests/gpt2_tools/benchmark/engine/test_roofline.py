@@ -30,7 +30,7 @@ def test_memory_of_the_cpu_bounds_no_other_device():
         assert meter is None
 
 
-def test_a_meter_that_does_not_start_is_reported_of():
+def test_a_meter_that_does_not_start_is_reported():
     said = []
     with bandwidth_meter("CPU", 0, said.append) as meter:  # no threads to read with
         assert meter is None

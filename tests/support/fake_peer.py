@@ -48,7 +48,7 @@ def fake_peer(folder: Path, variants: dict[str, str], pinned: str = "fake_engine
     _write_wheel(folder)
     shutil.copy(RUNNERS / "runner.py", folder)
     (folder / f"run_{name}.py").write_text(MODULE, encoding="utf-8")
-    requirements = f"--no-index\n--find-links {folder.as_posix()}\n{pinned}\n"
+    requirements = f"--no-index\n--find-links .\n{pinned}\n"  # beside the file: the same text wherever it is
     (folder / f"{name}.txt").write_text(requirements, encoding="utf-8")
     return Peer(name, variants, folder=folder)
 

@@ -38,7 +38,7 @@ def test_prompts_together_against_one_alone_by_hand():
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory, mini, mini_ir):
+def table(tmp_path_factory, mini, mini_ir, new_cache):
     """Measure once beside a peer of many variants and one that cannot be installed; return (table, what was said)."""
     folder, said = tmp_path_factory.mktemp("speed"), []
     variants = dict.fromkeys(("good", "single", "dying", "short", "unloadable"), "FP16") | {"quantized": "INT8"}
@@ -47,7 +47,7 @@ def table(tmp_path_factory, mini, mini_ir):
         fake_peer(folder / "others", {"good": "FP16"}, "fake_engine==2.0", "missing"),
     ]
     plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "CPU", 8, 4, 2, 1)
-    return measure_speed(plan, peers, folder / "cache", RunSettings(1, 60.0, said.append)), said
+    return measure_speed(plan, peers, new_cache(folder / "cache"), RunSettings(1, 60.0, said.append)), said
 
 
 SPEEDS = ("decode", "prefill of 511", "8 prompts at once")

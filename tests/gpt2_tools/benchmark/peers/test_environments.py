@@ -1,22 +1,29 @@
 """environments: one is created once, offline from a wheel made here; a failure is one line and tried again."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from gpt2_tools.benchmark.peers.environments import complete_once, default_cache, provide_environment
+from gpt2_tools.benchmark.peers.environments import (
+    commands,
+    complete_once,
+    default_cache,
+    provide_environment,
+    python_of,
+)
 from gpt2_tools.common.json_process import PeerFailed
 from support.fake_peer import fake_peer
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Make an environment; return (its python, the cache, the requirements, what was said)."""
-    folder, said = tmp_path_factory.mktemp("environment"), []
-    pinned = fake_peer(folder / "fake", {}).folder / "fake.txt"
-    return provide_environment("fake", pinned, folder / "cache", {}, said.append), folder / "cache", pinned, said
+@pytest.fixture
+def made(created):
+    """Return (the python of an environment, the requirements, what was said when it was created)."""
+    pinned, said = created / "fake/fake.txt", json.loads((created / "said.json").read_text(encoding="utf-8"))
+    (python,) = (created / "cache/environments").glob("fake-*/bin/python")
+    return python, pinned, said
 
 
 def test_what_is_pinned_is_there_and_nothing_of_ours(made):
@@ -27,17 +34,32 @@ def test_what_is_pinned_is_there_and_nothing_of_ours(made):
 
 
 def test_progress_is_said(made):
-    python, _, _, said = made
-    environment = python.parent.parent
-    assert said[0] == f"fake: creating its environment in {environment} ..."
+    python, _, said = made
+    assert said[0].startswith("fake: creating its environment in ")
+    assert said[0].endswith(f"cache/environments/{python.parent.parent.name} ...")
     assert said[1:] == ["fake: Installing collected packages: fake_engine"]
 
 
-def test_the_second_time_it_is_there(made):
-    python, cache, pinned, _ = made
-    said = []
-    assert provide_environment("fake", pinned, cache, {}, said.append) == python
+def test_the_second_time_it_is_there(made, new_cache, tmp_path):
+    python, pinned, _ = made
+    cache, said = new_cache(tmp_path / "cache"), []
+    found = provide_environment("fake", pinned, cache, {}, said.append)
+    assert found == cache / "environments" / python.relative_to(python.parents[2])
     assert said == []
+
+
+@pytest.mark.parametrize("here", [None, "9.0.3", "22.2.2"])
+def test_without_a_pip_that_can_install_elsewhere_it_gets_its_own(tmp_path, here):
+    venv, pip = commands(tmp_path, here)
+    assert venv == [sys.executable, "-m", "venv", str(tmp_path)]
+    assert pip == [str(python_of(tmp_path)), "-m", "pip"]
+
+
+@pytest.mark.parametrize("here", ["22.3", "23.0.1", "100.dev0"])
+def test_another_pip_serves_it(tmp_path, here):
+    venv, pip = commands(tmp_path, here)
+    assert venv == [sys.executable, "-m", "venv", str(tmp_path), "--without-pip"]
+    assert pip == [sys.executable, "-m", "pip", "--python", str(tmp_path)]
 
 
 def test_what_pip_cannot_install_is_one_line(tmp_path):
@@ -49,8 +71,8 @@ def test_what_pip_cannot_install_is_one_line(tmp_path):
     assert "from versions: 1.0" in Path(log).read_text(encoding="utf-8")
 
 
-def test_what_pip_is_reported_decides_what_comes_of_it(made):
-    python, cache, pinned, _ = made
+def test_what_pip_is_given_decides_which_environment_it_is(made, new_cache, tmp_path):
+    python, pinned, _ = made
     said = []
 
     def begins(line):
@@ -58,9 +80,9 @@ def test_what_pip_is_reported_decides_what_comes_of_it(made):
         raise InterruptedError
 
     with pytest.raises(PeerFailed):
-        provide_environment("fake", pinned, cache, {"FLAG": "1"}, begins)
+        provide_environment("fake", pinned, new_cache(tmp_path / "cache"), {"FLAG": "1"}, begins)
     assert said[0].startswith("fake: creating its environment in ")
-    assert str(python.parent.parent) not in said[0]
+    assert python.parent.parent.name not in said[0]
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):

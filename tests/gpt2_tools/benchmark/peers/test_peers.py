@@ -33,12 +33,13 @@ def test_the_peers_of_the_documentation():
 
 
 @pytest.fixture(scope="module")
-def fake(tmp_path_factory):
+def fake(tmp_path_factory, new_cache):
     """Return a function that starts a variant of the fake peer, and what it has said."""
     folder, said = tmp_path_factory.mktemp("fake"), []
     peer = fake_peer(folder / "runners", {})
     run = RunSettings(2, 60.0, said.append)
-    runner = provide_runner(peer, folder / "cache", run)
+    cache = new_cache(folder / "cache")
+    runner = provide_runner(peer, cache, run)
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -46,7 +47,7 @@ def fake(tmp_path_factory):
 
     def start(variant):
         said.clear()
-        return start_peer(peer, variant, Weights(checkpoint, {}), folder / "cache", runner, run)
+        return start_peer(peer, variant, Weights(checkpoint, {}), cache, runner, run)
 
     return start, said
 

@@ -3,11 +3,13 @@
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 from gpt2_tools.common.json_process import PeerFailed
@@ -44,14 +46,24 @@ def provide_environment(name: str, requirements: Path, cache: Path, variables: M
     with complete_once(folder, name, say) as begin:
         if begin:
             say(f"{name}: creating its environment in {folder} ...")
-            _run(
-                [sys.executable, "-m", "venv", str(folder)], {}, folder.with_name(f"{folder.name}.log"), lambda _: None
-            )
-            pip = [str(python_of(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
-            pip += ["--progress-bar", "off", "-r", str(requirements)]
+            venv, pip = commands(folder, _pip_here())
             log = folder.with_name(f"{folder.name}.log")
+            _run(venv, {}, log, lambda _: None)
+            pip += ["install", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements)]
             _run(pip, variables, log, lambda line: _pass_on(line, name, say))
     return python_of(folder)
+
+
+def commands(folder: Path, pip_here: str | None) -> tuple[list[str], list[str]]:
+    """Return the command that creates an environment, and the pip that installs into it.
+
+    That is the pip of our own environment: an environment without pip takes a tenth of the time. pip_here: its
+    version; where it is None or too old, the new environment gets its own pip.
+    """
+    venv = [sys.executable, "-m", "venv", str(folder)]
+    if pip_here and [int(part) for part in re.findall(r"\d+", pip_here)] >= [22, 3]:  # the first that has --python
+        return [*venv, "--without-pip"], [sys.executable, "-m", "pip", "--python", str(folder)]
+    return venv, [str(python_of(folder)), "-m", "pip"]
 
 
 def python_of(folder: Path) -> Path:
@@ -81,6 +93,13 @@ def complete_once(folder: Path, name: str, say: Say) -> Iterator[bool]:
             (folder / COMPLETE).touch()
     except OSError as error:
         raise PeerFailed(f"{error.filename or folder}: {error.strerror or error}") from None
+
+
+def _pip_here() -> str | None:
+    try:
+        return metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _pass_on(line: str, name: str, say: Say) -> None:

@@ -26,6 +26,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("onnx")
 
+pytestmark = pytest.mark.extras("torch", "transformers", "onnx")
+
 LARGEST_DIFFERENCE = 1e-4
 NEW_TOKENS = 64
 ROADS = ["direct", "onnx", "model_optimizer"]
@@ -33,8 +35,6 @@ MODELS = Path(str(files("omz_models"))) / "public"
 NEW_TO_OLD = """
 import sys
 import numpy, openvino
-
-pytestmark = pytest.mark.extras("torch", "transformers", "onnx")
 xml, ids, answer = sys.argv[1:]
 config = {"INFERENCE_PRECISION_HINT": "f32"}
 numpy.save(answer, openvino.Core().compile_model(xml, "CPU", config)(numpy.load(ids))[0])
@@ -86,7 +86,7 @@ def random_ids(vocab_size: int, rows: int, length: int) -> np.ndarray:
 def test_logits_and_companions(roads, theirs, road):
     path = roads(road)
     found = sorted(file.name for file in path.parent.iterdir())
-    assert found == ["gpt-2-mini.bin", "gpt-2-mini.xml", "merges.txt", "vocab.json"]
+    assert found == ["gpt-2-mini.bin", "gpt-2-mini.xml", "merges.txt", "tokenizer.json", "vocab.json"]
     model = ov.Core().read_model(path)
     assert str(model.input("input").partial_shape) == "[?,1..512]"
     assert model.input("input").element_type == ov.Type.i64
@@ -94,6 +94,7 @@ def test_logits_and_companions(roads, theirs, road):
         "n_positions": "512",
         "vocab_size": "8192",
         "eos_token_ids": "0",
+        "bos_token_id": "0",
         "source_sha256": "e5505e5f6649df0461379780b5aa0dfa7812b1c8e3c83502058d3f0488e4d181",
         **({"recipe": "gpt2"} if road == "direct" else {}),
     }
@@ -103,6 +104,20 @@ def test_logits_and_companions(roads, theirs, road):
         difference = np.abs(compiled({"input": ids})["output"] - logits_of(theirs, ids)).max()
         print(f"{road} {shape}: max |difference| {difference:.2e}")
         assert difference <= LARGEST_DIFFERENCE
+
+
+def test_open_model_zoos_own_folder_without_a_second_download(run, mini, theirs, tmp_path):
+    folder, ours = tmp_path / "public/gpt-2-mini/gpt2", mini / "gpt2"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "vocab.json", "merges.txt"):
+        (folder / name).write_bytes((ours / name).read_bytes())
+    torch.save(theirs.state_dict(), folder / "pytorch_model.bin")
+    done = run("omz_converter", "--name=gpt-2-mini", "-d", tmp_path, "--precisions=FP32")
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    assert f"{folder}/pytorch_model.bin is read, as Open Model Zoo downloads it" in done.stdout.decode()
+    ids = random_ids(8192, 1, 64)
+    compiled = ov.Core().compile_model(folder.parent / "FP32/gpt-2-mini.xml", "CPU", EXACT)
+    assert np.abs(compiled([ids])[0] - logits_of(theirs, ids)).max() <= LARGEST_DIFFERENCE
 
 
 @pytest.mark.parametrize("road", ROADS)

@@ -90,7 +90,7 @@ def test_a_users_mistake_is_one_line(name: str, arguments: list[str], line: str,
 def test_unknown_precisions() -> None:
     assert run("omz_converter", "--all", "--precisions", "FP64,FP16,INT3") == (
         1, "", "Unknown precisions specified: FP64, INT3. "
-        "Known: FP16, FP16-INT1, FP16-INT8, FP32, FP32-INT1, FP32-INT8.\n"
+        "Known: FP16, FP16-INT1, FP16-INT8, FP32, FP32-INT1, FP32-INT8, FP16-INT4, FP32-INT4.\n"
     )  # fmt: skip
 
 
@@ -232,7 +232,16 @@ def test_help_explains_every_flag(name: str) -> None:
             *("--progress_format", "--quiet", "--verify", "--dry_run"),
         },
         "omz_converter": {
-            *("--download_dir", "--precisions", "--verify", "--dry_run", "--checkpoint", "--recipe", "--model_name"),
+            *(
+                "--download_dir",
+                "--precisions",
+                "--verify",
+                "--dry_run",
+                "--checkpoint",
+                "--recipe",
+                "--model_name",
+                "--peft_adapter",
+            ),
             *("--route", "--input_shape", "--output", "--python", "--mo", "--add_mo_arg"),
         },
     }

@@ -207,7 +207,8 @@ def test_two_models_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
         ),
         (
             ["--checkpoint", "my", "-o", "out", "--precisions", "FP16,FP16-INT8"],
-            "--precisions: expected FP16, FP32 for a checkpoint, got FP16-INT8; see omz_quantizer",
+            "--precisions: expected FP16, FP32 for a checkpoint, got FP16-INT8; convert it to FP16 and run: "
+            "omz_quantizer --model out/FP16/my.xml",
         ),
         (
             ["--checkpoint", "my", "-o", "out", "--recipe", "gpt3"],

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,7 +108,7 @@ def test_both_precisions_with_companions_and_facts(tmp_path: Path) -> None:
 def test_another_output_folder_and_one_precision(tmp_path: Path) -> None:
     download(tmp_path)
     run = convert(tmp_path, toy_model(tmp_path), output_dir=tmp_path / "ir", precisions=["FP32", "FP16-INT8"])
-    assert run == Run(True, announced(tmp_path, "FP32", tmp_path / "ir"), "")
+    assert run == Run(True, announced(tmp_path, "FP32", tmp_path / "ir"), by_quantizer("FP16-INT8"))
     assert sorted(tree(tmp_path / "ir")) == [f"public/toy/FP32/{name}" for name in ("toy.bin", "toy.xml", "vocab.json")]
 
 
@@ -179,10 +180,42 @@ def test_a_dry_run_needs_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "public").exists()
 
 
+def by_quantizer(names: str) -> str:
+    command = f"omz_quantizer --name toy --precisions {names}"
+    return f"########## Warning: --precisions: {names} is made of a converted model, by another command: {command}\n"
+
+
+def test_open_model_zoos_own_folder_is_converted_as_it_is(tmp_path: Path) -> None:
+    """Its gpt2/ holds pytorch_model.bin, where our descriptor has model.safetensors."""
+    contents = {"sub/config.json": b"{}", "sub/model.safetensors": b"", "sub/vocab.json": VOCAB}
+    files = [file_entry(name, content, "https://a/b") for name, content in contents.items()]
+    write_model(tmp_path / "models", "toy", descriptor(*files))
+    (model,) = load_models([tmp_path / "models"])
+    folder = download(tmp_path)
+    (folder / "weights.bin").rename(folder / "pytorch_model.bin")
+    (folder / "config.json").write_text("{}")
+    seen = []
+
+    def read(folder: Path, checksums: Mapping[str, str]) -> toy_recipe.Conversion:
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        (folder / "weights.bin").write_bytes((folder / "pytorch_model.bin").read_bytes())
+        return toy_recipe.convert(folder, {})
+
+    run = convert(tmp_path, model, with_convert(read))
+    line = (
+        f"{folder}/pytorch_model.bin is read, as Open Model Zoo downloads it: there is no model.safetensors beside it\n"
+    )
+    assert run == Run(True, line + announced(tmp_path, "FP16") + announced(tmp_path, "FP32"), "")
+    assert seen == [["config.json", "pytorch_model.bin", "vocab.json"]]
+    run = convert(tmp_path, model, with_convert(read), verify=True)
+    assert "model.safetensors: expected a downloaded file, got none; run: omz_downloader --name toy" in run.err
+
+
 def test_what_is_skipped(tmp_path: Path) -> None:
     model = toy_model(tmp_path)
-    run = convert(tmp_path, model, precisions=["FP16-INT8"])
-    assert run == Run(True, "========== Skipping toy (all conversions skipped)\n\n", "")
+    run = convert(tmp_path, model, precisions=["FP16-INT8", "FP16-INT4", "FP16-INT1"])
+    line = "========== Skipping toy (all conversions skipped)\n\n"
+    assert run == Run(True, line, by_quantizer("FP16-INT4,FP16-INT8"))
     files = [file_entry(f"FP16/toy.{end}", b"", "https://a/b") for end in ("xml", "bin")]
     write_model(tmp_path / "ready", "toy", descriptor(*files, recipe=None, framework="dldt"))
     (ready,) = load_models([tmp_path / "ready"])

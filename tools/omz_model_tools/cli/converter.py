@@ -17,9 +17,11 @@ from omz_model_tools.convert.onnx.route import IRMaker, OnnxRoute
 from omz_model_tools.convert.recipes import Recipe, load_recipe
 from omz_model_tools.convert.route import DirectRoute, Route
 from omz_model_tools.convert.write_progress import watch_on
-from omz_model_tools.descriptor.model import Model
+from omz_model_tools.descriptor.model import PRECISIONS, Model
 
 DEFAULT_RECIPE = "gpt2"
+KNOWN_PRECISIONS = (*PRECISIONS, "FP16-INT4", "FP32-INT4")
+"""Open Model Zoo's and omz_quantizer's, so that the converter can say which command makes one."""
 ONNX_FLAGS = ("input_shape", "output", "python", "mo", "add_mo_arg")
 
 
@@ -46,7 +48,7 @@ def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Cal
     work = Converter(
         download_dir=args.download_dir,
         output_dir=args.output_dir or args.download_dir,
-        precisions=precisions(args.precisions),
+        precisions=precisions(args.precisions, KNOWN_PRECISIONS),
         report=report,
         route_of=route_of,
         dry_run=args.dry_run,
@@ -92,7 +94,7 @@ def _convert_checkpoint(
     )
     work = CheckpointConverter(
         output_dir=args.output_dir,
-        precisions=precisions(args.precisions),
+        precisions=precisions(args.precisions, KNOWN_PRECISIONS),
         report=Report(sys.stdout, sys.stderr),
         dry_run=args.dry_run,
         watch=watch_on(sys.stderr),

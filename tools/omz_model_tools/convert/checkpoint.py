@@ -51,9 +51,12 @@ class CheckpointConverter:
         checkpoint.check()
         others = sorted(set(self.precisions) - set(PRECISIONS))
         if others:
-            wanted = ", ".join(PRECISIONS)
+            quantize = shlex.join(
+                ["omz_quantizer", "--model", str(self.output_dir / "FP16" / f"{checkpoint.name}.xml")]
+            )
             raise Problem(
-                f"--precisions: expected {wanted} for a checkpoint, got {', '.join(others)}; see omz_quantizer"
+                f"--precisions: expected {', '.join(PRECISIONS)} for a checkpoint, got {', '.join(others)}; "
+                f"convert it to FP16 and run: {quantize}"
             )
         folders = [PublishedFolder(self.output_dir / precision) for precision in sorted(set(self.precisions))]
         if self.dry_run:

@@ -16,6 +16,11 @@ from omz_model_tools.convert.write_progress import Watch, unwatched
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import Model
 
+BY_QUANTIZER = ("-INT8", "-INT4")
+"""The ends of the precisions that omz_quantizer makes."""
+INSTEAD = {"model.safetensors": "pytorch_model.bin"}
+"""A file of weights -> the one that Open Model Zoo's own downloader puts in its place."""
+
 
 @dataclass(frozen=True)
 class Converter:
@@ -35,6 +40,7 @@ class Converter:
             why = "all conversions skipped" if model.is_converted else "no conversions defined"
             self.report.section(f"Skipping {model.name} ({why})")
             self.report.line()
+            self._say_quantizer(model)
             return True
         job = Job(model, self.download_dir, self.output_dir)
         try:
@@ -46,7 +52,16 @@ class Converter:
             self.report.error(str(problem), *problem.details)
             self.report.line()
             return False
+        self._say_quantizer(model)
         return True
+
+    def _say_quantizer(self, model: Model) -> None:
+        others = sorted(set(self.precisions) - set(model.precisions))
+        quantized = [precision for precision in others if precision.endswith(BY_QUANTIZER)]
+        if quantized and model.is_converted:
+            names = ",".join(quantized)
+            command = shlex.join(["omz_quantizer", "--name", model.name, "--precisions", names])
+            self.report.warning(f"--precisions: {names} is made of a converted model, by another command: {command}")
 
     def _announce_all(self, job: Job, wanted: list[str]) -> None:
         route = self.route_of(job.model)
@@ -96,9 +111,12 @@ class Converter:
         advice = shlex.join(["omz_downloader", "--name", job.model.name, "-o", str(self.download_dir)])
         for file in job.model.files:
             path = job.downloaded / file.name
-            if not path.is_file():
+            other = path.with_name(INSTEAD.get(path.name, path.name))
+            if other.is_file() and not path.is_file() and not self.verify:
+                self.report.line(f"{other} is read, as Open Model Zoo downloads it: there is no {path.name} beside it")
+            elif not path.is_file():
                 raise Problem(f"{path}: expected a downloaded file, got none; run: {advice}")
-            if self.verify:
+            elif self.verify:
                 try:
                     verify.check(path, file)
                 except verify.VerificationError as error:

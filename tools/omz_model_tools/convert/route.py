@@ -50,7 +50,8 @@ class Job:
         known = {}
         for file in self.model.files:
             path = self.downloaded / file.name
-            if file.checksum.algorithm == "sha256" and file.size in (None, path.stat().st_size):
+            is_there = path.is_file() and file.size in (None, path.stat().st_size)
+            if file.checksum.algorithm == "sha256" and is_there:
                 known[str(path.relative_to(self.folder))] = file.checksum.digest
         return known
 

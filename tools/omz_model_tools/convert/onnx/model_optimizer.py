@@ -18,7 +18,11 @@ from omz_model_tools.convert.onnx.child_process import run
 from omz_model_tools.convert.onnx.route import MakeModel, ModelSpec
 
 PROBE = "import importlib.util; print(*importlib.util.find_spec('openvino.tools.mo').submodule_search_locations)"
-INSTALL = "-m pip install openvino-dev==2024.6.0"
+ANOTHER_ENVIRONMENT = (
+    "leave --python out, since the converter needs no Model Optimizer, or make an environment for it "
+    "(Python 3.8-3.12): python3 -m venv DIR && DIR/bin/python -m pip install openvino-dev==2024.6.0"
+)
+"""Never an environment that is there already: openvino-dev would replace its openvino and numpy by older ones."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _program(python: Path | None, which: Callable[[str], str | None]) -> Path:
     found = beside or which("mo")
     if found is None:
         where = "on the PATH" if python is None else f"beside {python}, nor on the PATH"
-        raise Problem(f"Model Optimizer: there is no mo {where}; give --mo, or run: PYTHON {INSTALL} (Python 3.8-3.12)")
+        raise Problem(f"Model Optimizer: there is no mo {where}; give --mo, {ANOTHER_ENVIRONMENT}")
     return Path(found)
 
 
@@ -116,7 +120,7 @@ def _package(python: Path) -> Path:
         raise Problem(f"--python: {python}: cannot be run: {error.strerror}") from None
     if done.returncode:
         raise Problem(
-            f"--python: {python}: expected a Python with openvino-dev, got one without; run: {python} {INSTALL}"
+            f"--python: {python}: expected a Python with openvino-dev, got one without; {ANOTHER_ENVIRONMENT}"
         )
     return Path(done.stdout.splitlines()[-1])
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from gpt2_recipe.tokenizer.files import tokenizer_files
 from support import ROOT
 
 MINI = ROOT / "models/public/gpt-2-mini"
@@ -42,6 +43,15 @@ def write_kind(name: str, folder: Path) -> Path:
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": KINDS[name].rows}))
     KINDS[name].write(folder)
     return folder
+
+
+def beside_ir(name: str, folder: Path) -> Path:
+    """Lay the tokenizer of a kind into a folder as the converter does; return the path of an .xml there."""
+    checkpoint = write_kind(name, folder / "checkpoint")
+    for companion in tokenizer_files(checkpoint, KINDS[name].rows).companions:
+        content = companion.read_bytes() if isinstance(companion, Path) else companion.content
+        (folder / companion.name).write_bytes(content)
+    return folder / "model.xml"
 
 
 def mini_bpe(**changed: Any) -> Tokenizer:

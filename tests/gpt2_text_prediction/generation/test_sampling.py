@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem, Sampling
-from gpt2_text_prediction.generation.sampling import choose
+from gpt2_text_prediction.generation.logits_processors import History
+from gpt2_text_prediction.generation.sampling import choose, probabilities
 
 HAND = np.log(np.float32([0.1, 0.4, 0.3, 0.2]))
 """Four tokens; from the likeliest: 1 (0.4), 2 (0.3), 3 (0.2), 0 (0.1)."""
@@ -425,3 +426,15 @@ def test_at_the_size_of_gpt2_min_p_and_typical_p_keep_what_a_sort_would():
 def test_min_p_and_typical_p_out_of_range_are_a_problem(name, value):
     with pytest.raises(Problem, match=f"^{name}: expected .*got {value!r}"):
         Sampling(**{name: value})
+
+
+def test_ids_that_are_not_drawn_do_not_change_the_others():
+    logits = np.random.default_rng(0).normal(size=100).astype(np.float32)
+    padded, unused = np.concatenate([logits, np.full(28, 9, np.float32)]), np.arange(100, 128)
+    history = History(unused_ids=unused)
+    for sampling in (Sampling(), Sampling(top_k=5), Sampling(temperature=0), Sampling(typical_p=0.5)):
+        expected = probabilities(logits, sampling)
+        np.testing.assert_allclose(probabilities(padded, sampling, history)[:100], expected, rtol=1e-5, atol=1e-7)
+        assert choose(padded, sampling, np.random.default_rng(1), history) == choose(
+            logits, sampling, np.random.default_rng(1)
+        )

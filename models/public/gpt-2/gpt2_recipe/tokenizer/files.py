@@ -207,7 +207,8 @@ def _from_tokenizer_json(path: Path) -> _Tokenizer:
 
 def _pieces(vocab: Any) -> list[Any]:
     """Return the pieces of a Unigram model, which are listed with their scores."""
-    return [entry[0] if isinstance(entry, list) and entry else entry for entry in vocab or []]
+    entries = vocab if isinstance(vocab, list) else []
+    return [entry[0] if isinstance(entry, list) and entry else entry for entry in entries]
 
 
 def _same_files(folder: Path, ids: dict[str, int], pairs: list[tuple[str, str]]) -> tuple[Path | None, Path | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.checkpoint import Checkpoint, CheckpointConverter
 from omz_model_tools.convert.converter import Converter
@@ -37,9 +38,9 @@ def converter(
 def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Callable[[str], Recipe]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.checkpoint is not None or args.peft_adapter is not None:
+    if args.checkpoint is not None or args.hub is not None or args.peft_adapter is not None:
         return _convert_checkpoint(parser, args, load)
-    _refuse(parser, args, ["recipe", "model_name"], "without --checkpoint")
+    _refuse(parser, args, ["recipe", "model_name"], "without --checkpoint or --hub")
     models = selected(parser, args, roots)
     if models is None:
         return 0
@@ -81,26 +82,51 @@ def _convert_checkpoint(
     parser: argparse.ArgumentParser, args: argparse.Namespace, load: Callable[[str], Recipe]
 ) -> int:
     others = ["name", "list", "all", "print_all", "models_dir", "verify", "route", *ONNX_FLAGS]
-    given = "--checkpoint" if args.peft_adapter is None else "--peft_adapter"
-    _refuse(parser, args, others, f"with {given}")
+    flag = next(name for name in ("hub", "checkpoint", "peft_adapter") if getattr(args, name) is not None)
+    if args.checkpoint is not None and args.hub is not None:
+        parser.error("--checkpoint cannot be used with --hub")
+    _refuse(parser, args, [*others, *(["dry_run"] if args.hub is not None else [])], f"with --{flag}")
     if args.output_dir is None:
-        parser.error(f"{given} needs -o/--output_dir")
-    last = args.peft_adapter or args.checkpoint
+        parser.error(f"--{flag} needs -o/--output_dir")
+    report, recipe = Report(sys.stdout, sys.stderr), args.recipe or DEFAULT_RECIPE
+    folder, name = args.checkpoint, ""
+    if args.hub is not None:
+        folder, name = _fetched(args.hub, load(recipe), report)
+    if args.peft_adapter is not None or not name:
+        name = Path(os.path.abspath(args.peft_adapter or folder)).name  # noqa: PTH100 - a link keeps its name
     checkpoint = Checkpoint(
-        folder=args.checkpoint or args.peft_adapter,  # whose base the recipe finds
-        name=args.model_name or Path(os.path.abspath(last)).name,  # noqa: PTH100 - a link keeps its name
-        recipe=args.recipe or DEFAULT_RECIPE,
-        adapter=args.peft_adapter if args.checkpoint else None,
+        folder=folder or args.peft_adapter,  # whose base the recipe finds
+        name=args.model_name or name,
+        recipe=recipe,
+        adapter=args.peft_adapter if folder else None,
     )
     work = CheckpointConverter(
         output_dir=args.output_dir,
         precisions=precisions(args.precisions, KNOWN_PRECISIONS),
-        report=Report(sys.stdout, sys.stderr),
+        report=report,
         dry_run=args.dry_run,
         watch=watch_on(sys.stderr),
     )
     work.convert(checkpoint, load(checkpoint.recipe))
     return 0
+
+
+def _fetched(text: str, recipe: Recipe, report: Report) -> tuple[Path, str]:
+    """Fetch a repository of the hub; return its folder and the name of its model."""
+    from omz_model_tools.convert.hub import Repository, fetch  # noqa: PLC0415 - only --hub needs it
+
+    repository = Repository.parse(text)
+    choose = getattr(recipe, "hub_files", None)
+    if choose is None:
+        raise Problem("--hub: this recipe does not say which files of a repository it reads")
+    report.section(f"Fetching {repository} from the hub")
+    try:
+        fetched = fetch(repository, choose)
+    except recipe.Problem as problem:
+        raise Problem(f"{repository}: {problem}") from problem
+    report.line(f"Commit {fetched.commit}, checksums verified: {', '.join(fetched.names)}")
+    report.line()
+    return fetched.folder, repository.short_name
 
 
 def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
@@ -131,6 +157,8 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("your own checkpoint")
     folder = "convert the checkpoint in this folder instead of a model of the zoo, to OUTPUT_DIR/PREC/MODEL_NAME.xml"
     group.add_argument("--checkpoint", type=Path, metavar="DIR", help=folder)
+    hub = "fetch this repository of the Hugging Face hub and convert it so; HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE [hub]"
+    group.add_argument("--hub", metavar="ORG/NAME[@REVISION]", help=hub)
     adapter = "merge the LoRA or DoRA adapter in this folder, of the peft library, into the checkpoint (default: that "
     adapter += "in --checkpoint, if any); without --checkpoint, into the local folder that it names as its base"
     group.add_argument("--peft_adapter", type=Path, metavar="DIR", help=adapter)

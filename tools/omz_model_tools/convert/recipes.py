@@ -39,7 +39,10 @@ class Conversion(Description, Protocol):
 
 
 class Recipe(Protocol):
-    """The module that an entry point names."""
+    """The module that an entry point names.
+
+    For --hub it also has hub_files(names) -> names: those that it reads of the files in a repository.
+    """
 
     Problem: type[Exception]  # what it raises for an error that the user can fix
 

@@ -14,6 +14,7 @@ import openvino as ov
 from gpt2_recipe.checkpoint import Checkpoint, open_checkpoint
 from gpt2_recipe.config import ACTIVATIONS, GPT2Config, read_config
 from gpt2_recipe.graph import build
+from gpt2_recipe.hub import hub_files
 from gpt2_recipe.memory import check_memory
 from gpt2_recipe.problem import Problem
 from gpt2_recipe.special_tokens import GENERATION_CONFIG, SpecialTokens, special_tokens
@@ -35,6 +36,7 @@ __all__ = [
     "convert",
     "describe",
     "expected_shapes",
+    "hub_files",
     "match_weights",
     "open_checkpoint",
     "read_config",

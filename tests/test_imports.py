@@ -21,7 +21,10 @@ ANYWHERE = {
     "gpt2_tools": {"gpt2_recipe", "gpt2_text_prediction", "omz_model_tools", "numpy", "openvino", "safetensors"},
     "omz_models": set(),
 }
-INSIDE_FUNCTIONS = {"gpt2_recipe": {"tokenizers", "torch"}, "omz_model_tools": {"openvino", "nncf", "numpy", "onnx"}}
+INSIDE_FUNCTIONS = {
+    "gpt2_recipe": {"tokenizers", "torch"},
+    "omz_model_tools": {"openvino", "nncf", "numpy", "onnx", "huggingface_hub"},
+}
 ANYTHING_INSIDE_FUNCTIONS = {"gpt2_tools"}
 
 

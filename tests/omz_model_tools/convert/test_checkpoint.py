@@ -233,8 +233,8 @@ def test_a_users_mistake_is_one_line(run: Run, tmp_path: Path, arguments: list[s
         (["--checkpoint", "my", "-o", "out", "--all"], "--all cannot be used with --checkpoint"),
         (["--checkpoint", "my", "-o", "out", "--name", "gpt-2"], "--name cannot be used with --checkpoint"),
         (["--checkpoint", "my", "-o", "out", "--verify"], "--verify cannot be used with --checkpoint"),
-        (["--all", "--model_name", "x"], "--model_name cannot be used without --checkpoint"),
-        (["--all", "--recipe", "gpt2"], "--recipe cannot be used without --checkpoint"),
+        (["--all", "--model_name", "x"], "--model_name cannot be used without --checkpoint or --hub"),
+        (["--all", "--recipe", "gpt2"], "--recipe cannot be used without --checkpoint or --hub"),
     ],
 )
 def test_what_argparse_refuses(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:

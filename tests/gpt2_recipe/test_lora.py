@@ -160,15 +160,15 @@ def test_an_adapter_beside_its_base_is_merged_with_a_line(adapter):
 
 def test_its_own_tokenizer_comes_before_the_bases(adapter, base):
     folder = adapter(plain())
-    names = {companion.name: companion.parent for companion in gpt2_recipe.convert(folder).companions}
-    assert set(names.values()) == {base}
-    for name in ("vocab.json", "merges.txt"):
-        (folder / name).write_bytes((base / name).read_bytes())
     (base / "generation_config.json").write_text('{"eos_token_id": [3, 4]}')
-    conversion = gpt2_recipe.convert(folder)
-    names = {companion.name: companion.parent for companion in conversion.companions}
-    assert (names["vocab.json"], names["generation_config.json"]) == (folder, base)
-    assert conversion.facts["omz_gpt2"]["eos_token_ids"] == "3 4"
+    for own in (False, True):
+        for name in ("vocab.json", "merges.txt") if own else ():
+            (folder / name).write_bytes((base / name).read_bytes())
+        conversion = gpt2_recipe.convert(folder)
+        copied = [companion for companion in conversion.companions if isinstance(companion, Path)]
+        assert folder / "vocab.json" in copied if own else base / "vocab.json" in copied
+        assert base / "generation_config.json" in copied
+        assert conversion.facts["omz_gpt2"]["eos_token_ids"] == "3 4"
 
 
 @pytest.mark.parametrize("name", ["openai-community/gpt2", "gpt2", None, 5, ""])

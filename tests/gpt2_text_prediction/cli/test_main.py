@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -256,6 +257,26 @@ def test_a_full_disk_behind_stdout_is_one_line(mini_ir):
     assert b"[ ERROR ] prompt 1: stdout: cannot be written: No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+def test_a_full_disk_behind_stderr_costs_the_log_alone(mini_ir, demo):
+    arguments = ["-i", PROMPT, "--temperature", "0", "-n", "5"]
+    with open("/dev/full", "wb") as full:
+        command = [COMMANDS / DEMO, "-m", mini_ir, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False)
+    assert (done.returncode, done.stdout) == (0, demo(*arguments).stdout)
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_a_model_in_a_folder_whose_name_is_no_text_writes_the_same(mini, demo, tmp_path, locale):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(mini / "FP16", folder)
+    arguments = ["-i", PROMPT, "--temperature", "0", "-n", "5"]
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [COMMANDS / DEMO, "-m", folder / "gpt-2-mini.xml", *arguments]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, demo(*arguments).stdout)
 
 
 def test_ctrl_c_leaves_the_text_that_was_made(mini_ir):

@@ -1,6 +1,7 @@
 """memory.py: only what came later or was named, only what is in use, and nothing in it changes."""
 
 import mmap
+import os
 import re
 import sys
 from pathlib import Path
@@ -91,6 +92,30 @@ def test_what_is_given_back_of_a_file_is_read_again(tmp_path):
     assert (held, [resident(memory) for memory in mapped]) == ([SIZE, SIZE], [0, SIZE])
     assert mapped[0][:] == content
     assert drop_mapped_pages(tmp_path / "nothing") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked")
+def test_names_that_are_no_text_cost_nothing(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 \xff"))
+    folder.mkdir()
+    path = folder / "model.bin"
+    path.write_bytes(bytes(SIZE))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    assert sum(mapped[::4096]) == 0
+    pages = HugePages()
+    assert drop_mapped_pages(path) == SIZE
+    pages.collapse()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe no map at all\n"], ids=["no /proc", "another /proc"])
+def test_without_proc_nothing_happens(tmp_path, monkeypatch, content):
+    for name in ("MAPS", "USED_MAPS"):
+        monkeypatch.setattr(tested, name, tmp_path / name)
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    pages = HugePages()
+    assert (drop_mapped_pages(tmp_path / "x"), pages.collapse()) == (0, 0)
 
 
 def test_what_of_a_span_lies_in_no_other_by_hand():

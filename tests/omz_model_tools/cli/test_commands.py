@@ -269,4 +269,4 @@ def test_the_embedded_model_converted(tmp_path: Path) -> None:
     assert run("omz_converter", "--name", "gpt-2-mini", "-d", tmp_path) == (0, expected, "")
     for precision in ("FP16", "FP32"):
         files = sorted(path.name for path in Path(folder, precision).iterdir())
-        assert files == ["gpt-2-mini.bin", "gpt-2-mini.xml", "merges.txt", "vocab.json"]
+        assert files == ["gpt-2-mini.bin", "gpt-2-mini.xml", "merges.txt", "tokenizer.json", "vocab.json"]

@@ -4,6 +4,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from gpt2_text_prediction.cli.prompts import RawPrompt
 from gpt2_text_prediction.problem import Problem
@@ -12,14 +13,16 @@ ASK = "Type input prompt (empty string to exit):"
 
 
 def say(level: str, line: str) -> None:
-    """Write a line to the log on stderr, in the format of Open Model Zoo's demos."""
-    print(f"[ {level} ]", line.replace("\n", "\\n"), file=sys.stderr, flush=True)
+    """Write a line to the log on stderr, in the format of Open Model Zoo's demos; a log that is full costs no text."""
+    with suppress(OSError):
+        print(f"[ {level} ]", line.replace("\n", "\\n"), file=sys.stderr, flush=True)
 
 
 def draw(text: str) -> None:
     """Write to stderr if it is a terminal."""
     if sys.stderr.isatty():
-        print(text, end="", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(text, end="", file=sys.stderr, flush=True)
 
 
 def set_up_stdout() -> None:

@@ -1,25 +1,28 @@
 """Linux memory advice for the process: weights in huge pages, and pages of mapped files dropped.
 
-On another system, or a Linux that is too old, nothing happens.
+On another system, a Linux that is too old, or without /proc, nothing happens: what fails here costs speed or memory,
+never a text.
 """
 
 import ctypes
+import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]  # first address, the one after the last
 
-MAPS = Path("/proc/self/maps")
+MAPS, USED_MAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MADV_DONTNEED, MADV_COLLAPSE = 4, 25  # linux/mman.h
 HUGE = 2 << 20
 LEAST = 2 * HUGE
 """Spans of fewer bytes are left alone."""
-OF_NO_FILE = r"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(?:\[heap\]|\[anon.*\])?$"
-USED = r"(?:\n[A-Z]\w+:.*)*?\nRss: *(\d+) kB"
+OF_NO_FILE = rb"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(?:\[heap\]|\[anon.*\])?$"
+USED = rb"(?:\n[A-Z]\w+:.*)*?\nRss: *(\d+) kB"
 
 
 class HugePages:
@@ -30,19 +33,18 @@ class HugePages:
     """
 
     def __init__(self) -> None:
-        self._before = _memory() if _possible() else None
+        self._before: list[Span] | None = None
+        with suppress(OSError):
+            self._before = _memory() if _possible() else None
 
     def collapse(self) -> int:
         """Move what was allocated since the construction, and is in use, into huge pages; return the bytes moved."""
         if self._before is None:
             return 0
-        madvise = ctypes.CDLL(None).madvise
-        spans = [_inner(new) for used in _used_memory() for new in without(used, self._before)]
-        return sum(
-            end - first
-            for first, end in spans
-            if end - first >= LEAST and not madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), MADV_COLLAPSE)
-        )
+        with suppress(OSError):
+            spans = [_inner(new) for used in _used_memory() for new in without(used, self._before)]
+            return _advise([(first, end) for first, end in spans if end - first >= LEAST], MADV_COLLAPSE)
+        return 0
 
 
 def drop_mapped_pages(path: Path) -> int:
@@ -52,9 +54,13 @@ def drop_mapped_pages(path: Path) -> int:
     """
     if sys.platform != "linux":
         return 0
-    mapped = rf"^([0-9a-f]+)-([0-9a-f]+) r--[ps] [0-9a-f]+ \S+ \d+ +{re.escape(str(path.resolve()))}$"
-    spans = [(int(m[1], 16), int(m[2], 16)) for m in re.finditer(mapped, MAPS.read_text(), re.MULTILINE)]
-    return sum(end - first for first, end in spans if _advise((first, end), MADV_DONTNEED))
+    with suppress(OSError):
+        # Bytes: the names of files need not be text in this locale, or in any.
+        name = re.escape(os.fsencode(path.resolve()))
+        mapped = rb"^([0-9a-f]+)-([0-9a-f]+) r--[ps] [0-9a-f]+ \S+ \d+ +" + name + rb"$"
+        found = re.finditer(mapped, MAPS.read_bytes(), re.MULTILINE)
+        return _advise([(int(m[1], 16), int(m[2], 16)) for m in found], MADV_DONTNEED)
+    return 0
 
 
 def without(span: Span, others: Iterable[Span]) -> list[Span]:
@@ -72,13 +78,13 @@ def _possible() -> bool:
 
 def _memory() -> list[Span]:
     """Return the process's anonymous memory, which belongs to no file."""
-    found = re.finditer(OF_NO_FILE, MAPS.read_text(), re.MULTILINE)
+    found = re.finditer(OF_NO_FILE, MAPS.read_bytes(), re.MULTILINE)
     return [(int(m[1], 16), int(m[2], 16)) for m in found]
 
 
 def _used_memory() -> list[Span]:
     """Return those spans of it of which at least nine tenths are in use."""
-    found = re.finditer(OF_NO_FILE + USED, Path("/proc/self/smaps").read_text(), re.MULTILINE)
+    found = re.finditer(OF_NO_FILE + USED, USED_MAPS.read_bytes(), re.MULTILINE)
     spans = [(int(m[1], 16), int(m[2], 16), 1024 * int(m[3])) for m in found]
     return [(first, end) for first, end, used in spans if used >= 0.9 * (end - first)]
 
@@ -88,7 +94,11 @@ def _inner(span: Span) -> Span:
     return -(-span[0] // HUGE) * HUGE, span[1] // HUGE * HUGE
 
 
-def _advise(span: Span, advice: int) -> bool:
-    """Give Linux an advice about a span; return whether it was taken."""
-    first, end = span
-    return bool(ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice) == 0)
+def _advise(spans: Iterable[Span], advice: int) -> int:
+    """Give Linux an advice about memory; return the bytes of the spans for which it was taken."""
+    madvise = ctypes.CDLL(None).madvise
+    return sum(
+        end - first
+        for first, end in spans
+        if not madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)
+    )

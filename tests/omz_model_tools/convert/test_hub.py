@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from gpt2_recipe import Problem as RecipeProblem
-from gpt2_recipe.hub import hub_files
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.convert.hub import Repository
 from support.command import run_process
@@ -164,14 +162,3 @@ def test_the_checkpoint_flags_exclude_each_other(run: Any) -> None:
     done = run("omz_converter", "--hub", "a/b", "--checkpoint", "x", "-o", "y")
     assert done.stderr.decode().endswith("error: --checkpoint cannot be used with --hub\n")
     assert run("omz_converter", "--hub", "a/b").stderr.decode().endswith("error: --hub needs -o/--output_dir\n")
-
-
-def test_which_files_are_fetched() -> None:
-    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    others = ["README.md", "flax_model.msgpack", "tf_model.h5", "onnx/model.onnx", "pytorch_model.bin"]
-    names = ["model.safetensors.index.json", *shards, "config.json", "vocab.json", *others]
-    assert hub_files(names) == sorted(["model.safetensors.index.json", *shards, "config.json", "vocab.json"])
-    assert hub_files([*names, "model.safetensors"]) == ["config.json", "model.safetensors", "vocab.json"]
-    assert hub_files(others) == ["pytorch_model.bin"]
-    with pytest.raises(RecipeProblem, match=r"^expected weights in one of .*; the repository has tf_model\.h5$"):
-        hub_files(["tf_model.h5"])

@@ -1,7 +1,7 @@
 """Say what a folder is that the recipe does not read, and the way on: for the line of an error."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from gpt2_recipe.problem import one_line
@@ -46,11 +46,16 @@ def without_config(folder: Path) -> str:
 def without_weights(folder: Path) -> str | None:
     """Return what a folder has in place of the weights that are read; None if nothing is known."""
     names = _names(folder)
+    return _llm_c(folder, names) or kind_of(names)
+
+
+def kind_of(names: Collection[str]) -> str | None:
+    """Return what files of these names are in place of the weights that are read; None if nothing is known."""
     for pattern, kind in KINDS.items():
-        found = next((name for name in names if re.fullmatch(pattern, name)), None)
+        found = next((name for name in sorted(names) if re.fullmatch(pattern, name)), None)
         if found is not None:
             return f"holds {one_line(found)}, {kind.format(name=one_line(found))}"
-    return _llm_c(folder, names) or _other_name(names)
+    return _other_name(names)
 
 
 def _llm_c(folder: Path, names: list[str]) -> str | None:
@@ -63,7 +68,7 @@ def _llm_c(folder: Path, names: list[str]) -> str | None:
     return None
 
 
-def _other_name(names: list[str]) -> str | None:
+def _other_name(names: Collection[str]) -> str | None:
     """Name the one file of weights whose name is not the usual one, such as that of a variant, model.fp16.safetensors.
 
     transformers reads one only where it is asked to by `variant`.

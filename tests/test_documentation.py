@@ -3,9 +3,15 @@
 import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from gpt2_recipe.checkpoint import READERS
+from gpt2_recipe.config import ACTIVATIONS, ALIASES, OTHER_ACTIVATIONS
+from gpt2_recipe.hub import ADAPTERS
+from gpt2_recipe.readers.torch_file import WRAPPERS
+from gpt2_recipe.weights import CLASSIFIERS, OTHER_HEADS
 from gpt2_text_prediction.cli.arguments import build_argparser
 from support import ROOT
 
@@ -103,3 +109,11 @@ def test_the_models_list_and_the_demos_readme_name_the_models_that_predict_text(
         (DEMO / "README.md").read_text(encoding="utf-8").partition("### Supported Models\n")[2].partition("\n#")[0]
     )
     assert re.findall(r"^\* \[(.+?)\]", section, flags=re.M) == expected
+
+
+def test_the_page_on_conversion_names_all_that_is_read():
+    page = (ROOT / "docs/convert.md").read_text(encoding="utf-8")
+    for name in [*ACTIVATIONS, *OTHER_ACTIVATIONS, *ALIASES, *READERS, *ADAPTERS, *OTHER_HEADS, *WRAPPERS]:
+        assert f"`{name}" in page or f"`{Path(name).suffix}`" in page, name
+    for model in CLASSIFIERS.values():
+        assert model in page

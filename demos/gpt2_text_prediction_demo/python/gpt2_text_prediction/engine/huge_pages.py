@@ -98,7 +98,5 @@ def _advise(spans: Iterable[Span], advice: int) -> int:
     """Give Linux an advice about memory; return the bytes of the spans for which it was taken."""
     madvise = ctypes.CDLL(None).madvise
     return sum(
-        end - first
-        for first, end in spans
-        if not madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)
+        end - first for first, end in spans if not madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)
     )

@@ -5,10 +5,12 @@ its memory it computes again from the tokens, so that every order of sequences g
 Letters: W positions of a sequence whose logits are returned, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
+from threading import Thread, current_thread
 from typing import Any, Literal, Protocol
 
 import openvino as ov
@@ -21,6 +23,7 @@ from gpt2_text_prediction.engine.backends.stateful import Stateful
 from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
+from gpt2_text_prediction.engine.thread_end import wait_for_end
 from gpt2_text_prediction.problem import Problem
 
 STEPS_UNTIL_PACKED = 2
@@ -28,6 +31,8 @@ STEPS_UNTIL_PACKED = 2
 mapped file can be dropped."""
 STEPS_UNTIL_HUGE_PAGES = 128
 """Steps after which moving the weights into huge pages pays for itself."""
+RECENT_THREADS = 16
+"""Threads that may not have ended yet; earlier ones have."""
 
 
 class BackEnd(Protocol):
@@ -62,6 +67,11 @@ class Engine:
         self.fallback = fallback
         self._huge_pages = spec.huge_pages
         self._steps = 0
+        self._threads: deque[Thread] = deque(maxlen=RECENT_THREADS)  # the last that have run steps
+
+    def __del__(self, wait: Callable[[Iterable[Thread]], None] = wait_for_end) -> None:  # bound: at exit globals go
+        # Before the compiled model and its requests are released, right after this.
+        wait(getattr(self, "_threads", ()))
 
     def step(self, inputs: Sequence[StepInput]) -> list[Logits]:  # -> for each sequence [W, V]
         """Append each sequence's tokens to its cache and return the logits at its logits_indices.
@@ -71,6 +81,8 @@ class Engine:
         """
         if not inputs:
             return []
+        if current_thread() not in self._threads:
+            self._threads.append(current_thread())
         for sequence in inputs:
             self._check(sequence)
         if len({id(sequence.cache) for sequence in inputs}) != len(inputs):

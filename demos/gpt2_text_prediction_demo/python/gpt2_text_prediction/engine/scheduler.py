@@ -4,12 +4,15 @@ The engine is used by one thread, which lives as long as there is work. Callers 
 notified of their ends in that thread; `running`, `raise_error` and `loop_queue` are how a caller waits.
 """
 
+import atexit
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from threading import RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 from gpt2_text_prediction.engine.engine import Engine
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
@@ -27,6 +30,7 @@ PREFILL_CHUNK_BESIDE_DECODE = 64
 MAX_DECODE_TOKENS = 16
 """Token budget of all decoding sequences of a step, draft tokens included; each gets at least one."""
 CLOSED = "the generator is closed: load the model again"
+FORKED = "this process was forked from the one that loaded the model, whose threads it has not: load the model again"
 
 
 class Busy(Problem):
@@ -65,7 +69,7 @@ class Request(Protocol):
     def process_logits(self, logits: Logits) -> None:  # [W, V]
         """Take the logits of the last input."""
 
-    def end(self, error: Exception | None) -> None:
+    def end(self, error: BaseException | None) -> None:
         """End, done or because of an error."""
 
 
@@ -74,7 +78,7 @@ class RequestGroup:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.waiting = deque(requests)
-        self.stopped: Exception | None = None
+        self.stopped: BaseException | None = None
 
 
 class _Running(NamedTuple):
@@ -107,13 +111,15 @@ class Scheduler:
         self._stopped: list[RequestGroup] = []  # whose requests are to be ended
         self._active: set[RequestGroup] = set()  # those with requests that wait or run
         self._thread: Thread | None = None
-        self._closed = False
+        self._closed: str | None = None  # why nothing more can be submitted
         self._running: list[_Running] = []  # the thread's own, so not guarded
+        _SCHEDULERS.add(self)
 
     def submit(self, requests: Sequence[Request]) -> RequestGroup:
         """Submit requests, which start in their order, in turns with those of other callers.
 
-        Raises Busy where too many callers wait, and Problem after `close`.
+        Raises Busy where too many callers wait, Problem after `close`, and RuntimeError in a request's own callback,
+        which would wait for itself.
         """
         group = RequestGroup(requests)
         with self._lock:
@@ -142,20 +148,27 @@ class Scheduler:
     def close(self) -> None:
         """End all requests with a Problem and wait for the thread to end; closing twice does no harm."""
         with self._lock:
-            self._closed = True
+            self._closed = self._closed or CLOSED
             active, thread = list(self._active), self._thread
         self._stop(active, Problem(CLOSED))
         if thread is not None and thread is not current_thread():
             with suppress(RuntimeError):  # Ctrl-C came while it was being started: there is nothing to wait for
                 thread.join()
 
+    def forked(self) -> None:
+        """Close in a child process: the thread is not there, and the lock may be held by it for ever."""
+        self._closed, self._thread, self._lock = FORKED, None, RLock()
+
     def _require_open(self) -> None:
         if self._closed:
-            raise Problem(CLOSED)
+            raise Problem(self._closed)
+        if self._thread is current_thread():
+            raise RuntimeError("a generator was called by a callback of its own request, and would wait for itself")
 
     def _wake(self) -> None:
         if self._thread is None or not self._thread.is_alive():  # Ctrl-C may have kept it from starting
-            self._thread = Thread(target=self._work, name="gpt2 scheduler")
+            # A daemon, or the end of the program would wait for a text that nobody reads; _close_all ends it.
+            self._thread = Thread(target=self._work, name="gpt2 scheduler", daemon=True)
             self._thread.start()
 
     def _stop(self, groups: Sequence[RequestGroup], reason: Exception) -> None:
@@ -220,7 +233,7 @@ class Scheduler:
     def _start(self, running: _Running) -> None:
         try:
             running.request.start()
-        except Exception as error:  # the request's own: its caller gets it
+        except BaseException as error:  # the request's own, such as a clock's SystemExit: its caller gets it
             self._end(running, error)
         else:
             self._end_if_done(running)
@@ -236,7 +249,7 @@ class Scheduler:
         for (running, _), logits in zip(scheduled, answers, strict=True):
             try:
                 running.request.process_logits(logits)
-            except Exception as error:
+            except BaseException as error:
                 self._end(running, error)
             else:
                 self._end_if_done(running)
@@ -257,7 +270,7 @@ class Scheduler:
                 continue
             try:
                 step_input = running.request.next_input(max_tokens)
-            except Exception as error:
+            except BaseException as error:
                 self._end(running, error)
                 continue
             scheduled.append((running, step_input))
@@ -268,7 +281,7 @@ class Scheduler:
         if running.request.done:
             self._end(running, None)
 
-    def _end(self, running: _Running, error: Exception | None) -> None:
+    def _end(self, running: _Running, error: BaseException | None) -> None:
         self._running.remove(running)
         group = running.group
         if not group.waiting and not any(other.group is group for other in self._running):
@@ -283,10 +296,29 @@ class Scheduler:
             direct.answer.set_exception(error)
 
 
+_SCHEDULERS: WeakSet[Scheduler] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Cancel what still runs at the end of the program: a thread inside OpenVINO then would crash it."""
+    for scheduler in list(_SCHEDULERS):
+        scheduler.close()
+
+
+def _forked() -> None:
+    for scheduler in list(_SCHEDULERS):
+        scheduler.forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forked)
+
+
 class Ended(Protocol):
     """A request that has ended; error: why, where it was not done."""
 
-    error: Exception | None
+    error: BaseException | None
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class GenerateRequest:
         self.tokens: list[int] = []  # without the one that ends the text
         self.logprobs: list[float] = []  # of the model's own distribution, before any logits processor
         self.finish_reason: str | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.positions = min(len(prompt.tokens) + params.max_new_tokens, params.slide_at or sys.maxsize)
         self._prompt = prompt
         self._params = params
@@ -136,7 +136,7 @@ class GenerateRequest:
         if self._params.slide_at is not None and self._length() > self._params.slide_at:
             self._slide(self._params.slide_at // 2)
 
-    def end(self, error: Exception | None) -> None:
+    def end(self, error: BaseException | None) -> None:
         """End; error: why, where it is not done."""
         self.error = error
         if self._prompt.computed is None:
@@ -202,7 +202,7 @@ class ScoreRequest:
         on_logits: Callable[[int, Logits], None],
         on_end: Callable[["ScoreRequest"], None],
     ) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.positions = len(tokens)
         self._tokens, self._first = tokens, first
         self._prefix_cache, self._on_logits, self._on_end = prefix_cache, on_logits, on_end
@@ -245,7 +245,7 @@ class ScoreRequest:
             self._on_logits(self._num_computed_tokens + index, logits_after)
         self._num_computed_tokens += len(self._scheduled.tokens)
 
-    def end(self, error: Exception | None) -> None:
+    def end(self, error: BaseException | None) -> None:
         """End; error: why, where it is not done."""
         self.error = error
         self._prefix_cache.add(self._cache)

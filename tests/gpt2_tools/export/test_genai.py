@@ -149,9 +149,19 @@ def test_the_model_server_is_told_how_to_run_the_folder(mini_export):
         assert line in re.sub(r" +", " ", graph)
 
 
-@pytest.mark.parametrize("dtype", ["F32", "F16"])
-def test_a_toy_says_what_the_oracle_says(tmp_path, dtype):
-    toy = Toy(n_positions=32, n_embd=32, dtype=dtype)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"dtype": "F32"},
+        {"dtype": "F16"},
+        {"inverse_layer": True, "n_layer": 3},
+        {"unscaled": True},
+        *({"activation": name} for name in ("gelu_10", "quick_gelu", "relu2", "silu", "tanh", "mish")),
+    ],
+    ids=str,
+)
+def test_a_toy_says_what_the_oracle_says(tmp_path, changed):
+    toy = Toy(n_positions=32, n_embd=32, **changed)
     folder = export(toy.ir(tmp_path / "ir"), tmp_path / "out")
     expected = toy.greedy([5, 6, 7], 20)
     assert python(GENERATE, folder, "[5, 6, 7]", 20) == [[expected, expected]]

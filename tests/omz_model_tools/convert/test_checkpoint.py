@@ -11,6 +11,8 @@ import numpy as np
 import openvino
 import pytest
 
+from gpt2_text_prediction.engine.engine import load_engine
+from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from support import numpy_gpt2
 from support.toy import EXACT, Toy, assert_close, write_safetensors
 
@@ -76,6 +78,27 @@ def test_a_model_whose_tokenizer_is_tokenizer_json_with_a_token_added(run: Run, 
     demo = ["-m", out / "FP32/tuned.xml", "-i", "the rest", "--top_k", 1, "--max_sample_token_num", 3]
     done = run("gpt2_text_prediction_demo", *demo)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "toy",
+    [
+        Toy(n_layer=3, inverse_layer=True),
+        Toy(unscaled=True, activation="quick_gelu"),
+        *(Toy(n_layer=1, activation=name) for name in ("gelu_10", "relu", "relu2", "silu", "tanh", "mish")),
+    ],
+    ids=str,
+)
+def test_models_of_other_settings_run_in_the_engine(run: Run, tmp_path: Path, toy: Toy) -> None:
+    done = run("omz_converter", "--checkpoint", toy.write(tmp_path / "my"), "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    engine = load_engine(tmp_path / "out/FP32/my.xml", "CPU", EXACT)
+    cache, new, found = SequenceCache(), [5, 6, 7], []
+    for _ in range(6):
+        (logits,) = engine.step([StepInput(cache, new)])
+        new = [int(logits[0].argmax())]
+        found += new
+    assert found == toy.greedy([5, 6, 7], 6)
 
 
 def test_an_adapter_is_merged_into_the_checkpoint_or_into_the_base_that_it_names(run: Run, tmp_path: Path) -> None:

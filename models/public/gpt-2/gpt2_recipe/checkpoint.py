@@ -11,7 +11,7 @@ from gpt2_recipe.config import GPT2Config, read_config
 from gpt2_recipe.folder_kind import without_config, without_weights
 from gpt2_recipe.lora import merge
 from gpt2_recipe.problem import Problem, one_line
-from gpt2_recipe.readers.nanogpt import is_nanogpt, read_nanogpt
+from gpt2_recipe.readers.nanogpt import from_linear, is_linear, is_nanogpt, read_nanogpt
 from gpt2_recipe.readers.openai import HPARAMS, latest_prefix, read_hparams, read_openai
 from gpt2_recipe.readers.peft_adapter import ADAPTER_CONFIG, PeftAdapter, read_adapter
 from gpt2_recipe.readers.safetensors_file import read_tensors
@@ -42,7 +42,7 @@ class Checkpoint:
 
     config: GPT2Config
     path: Path
-    tensors: dict[str, StoredTensor]
+    tensors: dict[str, StoredTensor]  # by their published names
     folder: Path  # of the model
     tokenizer_folder: Path  # of an adapter, if that has a tokenizer of its own
     notes: tuple[str, ...] = ()  # lines for the user
@@ -79,8 +79,7 @@ def _base_folder(folder: Path, adapter: PeftAdapter) -> Path:
 
 
 def _merged(base: Checkpoint, adapter: PeftAdapter) -> Checkpoint:
-    weights = published(base.path, base.tensors)
-    tensors = merge(adapter, weights, tied=base.config.tie_word_embeddings and is_tied(weights))
+    tensors = merge(adapter, base.tensors, tied=base.config.tie_word_embeddings and is_tied(base.tensors))
     rows = tensors["wte.weight"].shape[0] if "wte.weight" in tensors else base.config.vocab_size
     config = replace(base.config, vocab_size=rows, tie_word_embeddings="lm_head.weight" not in tensors)
     folder = adapter.path.parent
@@ -124,7 +123,11 @@ def _no_checkpoint(folder: Path) -> Problem:
 
 
 def _opened(config: GPT2Config, path: Path, tensors: dict[str, StoredTensor]) -> Checkpoint:
-    return Checkpoint(config, path, tensors, path.parent, path.parent, tuple(notes_on_heads(path, tensors)))
+    notes = tuple(notes_on_heads(path, tensors))
+    weights = published(path, tensors)
+    if is_linear(config, weights):
+        weights = from_linear(path, config, weights)
+    return Checkpoint(config, path, weights, path.parent, path.parent, notes)
 
 
 def _saved_by_a_training_loop(folder: Path) -> Path | None:

@@ -12,10 +12,9 @@ import numpy as np
 
 from gpt2_recipe.config import GPT2_EOS, GPT2Config, config_of, positive_int
 from gpt2_recipe.memory import check_memory
-from gpt2_recipe.problem import Problem
 from gpt2_recipe.readers.torch_file import tensors_of
 from gpt2_recipe.tensor import STORED_AS, StoredTensor, tensor_of
-from gpt2_recipe.weights import expected_shapes, published
+from gpt2_recipe.weights import Weights, expected_shapes
 
 ARGS = "model_args"
 FIELDS = {
@@ -38,7 +37,7 @@ def is_nanogpt(loaded: Mapping[str, Any]) -> bool:
 
 
 def read_nanogpt(path: Path, loaded: Mapping[str, Any]) -> tuple[GPT2Config, dict[str, StoredTensor]]:
-    """Return the configuration and the weights of a loaded checkpoint; `path` is only for error messages.
+    """Return the configuration and the weights of a loaded checkpoint, as they lie there, for `from_linear`.
 
     Raises Problem for settings that are missing or broken, and tensors that are none.
     """
@@ -46,13 +45,21 @@ def read_nanogpt(path: Path, loaded: Mapping[str, Any]) -> tuple[GPT2Config, dic
     fields = {published_name: positive_int(path, args, name, 0) for name, published_name in FIELDS.items()}
     end = GPT2_EOS if fields["vocab_size"] in GPT2_SIZES else None
     config = config_of(path, {**fields, "activation_function": "gelu", "eos_token_id": end, "bos_token_id": end})
-    found = published(path, tensors_of(path, loaded))
-    bias = args.get("bias", True)
-    if not isinstance(bias, bool):
-        raise Problem(f'{path}: "bias": expected true or false, got {bias!r}')
-    check_memory(path, sum(4 * math.prod(tensor.shape) for name, tensor in found.items() if name.endswith(LINEAR)))
-    weights = {name: _transposed(tensor) if name.endswith(LINEAR) else tensor for name, tensor in found.items()}
-    return config, weights if bias else _zero_biases(config) | weights
+    return config, tensors_of(path, loaded)
+
+
+def is_linear(config: GPT2Config, weights: Weights) -> bool:
+    """Whether weights lie as nanoGPT's Linear layers have them, which are (out, in) where GPT-2's are (in, out)."""
+    shapes = {weights[name].shape for name in weights if name.endswith(LINEAR[0])}
+    return shapes == {(3 * config.n_embd, config.n_embd)}
+
+
+def from_linear(path: Path, config: GPT2Config, weights: Weights) -> Weights:
+    """Return nanoGPT's weights as GPT-2's; a model without any bias gets biases of zeros, which are the same."""
+    linear = {name: tensor for name, tensor in weights.items() if name.endswith(LINEAR)}
+    check_memory(path, sum(4 * math.prod(tensor.shape) for tensor in linear.values()))
+    found = weights | {name: _transposed(tensor) for name, tensor in linear.items()}
+    return found if any(name.endswith(".bias") for name in found) else _zero_biases(config) | found
 
 
 def _transposed(tensor: StoredTensor) -> StoredTensor:  # [out, in] -> [in, out]

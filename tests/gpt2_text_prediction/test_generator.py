@@ -17,6 +17,7 @@ import pytest
 from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
+from support import HANGS_AFTER
 from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
@@ -348,7 +349,7 @@ def test_several_threads_get_what_each_would_alone(generator):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANGS_AFTER)
     assert [got[n] for n in range(6)] == alone
 
 

@@ -5,11 +5,12 @@ import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
-from support import HANGS_AFTER
+from support import HANGS_AFTER, until
 from support.command import COMMANDS
 
 DEMO = "gpt2_text_prediction_demo"
@@ -217,14 +218,24 @@ def test_a_file_of_prompts_becomes_a_file_of_records(demo, generator, tmp_path):
     assert second["score"] >= third["score"]
 
 
+def written(out: Path, records: int, process: subprocess.Popen) -> None:
+    """Wait until so many records are in the file."""
+
+    def there() -> bool:
+        reached = out.exists() and out.read_bytes().count(b"\n") >= records
+        assert reached or process.poll() is None
+        return reached
+
+    until(there)
+
+
 def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tmp_path):
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out.jsonl"
     prompts.write_text("".join(f"The whale number {n}\n" for n in range(30)))
     command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", out, "-n", "12", "-nireq", "2"]
     for wanted in (1, 9):  # kill -9 twice, in the middle of the work
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            while not (out.exists() and out.read_bytes().count(b"\n") >= wanted):
-                assert process.poll() is None
+            written(out, wanted, process)
             process.kill()
     done = demo("--prompt_file", prompts, "-o", out, "-n", 12, "-nireq", 2)
     assert done.returncode == 0
@@ -271,8 +282,7 @@ def test_ctrl_c_leaves_whole_records(mini_ir, tmp_path):
     prompts.write_text("".join(f"The whale number {n}\n" for n in range(200)))
     command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", out]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        while not (out.exists() and out.read_bytes().count(b"\n") >= 2):
-            assert process.poll() is None
+        written(out, 2, process)
         process.send_signal(signal.SIGINT)
         talk = process.communicate()[1].decode()
     assert process.returncode == 130

@@ -320,7 +320,7 @@ def test_closing_ends_all_and_takes_nothing_more(ended):
     while not scheduler._stopped:
         pass
     engine.gate.release(100)
-    closing.join(30)
+    closing.join(HANGS_AFTER)
     assert {str(running.error), str(waiting.error)} == {CLOSED}
     for ask in (lambda: scheduler.submit([]), lambda: scheduler.step([])):
         with pytest.raises(Problem, match="closed"):
@@ -386,7 +386,7 @@ def test_threads_that_fork_and_step_get_the_oracles_logits(tmp_path, back_end):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(HANGS_AFTER)
     assert not wrong
 
 

@@ -23,7 +23,7 @@ from omz_model_tools.descriptor.model import ModelFile
 from omz_model_tools.download.downloader import LOCK, Downloader
 from omz_model_tools.download.progress import NoDisplay
 from omz_model_tools.download.tasks import Task
-from support import HANGS_AFTER
+from support import HANGS_AFTER, until
 from support.downloads import HEADING, PART, TRUE, download, names, toy
 from support.hub import Answer, Hub
 from support.model_tree import descriptor, file_entry, load_models, write_model
@@ -283,28 +283,19 @@ def running(tmp_path: Path, *names: str, arrives: bool = True) -> tuple[threadin
     return thread, out
 
 
-def _until(condition: Callable[[], object]) -> None:
-    waited = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        waited.wait(0.01)
-    pytest.fail("it did not come")
-
-
 def test_who_waits_for_a_model_keeps_no_later_one_from_others(tmp_path: Path) -> None:
     """Or else two with the same models in different orders could wait for each other for ever."""
     public = postprocessed(tmp_path, "a", "b")
     (public / "a").mkdir(parents=True)
     with if_free(public / "a" / LOCK):  # which a thread takes for another process
         first, out = running(tmp_path, "a", "b")
-        _until(lambda: "Waiting for another omz_downloader at work on this model" in out.getvalue())
+        until(lambda: "Waiting for another omz_downloader at work on this model" in out.getvalue())
         second, _ = running(tmp_path, "b", "a")
-        _until((public / "b/.postprocessed.json").exists)
+        until((public / "b/.postprocessed.json").exists)
         assert first.is_alive()
         assert second.is_alive()
     for thread in (first, second):
-        thread.join(20)
+        thread.join(HANGS_AFTER)
         assert not thread.is_alive()
     assert [(public / name / "x").read_bytes() for name in "ab"] == [b"?", b"?"]
 
@@ -314,11 +305,11 @@ def test_a_model_that_failed_is_free_for_others(tmp_path: Path) -> None:
     (public / "b").mkdir(parents=True)
     with if_free(public / "b" / LOCK):
         first, out = running(tmp_path, "a", "b", arrives=False)
-        _until(lambda: "Waiting for another omz_downloader at work on this model" in out.getvalue())
+        until(lambda: "Waiting for another omz_downloader at work on this model" in out.getvalue())
         second, _ = running(tmp_path, "a")
-        second.join(20)
+        second.join(HANGS_AFTER)
         assert not second.is_alive()
-    first.join(20)
+    first.join(HANGS_AFTER)
     assert not first.is_alive()
 
 
@@ -370,12 +361,7 @@ def test_ctrl_c_keeps_what_was_there_and_what_came(tmp_path: Path, hub: Hub, pla
 
 def _wait_for(path: Path, size: int) -> None:
     """Until the file is so long: what the server sent may still be on its way."""
-    waited = threading.Event()
-    for _ in range(2000):
-        if path.exists() and path.stat().st_size == size:
-            return
-        waited.wait(0.01)
-    pytest.fail(f"{path} did not grow to {size}")
+    until(lambda: path.exists() and path.stat().st_size == size)
 
 
 def test_ctrl_c_ends_an_endless_pattern(tmp_path: Path, hub: Hub, place: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_head_without_end_is_not_waited_for(beginning: bytes, piece: bytes) ->
     reasons = ["no complete response in 0 seconds", "connection failed: got more than 100 headers"]
     assert str(caught.value) in reasons
     for left in set(threading.enumerate()) - before:
-        left.join(20)
+        left.join(HANGS_AFTER)
     gc.collect()
 
 

@@ -8,6 +8,7 @@ from gpt2_tools.benchmark.engine.roofline import bandwidth_meter, bound_figures,
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.common.json_process import JsonProcess
 from gpt2_tools.common.problem import Problem
+from support import HANGS_AFTER
 
 
 def test_what_memory_allows_by_hand(tmp_path):
@@ -41,5 +42,5 @@ def test_a_meter_that_does_not_start_is_reported():
 def test_a_meter_that_ends_is_a_problem():
     command = [sys.executable, "-c", "print('{}', flush=True); input(); raise MemoryError('no room')"]
     line = r"memory bandwidth could not be measured: ended with exit code 1: MemoryError: no room\Z"
-    with JsonProcess(command, 60.0) as process, pytest.raises(Problem, match=line):
+    with JsonProcess(command, HANGS_AFTER) as process, pytest.raises(Problem, match=line):
         read_by(process)

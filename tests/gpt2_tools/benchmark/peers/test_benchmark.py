@@ -11,6 +11,7 @@ from gpt2_tools.benchmark.peers.peers import RunSettings, Weights
 from gpt2_tools.benchmark.peers.table import Workload
 from gpt2_tools.benchmark.processes.process import memory_of
 from gpt2_tools.common.problem import Problem
+from support import HANGS_AFTER
 from support.fake_peer import fake_peer
 
 DECODE = Workload("decode", 1, 4, 3)
@@ -47,7 +48,7 @@ def table(tmp_path_factory, mini, mini_ir, new_cache):
         fake_peer(folder / "others", {"good": "FP16"}, "fake_engine==2.0", "missing"),
     ]
     plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "CPU", 8, 4, 2, 1)
-    return measure_speed(plan, peers, new_cache(folder / "cache"), RunSettings(1, 60.0, said.append)), said
+    return measure_speed(plan, peers, new_cache(folder / "cache"), RunSettings(1, HANGS_AFTER, said.append)), said
 
 
 SPEEDS = ("decode", "prefill of 511", "8 prompts at once")
@@ -113,7 +114,7 @@ def test_what_was_measured_before_a_failure_stays(table):
 def test_an_engine_of_ours_that_does_not_run_is_a_problem(mini, mini_ir, tmp_path):
     plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "TPU", 8, 4, 1, 0)
     with pytest.raises(Problem, match=r"gpt-2-mini\.xml: ended with exit code 1: .*there is no such device"):
-        measure_speed(plan, [], tmp_path, RunSettings(1, 60.0, lambda _: None))
+        measure_speed(plan, [], tmp_path, RunSettings(1, HANGS_AFTER, lambda _: None))
 
 
 def test_a_process_that_is_gone_has_no_memory():

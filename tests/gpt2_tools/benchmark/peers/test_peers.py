@@ -8,6 +8,7 @@ import pytest
 
 from gpt2_tools.benchmark.peers.peers import PEERS, RUNNERS, Peer, RunSettings, Weights, provide_runner, start_peer
 from gpt2_tools.common.json_process import CannotRun, PeerFailed
+from support import HANGS_AFTER
 from support.fake_peer import fake_peer
 
 
@@ -37,7 +38,7 @@ def fake(tmp_path_factory, new_cache):
     """Return a function that starts a variant of the fake peer, and what it has said."""
     folder, said = tmp_path_factory.mktemp("fake"), []
     peer = fake_peer(folder / "runners", {})
-    run = RunSettings(2, 60.0, said.append)
+    run = RunSettings(2, HANGS_AFTER, said.append)
     cache = new_cache(folder / "cache")
     runner = provide_runner(peer, cache, run)
     checkpoint = folder / "checkpoint"
@@ -93,7 +94,7 @@ def exported(tmp_path):
     for path in (ir, ir.with_suffix(".bin")):
         path.touch()
     peer = Peer("openvino-genai", {"FP16": "FP16"}, exported=True)
-    return peer, Weights(tmp_path, {"FP16": ir}), RunSettings(2, 60.0, lambda _: None)
+    return peer, Weights(tmp_path, {"FP16": ir}), RunSettings(2, HANGS_AFTER, lambda _: None)
 
 
 def test_without_gpt2_export_one_line_says_so(exported, tmp_path, monkeypatch):

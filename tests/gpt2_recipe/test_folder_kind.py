@@ -36,6 +36,7 @@ def write(folder: Path, *names: str, **files: str | bytes) -> Path:
         (("checkpoint/run1/hparams.json", "models/124M/hparams.json", "samples/"), "checkpoint/run1"),
         (("run1/hparams.json", "run1/checkpoint"), "run1"),
         (("gpt2/config.json", "FP16/gpt-2.xml"), "gpt2"),
+        (("config.json", "checkpoint-500/config.json", "checkpoint-60/config.json"), "checkpoint-500"),
         (("out-shakespeare/ckpt.pt", "model.py", "train.py"), "out-shakespeare"),
         ((f"snapshots/{REVISION}/config.json", f"snapshots/{OLDER}/config.json"), f"snapshots/{REVISION}"),
         ((f"models--o--n/snapshots/{REVISION}/config.json", "version.txt"), f"models--o--n/snapshots/{REVISION}"),
@@ -44,7 +45,7 @@ def write(folder: Path, *names: str, **files: str | bytes) -> Path:
 )
 def test_a_folder_above_a_checkpoint_names_it(tmp_path, names, below):
     write(tmp_path / "refs", main=REVISION)
-    folder = write(tmp_path, *names)
+    folder = write(tmp_path, **dict.fromkeys(names, GPT2))
     assert refusal(folder) == f"{folder}: holds no checkpoint itself; give --checkpoint {folder / below}"
 
 
@@ -60,7 +61,7 @@ FOREIGN = {
     "pytorch_model_fsdp_0/": "a checkpoint of FSDP in parts; "
     "run `accelerate merge-weights pytorch_model_fsdp_0 .` there",
     "__0_0.distcp": "a part of a checkpoint of FSDP; run `accelerate merge-weights . OUT` there",
-    "openvino_model.xml": "an IR of OpenVINO already; give it to the demo with -m",
+    "my-gpt2.xml": "an IR of OpenVINO already; give it to the demo with -m",
     "decoder_model.onnx": "a model in ONNX; convert the checkpoint that it was made from",
     "model.ckpt.index": "weights of OpenAI's code without their hparams.json; fetch that too",
 }

@@ -1,6 +1,7 @@
 """The gpt2 recipe: build an ov.Model from the folder of a GPT-2 checkpoint.
 
-Hugging Face's (config.json with safetensors or a pytorch_model.bin, in one file or in shards) or OpenAI's.
+Hugging Face's (config.json with safetensors or a pytorch_model.bin, in one file or in shards), OpenAI's, nanoGPT's, or
+what a training loop saved; a LoRA adapter of peft is merged (docs/convert.md lists all).
 omz_model_tools finds it by the entry point `gpt2` of the group omz_model_tools.recipes and uses `convert`, `describe`
 and `Problem`; it saves the model, and writes the facts and the companions.
 """

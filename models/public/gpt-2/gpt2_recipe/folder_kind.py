@@ -23,7 +23,7 @@ KINDS = {
     ),
     r"pytorch_model_fsdp.*": "a checkpoint of FSDP in parts; run `accelerate merge-weights {name} .` there",
     r".*\.distcp": "a part of a checkpoint of FSDP; run `accelerate merge-weights . OUT` there",
-    r"(openvino_)?(decoder_)?model\.xml": "an IR of OpenVINO already; give it to the demo with -m",
+    r".*\.xml": "an IR of OpenVINO already; give it to the demo with -m",
     r".*\.onnx": f"a model in ONNX; {ELSEWHERE}",
     r"model.*\.(index|meta|data-\d+-of-\d+)": "weights of OpenAI's code without their hparams.json; fetch that too",
 }
@@ -34,19 +34,25 @@ LISTED = 6
 def without_config(folder: Path) -> str:
     """Return what a folder is that has neither a config.json nor weights that are read."""
     names = _names(folder)
-    below = next(_checkpoints_below(folder, DEPTH), None)
-    if below is not None:
-        return f"holds no checkpoint itself; give --checkpoint {below}"
     if not names:
         return "is empty"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return without_weights(folder) or f"holds no checkpoint, but {', '.join(map(one_line, names[:LISTED]))}{more}"
+    return (
+        _above_a_checkpoint(folder)
+        or without_weights(folder)
+        or f"holds no checkpoint, but {', '.join(map(one_line, names[:LISTED]))}{more}"
+    )
 
 
 def without_weights(folder: Path) -> str | None:
     """Return what a folder has in place of the weights that are read; None if nothing is known."""
     names = _names(folder)
-    return _llm_c(folder, names) or kind_of(names)
+    return _llm_c(folder, names) or kind_of(names) or _above_a_checkpoint(folder)
+
+
+def _above_a_checkpoint(folder: Path) -> str | None:
+    below = next(_checkpoints_below(folder, DEPTH), None)
+    return None if below is None else f"holds no checkpoint itself; give --checkpoint {below}"
 
 
 def kind_of(names: Collection[str]) -> str | None:

@@ -439,7 +439,10 @@ def test_closing_lets_go_of_the_model(ir):
 @pytest.mark.parametrize(
     ("prompts", "options", "words"),
     [
-        ("one text", {}, r"^prompts: expected a list of texts, got one text$"),
+        ("one text", {}, r"^prompts: expected a list of texts, got str: 'one text'$"),
+        (["a", None], {}, r"^prompt 2: expected a str, got NoneType: None$"),
+        ([b"a"], {}, r"^prompt 1: expected a str, got bytes: b'a'$"),
+        (7, {}, r"^prompts: expected a list of texts, got int: 7$"),
         (["a", "z" * 24], {}, r"^prompt 2: the prompt has 24 tokens; at most 23 fit"),
         (["\udcff"], {}, r"^prompt 1: the text is not valid UTF-8"),
         (["a"], {"max_new_tokens": 0}, r"^max_new_tokens: "),

@@ -3,6 +3,7 @@
 import pytest
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
+from gpt2_text_prediction.cli.settings import make_settings
 from support.toy import ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=16)
@@ -114,3 +115,33 @@ def test_a_stop_string_ends_each_kind_of_text(generator, kind):
     assert found.finish_reason == "stop"
     assert found.tokens == whole.tokens[: len(found.tokens)]
     assert len(found.tokens) < 9
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: g.generate([PROMPT], {"top_k": 3}), "expected a Sampling, got dict: {'top_k': 3}"),
+        (lambda g: g.generate([PROMPT], Beams()), "expected a Sampling, got Beams: "),
+        (lambda g: g.beam_search(PROMPT, Sampling()), "expected a Beams, got Sampling: "),
+        (lambda g: g.stream(PROMPT, rules={"stop": ["a"]}), "expected a TextRules, got dict: "),
+        (lambda g: g.stream(3), "expected a str, got int: 3"),
+        (lambda g: g.score(None), "expected a str, got NoneType: None"),
+        (lambda g: g.next_tokens(b"a"), "expected a str, got bytes: b'a'"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_problem(generator, call, message):
+    with pytest.raises(Problem) as caught:
+        call(generator)
+    assert message in str(caught.value)
+
+
+def test_a_model_of_one_position_is_a_problem(tmp_path):
+    path = Toy(n_positions=1).ir(tmp_path)
+    with pytest.raises(Problem) as caught:
+        TextGenerator(path)
+    assert str(caught.value) == f"{path}: has one position; expected at least 2, for a token and the one after it"
+
+
+def test_a_token_id_of_thousands_of_digits_is_no_id():
+    with pytest.raises(Problem, match=r"^logit_bias: expected a number or -inf for each token id"):
+        make_settings({"logit_bias": {"9" * 5000: 1.0}})

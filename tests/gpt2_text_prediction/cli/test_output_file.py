@@ -11,6 +11,12 @@ from hypothesis import strategies as st
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.cli.output_file import Records
 
+WRONG = [
+    b'{"run": "abc", "prompt_number": [1], "sample": 1, "prompt": "a", "run_seed": 1}\n',
+    b'{"run": "abc", "prompt_number": 1, "sample": 1, "prompt": null, "run_seed": 1}\n',
+    b'{"run": "abc", "prompt_number": 1, "sample": {}, "prompt": "a", "run_seed": "x"}\n',
+]
+
 
 def record(n: int, sample: int = 1) -> dict:
     return {"run_seed": 7, "prompt_number": n, "sample": sample, "prompt": f"prompt {n}", "text": "é\n"}
@@ -64,7 +70,17 @@ def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path
 
 
 @pytest.mark.parametrize(
-    "content", [b"hello\n", b"{}\n", b"[]\n", b"3\n", b"notes without an end", b'{"run": "xyz"}\n']
+    "content",
+    [
+        b"hello\n",
+        b"{}\n",
+        b"[]\n",
+        b"3\n",
+        b"notes without an end",
+        b'{"run": "xyz"}\n',
+        b"[" * 100_000 + b"\n",
+        *WRONG,
+    ],
 )
 def test_a_file_of_anything_else_is_a_problem_and_stays(tmp_path, content):
     path = tmp_path / "out.jsonl"

@@ -187,7 +187,7 @@ class TextGenerator:
         if rules.context_overflow == "slide":
             raise Problem('context_overflow: beams cannot slide: expected "error" or "truncate"')
         inputs = self.input_processor
-        inputs.check(beams, max_new_tokens)
+        inputs.check(beams, max_new_tokens, Beams)
         tokens, truncated = inputs.fitting_tokens(prompt, rules, max_new_tokens)
         ending_ids = beams.ending_ids(self.eos_token_ids)
         steps = _Steps(self.scheduler.step, self.engine.n_positions)
@@ -286,8 +286,8 @@ class TextGenerator:
     ) -> "_Samples":
         sampling, rules = sampling or self.default_sampling, rules or TextRules()
         require_count("num_return_sequences", num_samples, least=1)
-        if isinstance(prompts, str):
-            raise Problem("prompts: expected a list of texts, got one text")
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+            raise Problem(f"prompts: expected a list of texts, got {type(prompts).__name__}: {prompts!r:.80}")
         inputs = self.input_processor
         inputs.check(sampling, max_new_tokens)
         seed = _seed_of(sampling)

@@ -107,8 +107,9 @@ class InputProcessor:
         )
         return ProcessedPrompt(tokens, 0, params, not slides and room <= max_new_tokens, self._prefix_cache)
 
-    def check(self, settings: LogitsProcessors, max_new_tokens: int) -> None:
-        """Raise Problem for settings that name unknown tokens or contradict max_new_tokens."""
+    def check(self, settings: LogitsProcessors, max_new_tokens: int, kind: type[LogitsProcessors] = Sampling) -> None:
+        """Raise Problem for settings that are not of the kind, name unknown tokens or contradict max_new_tokens."""
+        _require(kind, settings)
         require_lengths(settings, max_new_tokens)
         require_known(settings, self._limits.vocab_size)
 
@@ -128,6 +129,8 @@ class InputProcessor:
         Rules that let it be cut keep its last max(N - max_new_tokens, N / 2) tokens, of N positions.
         Raises Problem as prompt_tokens does.
         """
+        _require(str, prompt)
+        _require(TextRules, rules)
         if rules.context_overflow == "error":
             return self.prompt_tokens(prompt, rules), 0
         n_positions = self._limits.n_positions
@@ -144,6 +147,7 @@ class InputProcessor:
 
         words: of the message, before the number of tokens and after the number that fits.
         """
+        _require(str, text)
         has, why = words
         size = len(text.encode(errors="replace"))
         if size > max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE):
@@ -156,3 +160,9 @@ class InputProcessor:
     def _encode(self, text: str, rules: TextRules) -> list[int]:
         """Return the ids of a whole text, with the tokens that the tokenizer puts around one."""
         return self._tokenizer.encode(text, rules.parse_special, added_tokens=rules.added_tokens, template=True)
+
+
+def _require(kind: type, value: object) -> None:
+    """Raise Problem for a value of a wrong type, from Python; the command line only makes right ones."""
+    if not isinstance(value, kind):
+        raise Problem(f"expected a {kind.__name__}, got {type(value).__name__}: {value!r:.80}")

@@ -21,6 +21,8 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+FIELDS = {"prompt_number": int, "sample": int, "prompt": str, "run_seed": int}
+"""What a record must have, whatever wrote it."""
 BEGINNING = b'{"run": "'
 
 
@@ -89,9 +91,9 @@ class Records:
     def _record(self, line: bytes, n: int) -> dict[str, Any]:
         try:
             record = json.loads(line)
-            if record["run"] == self._run and {"prompt_number", "sample", "prompt", "run_seed"} <= record.keys():
+            if record["run"] == self._run and all(isinstance(record[name], kind) for name, kind in FIELDS.items()):
                 return dict(record)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             pass
         raise self._of_another_run(n)
 

@@ -137,7 +137,11 @@ def _bias_of_ids(given: Any) -> Any:
     """Return a bias by token ids, which JSON has as strings."""
     if not isinstance(given, dict):
         return given
-    return {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in given.items()}
+    return {int(key) if _is_id(key) else key: value for key, value in given.items()}
+
+
+def _is_id(key: Any) -> bool:
+    return isinstance(key, str) and key.isdecimal() and len(key) < 20  # int() refuses thousands of digits
 
 
 def _only(given: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

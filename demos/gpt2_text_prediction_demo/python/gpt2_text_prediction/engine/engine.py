@@ -251,6 +251,8 @@ def _stateful(spec: ModelSpec, model: ov.Model, fallback: str | None = None) -> 
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:
+    if ir.n_positions == 1:
+        raise Problem(f"{ir.path}: has one position; expected at least 2, for a token and the one after it")
     most = ir.n_positions or max_seq_len
     if most is None:
         raise Problem(

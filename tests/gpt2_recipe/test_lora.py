@@ -1,6 +1,7 @@
 """Adapters merged by hand: numbers that can be checked on paper, and what does not fit; peft itself in tests/parity."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,6 +157,21 @@ def test_an_adapter_beside_its_base_is_merged_with_a_line(adapter):
     assert gpt2_recipe.convert(folder).notes == [
         f"{folder}: its adapter_config.json is that of an adapter, which is merged into the weights of {folder}"
     ]
+
+
+def test_one_adapter_after_another(adapter, tmp_path, base):
+    first = TOY.write(adapter(plain(), base_model_name_or_path="gpt2"))
+    second = tmp_path / "second"
+    shutil.copytree(first, second, ignore=shutil.ignore_patterns("model.safetensors"))
+    np.testing.assert_allclose(
+        merged(first, second)["h.1.mlp.c_fc.weight"], TOY.state["h.1.mlp.c_fc.weight"] + 2 * B_A, atol=1e-6
+    )
+    check_update(first, B_A)
+    np.testing.assert_array_equal(merged(first, first)["h.1.mlp.c_fc.weight"], merged(first)["h.1.mlp.c_fc.weight"])
+    (second / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(first)})
+    )
+    refused(Problem, gpt2_recipe.convert, second, begins=lambda _: first, about="merge both: --checkpoint ")
 
 
 def test_its_own_tokenizer_comes_before_the_bases(adapter, base):

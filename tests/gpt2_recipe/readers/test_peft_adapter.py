@@ -74,6 +74,8 @@ def test_a_variant_is_refused(tmp_path, fields):
     [
         ({"lora_alpha": "8"}, "\"lora_alpha\": expected a number, got '8'"),
         ({"lora_alpha": True}, '"lora_alpha": expected a number, got True'),
+        ({"lora_alpha": 10**400}, '"lora_alpha": expected a number, got 1000'),
+        ({"lora_alpha": float("nan")}, '"lora_alpha": expected a number, got nan'),
         ({"alpha_pattern": {"(": 1}}, '"alpha_pattern": (: missing ), unterminated subpattern'),
         ({"alpha_pattern": {"c_fc": None}}, '"lora_alpha": expected a number, got None'),
     ],

@@ -118,6 +118,13 @@ def test_what_training_loops_save_is_unwrapped(tmp_path, torch, name, keys):
     check(tmp_path)
 
 
+def test_a_dictionary_that_holds_itself_is_refused(tmp_path, torch):
+    saved = state_of(torch)
+    saved["model"] = saved
+    torch.save(saved, tmp_path / "x.bin")
+    assert refusal(tmp_path / "x.bin").endswith("model: expected a dense tensor, got dict")
+
+
 def test_several_of_a_training_loops_files_are_not_chosen_from(tmp_path, torch):
     TOY.write(tmp_path)
     (tmp_path / "model.safetensors").unlink()

@@ -55,8 +55,8 @@ def open_checkpoint(folder: Path, adapter: Path | None = None) -> Checkpoint:
     into the local folder that it names as its base, or else into the weights beside it.
     Raises Problem for a folder that is no checkpoint, or whose files are incomplete or damaged.
     """
-    if adapter is not None:
-        return _merged(_open(folder), read_adapter(adapter))
+    if adapter is not None and adapter.resolve() != folder.resolve():
+        return _merged(open_checkpoint(folder), read_adapter(adapter))
     if not os.path.lexists(folder / ADAPTER_CONFIG):
         return _open(folder)
     found = read_adapter(folder)
@@ -69,7 +69,10 @@ def open_checkpoint(folder: Path, adapter: Path | None = None) -> Checkpoint:
 def _base_folder(folder: Path, adapter: PeftAdapter) -> Path:
     """Return the folder of the weights that an adapter was trained on: the one it names, or else its own."""
     if adapter.base is not None and (Path(adapter.base) / "config.json").is_file():
-        return Path(adapter.base)
+        base = Path(adapter.base)
+        if os.path.lexists(base / ADAPTER_CONFIG) and base.resolve() != folder.resolve():
+            raise Problem(f"{base}: holds an adapter too; merge both: --checkpoint {base} --peft_adapter {folder}")
+        return base
     if any(os.path.lexists(folder / name) for name in READERS):
         return folder
     raise Problem(
@@ -84,7 +87,9 @@ def _merged(base: Checkpoint, adapter: PeftAdapter) -> Checkpoint:
     config = replace(base.config, vocab_size=rows, tie_word_embeddings="lm_head.weight" not in tensors)
     folder = adapter.path.parent
     has_tokenizer = any((folder / name).is_file() for name in TOKENIZERS)
-    return replace(base, config=config, tensors=tensors, tokenizer_folder=folder if has_tokenizer else base.folder)
+    return replace(
+        base, config=config, tensors=tensors, tokenizer_folder=folder if has_tokenizer else base.tokenizer_folder
+    )
 
 
 def _open(folder: Path) -> Checkpoint:

@@ -39,6 +39,7 @@ VARIANTS = (
 """The fields of LoraConfig that make something else of it, where they are set."""
 SAME_BASE = (True, False, None, "gaussian", "eva", "orthogonal")
 """The values of init_lora_weights that leave the base as it is; others, such as pissa and olora, change it."""
+LARGEST_ALPHA = 1e9
 MERGE_WITH_PEFT = "merge it with peft (merge_and_unload, then save_pretrained) and convert what that saves"
 PLAIN = f"plain LoRA and DoRA alone are merged here; {MERGE_WITH_PEFT}"
 
@@ -74,7 +75,7 @@ class PeftAdapter:
                     break
             except re.error as error:
                 raise Problem(f'{self._config}: "alpha_pattern": {one_line(key)}: {error}') from None
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < LARGEST_ALPHA:
             raise Problem(f'{self._config}: "lora_alpha": expected a number, got {alpha!r}')
         return alpha / (math.sqrt(rank) if self.fields.get("use_rslora") else rank)
 

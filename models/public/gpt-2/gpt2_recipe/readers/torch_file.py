@@ -37,9 +37,8 @@ def read_torch(path: Path) -> dict[str, StoredTensor]:
 
 def tensors_of(path: Path, loaded: Mapping[str, Any]) -> dict[str, StoredTensor]:
     """Return the tensors of the state dict that lies in a loaded file; `path` is only for error messages."""
-    wrapped = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)), None)
-    if wrapped is not None:
-        return tensors_of(path, wrapped)
+    for _ in WRAPPERS:  # one in another; a pickle may as well hold a dictionary that holds itself
+        loaded = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)), loaded)
     return {str(name): _stored(path, str(name), value) for name, value in loaded.items()}
 
 

@@ -224,17 +224,40 @@ def _word_piece(folder: Path) -> None:
     _save(tokenizer, folder, **ANY_CLASS, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]")
 
 
+WORDS = (
+    "\u2581",
+    "\u2581Hello",
+    "\u2581The",
+    "\u2581rain",
+    "\u2581in",
+    "\u2581a",
+    "\u65e5",
+    "\u672c",
+    "\u2581b",
+    "\u2581it",
+)
+
+
 def _unigram(folder: Path) -> None:
-    """As rinna's and GPT-SW3's: pieces of SentencePiece, bytes for characters that it lacks."""
-    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("[PAD]", 0.0)]
-    pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
-    words = ["\u2581", "\u2581Hello", "\u2581The", "\u2581rain", "\u2581in", "\u2581a", "b", "c", "a", "f", "\u65e5"]
-    words += [*"eHloWORLDThrin1984,it's\n", "\u672c", "\u2581b", "\u2581it"]
-    pieces += [(word, -2.0 - len(pieces) / 100) for word in dict.fromkeys(words)]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
-    tokenizer.normalizer = normalizers.NFKC()
+    """As rinna's: pieces of SentencePiece."""
+    _save_unigram(folder, [], decoders.Metaspace())
+
+
+def _unigram_with_bytes(folder: Path) -> None:
+    """As GPT-SW3's: bytes for characters that it has no piece for."""
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    _save_unigram(folder, [(f"<0x{byte:02X}>", -20.0) for byte in range(256)], decoders.Sequence(steps))
+
+
+def _save_unigram(folder: Path, of_bytes: list[tuple[str, float]], decoder: Any) -> None:
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("[PAD]", 0.0), *of_bytes]
+    words = dict.fromkeys([*WORDS, *"abcfeHloWORLDThrin1984,it's"])
+    pieces += [(word, -2.0 - i / 100) for i, word in enumerate(words)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=bool(of_bytes)))
+    spaces = normalizers.Replace(Regex(" {2,}"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), spaces])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    tokenizer.decoder = decoder
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", "[PAD]"])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
     _save(tokenizer, folder, **ANY_CLASS, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="[PAD]")
@@ -261,5 +284,6 @@ KINDS = {
     "special tokens named without an id": TokenizerKind(_named_without_an_id, TOKENS + 64),
     "an embedding padded far past": TokenizerKind(_added_in_tokenizer_json, 51200),
     "WordPiece": TokenizerKind(_word_piece, 32),
-    "Unigram": TokenizerKind(_unigram, 320),
+    "Unigram": TokenizerKind(_unigram, 64),
+    "Unigram with bytes": TokenizerKind(_unigram_with_bytes, 320),
 }

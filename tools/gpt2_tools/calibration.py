@@ -25,7 +25,7 @@ def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, 
     with one_problem():
         with disk_problems(text):
             raw = text.read_bytes()
-        tokens = load_tokenizer(ir).encode(utf8_text(raw, text))
+        tokens = load_tokenizer(ir).encode(utf8_text(raw, text), template=True)
         length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
     if len(tokens) < length:
         raise Problem(f"{text}: expected at least {length} tokens to calibrate with, got {len(tokens)}")

@@ -18,7 +18,7 @@ from support import DATA
 from support.tokenizer_kinds import END, KINDS, TEXTS, TOKENS, beside_ir
 
 RECORDED = json.loads((DATA / "tokenizer_kinds.json").read_bytes())
-OTHER_KINDS = ("WordPiece", "Unigram", "a normalizer", "hundreds of added tokens")
+OTHER_KINDS = ("WordPiece", "Unigram", "Unigram with bytes", "a normalizer", "hundreds of added tokens")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_each_character_appears_with_its_token(tokenizer_of, name, text, pieces)
 
 
 def test_a_character_of_bytes_appears_with_the_token_after_them(tokenizer_of):
-    tokenizer = tokenizer_of("Unigram")
+    tokenizer = tokenizer_of("Unigram with bytes")
     of_byte = {f"<0x{byte:02X}>": 4 + byte for byte in range(256)}
     cat, a = [of_byte[f"<0x{byte:02X}>"] for byte in "\u732b".encode()], tokenizer.encode("a")[-1]
     assert streamed(tokenizer, [*cat, a]) == ["", "", "", "\u732b a", ""]

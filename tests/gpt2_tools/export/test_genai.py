@@ -109,7 +109,7 @@ def test_the_folder(mini_export, mini_ir):
     ]
     files = [*models, "config.json", "generation_config.json", "graph.pbtxt", "merges.txt", "special_tokens_map.json"]
     assert sorted(path.name for path in mini_export.iterdir()) == sorted(
-        [*files, "tokenizer_config.json", "vocab.json"]
+        [*files, "tokenizer.json", "tokenizer_config.json", "vocab.json"]
     )
     model = ov.Core().read_model(mini_export / "openvino_model.xml")
     names = [port.get_names() for port in model.inputs]

@@ -66,11 +66,12 @@ class Model:
         self._config = scoring_configuration(openvino_device, precision_hint, threads)
         self._scorer = load_scorer(self._path, openvino_device, self._config)
         self._tokenizer = load_tokenizer(self._path)
-        if self._tokenizer.vocab_size != self._scorer.vocab_size:  # load_tokenizer's line names flags of the demo
+        if not self._tokenizer.fits(self._scorer.vocab_size):  # load_tokenizer's line names flags of the demo
             raise Problem(
                 f"{pretrained}: has {self._scorer.vocab_size} tokens, its tokenizer {self._tokenizer.vocab_size}; "
-                "put the model's own vocab.json and merges.txt beside it"
+                "put the model's own tokenizer.json, or vocab.json and merges.txt, beside it"
             )
+        self._tokenizer.limit(self._scorer.vocab_size)
         self.max_length = self._scorer.n_positions
 
     @property

@@ -118,7 +118,12 @@ def read_dataset(file: DatasetFile, folder: Path) -> Text:
 
 
 def encode(tokenizer: GPT2Tokenizer, text: str) -> npt.NDArray[np.int64]:  # -> [N]
-    """Return the tokens of a text of any length, the same as if it was encoded in one call."""
+    """Return the tokens of a text of any length, the same as if it was encoded in one call.
+
+    They have those with which the tokenizer begins or ends a text.
+    """
+    if not tokenizer.splits_at_words:
+        return np.array(tokenizer.encode(text, template=True), np.int64)
     parts = [np.array(tokenizer.encode(piece), np.int64) for piece in pieces(text, PIECE)]
     return np.concatenate([np.zeros(0, np.int64), *parts])
 

@@ -87,7 +87,8 @@ def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]"
 
 
 def _genai_writer(folder: Path) -> "Callable[[RecipeIR, Path], None]":
-    from gpt2_tools.export.genai import GRAPH, load_parts, write_folder  # noqa: PLC0415
+    from gpt2_tools.export.genai import GRAPH, write_folder  # noqa: PLC0415
+    from gpt2_tools.export.openvino_tokenizer import load_parts  # noqa: PLC0415
 
     parts = load_parts()
     tuned = folder / GRAPH  # the user may have edited it: it is kept

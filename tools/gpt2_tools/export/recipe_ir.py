@@ -15,9 +15,9 @@ import numpy.typing as npt
 import openvino as ov
 
 from gpt2_recipe import ACTIVATIONS, FACTS, GPT2Config, expected_shapes
-from gpt2_recipe.tokenizer import END_OF_TEXT, AddedToken, from_fact
+from gpt2_recipe.tokenizer import END_OF_TEXT, AddedToken, TokenizerSettings, from_fact, make_tokenizer_json
 from gpt2_text_prediction.engine import IR, as_ir, read_model
-from gpt2_text_prediction.text import GPT2Tokenizer, find_tokenizer_files
+from gpt2_text_prediction.text import GPT2Tokenizer, find_tokenizer_files, load_tokenizer
 from gpt2_tools.common.problem import Problem
 from omz_model_tools.convert import provenance, recipe_section
 
@@ -26,36 +26,53 @@ ACTIVATION_OPS = ("Gelu", "Swish", "Relu", "Tanh", "Mish")
 """The types of the first op of the recipe's activation functions."""
 
 
+TOKENIZER = "tokenizer.json"
+
+
 @dataclass(frozen=True)
 class RecipeIR:
-    """An IR with its vocabulary; config has the end-of-text token even if only the vocabulary defines it."""
+    """An IR with its tokenizer; config has the end-of-text token even if only the vocabulary defines it.
+
+    tokenizer_json: the file beside it, or one made of vocab.json and merges.txt, for an older IR. companions: which of
+    these two lie beside it.
+    """
 
     path: Path
     model: ov.Model
     config: GPT2Config
     quantized: bool
-    vocab: Path
-    merges: Path
     tokenizer: GPT2Tokenizer
-    added: tuple[AddedToken, ...]  # and other special tokens, besides end-of-text
+    tokenizer_json: bytes
+    companions: tuple[Path, ...]
 
 
 def read_recipe_ir(path: Path) -> RecipeIR:
-    """Read an IR of the gpt2 recipe with the vocabulary beside it.
+    """Read an IR of the gpt2 recipe with the tokenizer beside it.
 
     Raises Problem, ours or the demo's, for files that cannot be read and IRs of another converter.
     """
     model = read_model(ov.Core(), path)
     _refuse_foreign(path, model)
     ir = as_ir(path, model)
-    vocab, merges = find_tokenizer_files(path)
-    tokenizer = GPT2Tokenizer(vocab, merges)
-    if tokenizer.vocab_size != ir.vocab_size:
-        raise Problem(_misfit(path, ir.vocab_size, vocab, tokenizer.vocab_size))
+    tokenizer, own = load_tokenizer(path), path.with_name(TOKENIZER)
+    if not tokenizer.fits(ir.vocab_size):
+        file = own if own.is_file() else path.with_name("vocab.json")
+        raise Problem(_misfit(path, ir.vocab_size, file, tokenizer.vocab_size))
     end_of_text = () if tokenizer.end_of_text_id is None else (tokenizer.end_of_text_id,)
     config = _config(ir, ir.eos_token_ids or end_of_text)
-    added = _added_tokens(path, ir.model, vocab)
-    return RecipeIR(path, ir.model, config, "nncf" in ir.model.get_rt_info(), vocab, merges, tokenizer, added)
+    content = own.read_bytes() if own.is_file() else _tokenizer_json(path, ir.model)
+    beside = tuple(file for file in map(path.with_name, ("vocab.json", "merges.txt")) if file.is_file())
+    return RecipeIR(path, ir.model, config, "nncf" in ir.model.get_rt_info(), tokenizer, content, beside)
+
+
+def _tokenizer_json(path: Path, model: ov.Model) -> bytes:
+    """Return the tokenizer.json of an IR that an older converter made."""
+    vocab, merges = find_tokenizer_files(path)
+    lines = merges.read_text(encoding="utf-8").splitlines()
+    pairs = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#version")]
+    added = sorted(_added_tokens(path, model, vocab), key=lambda token: token.id)
+    fields = make_tokenizer_json(json.loads(vocab.read_bytes()), pairs, added, TokenizerSettings(is_gpt2=True))
+    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _misfit(path: Path, rows: int, vocab: Path, tokens: int) -> str:

@@ -36,7 +36,7 @@ class GPT2Tokenizer:
         tokenizer = Tokenizer(BPE(vocab=ids, merges=read_merges(merges, ids)))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        self._use(tokenizer)
+        self._use(tokenizer, is_whole=False)
 
     @classmethod
     def from_file(cls, path: Path) -> "GPT2Tokenizer":
@@ -45,7 +45,7 @@ class GPT2Tokenizer:
             content = path.read_bytes()
         read = cls.__new__(cls)
         try:
-            read._use(Tokenizer.from_str(content.decode()))
+            read._use(Tokenizer.from_str(content.decode()), is_whole=True)
         except UnicodeDecodeError as error:
             raise Problem(
                 f"{path}: expected UTF-8, got the byte 0x{content[error.start]:02x}; convert the model again"
@@ -57,11 +57,12 @@ class GPT2Tokenizer:
             raise Problem(f"{path}: is no tokenizer that can be used: {reason}; convert the model again") from None
         return read
 
-    def _use(self, tokenizer: Tokenizer) -> None:
+    def _use(self, tokenizer: Tokenizer, *, is_whole: bool) -> None:
+        self._is_whole = is_whole  # with added tokens
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._added = tokenizer.get_added_tokens_decoder()
+        self.added_tokens: dict[int, AddedToken] = tokenizer.get_added_tokens_decoder()
         self._parsing: dict[tuple[bool, str], Tokenizer] = {}
         self._rows: int | None = None
         self.vocab_size: int = tokenizer.get_vocab_size()
@@ -84,11 +85,22 @@ class GPT2Tokenizer:
             and self._tokenizer.normalizer is None
             and type(split).__name__ == "ByteLevel"
             and not split.add_prefix_space
-            and all(not (token.lstrip or token.rstrip or " " in token.content) for token in self._added.values())
+            and all(not (token.lstrip or token.rstrip or " " in token.content) for token in self.added_tokens.values())
             and not self._tokenizer.encode("").ids
         )
 
-    def fit(self, rows: int) -> None:
+    def fits(self, rows: int) -> bool:
+        """Return whether it may be the tokenizer of a model of so many rows, which may be more than it has tokens.
+
+        Of a vocab.json the size is all that tells. Embeddings are padded to a multiple of 8 or more (Megatron, nanoGPT,
+        transformers' pad_to_multiple_of). In a tokenizer.json added tokens may lack a row, which no text then has.
+        """
+        tokens = self.vocab_size
+        if self._is_whole:
+            return self.base_size <= rows
+        return tokens == rows or (tokens < rows < 2 * tokens and rows % 8 == 0)
+
+    def limit(self, rows: int) -> None:
         """Refuse texts with a token that a model of so many rows lacks, from now on."""
         self._rows = rows
 
@@ -131,7 +143,7 @@ class GPT2Tokenizer:
 
     def _that_parses(self, special: bool, added_tokens: str, text: str) -> Tokenizer:
         """Return the tokenizer that parses the tokens asked for; each is made at its first use, with the same model."""
-        main, names = self._tokenizer, {token.content for token in self._added.values()}
+        main, names = self._tokenizer, {token.content for token in self.added_tokens.values()}
         named = END_OF_TEXT in text or main.normalizer is not None
         if added_tokens == "parse" and (not named or special == (END_OF_TEXT in names)):
             return main
@@ -144,7 +156,7 @@ class GPT2Tokenizer:
         return self._parsing[special, added_tokens]
 
     def _with_added(self, wanted: set[str]) -> Tokenizer:
-        main, added = self._tokenizer, dict(self._added)
+        main, added = self._tokenizer, dict(self.added_tokens)
         if self.end_of_text_id is not None:
             added.setdefault(self.end_of_text_id, AddedToken(END_OF_TEXT, special=True, normalized=False))
         other = Tokenizer(main.model)
@@ -203,22 +215,13 @@ def load_tokenizer(
     tokenizer = GPT2Tokenizer.from_file(path) if is_own else GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
     if vocab_size is None:
         return tokenizer
-    fits = tokenizer.base_size <= vocab_size if is_own else _may_be_of(tokenizer.vocab_size, vocab_size)
-    if not fits:
+    if not tokenizer.fits(vocab_size):
         raise Problem(
             f"{model}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; "
             "give the model's own files with --vocab and --merges"
         )
-    tokenizer.fit(vocab_size)
+    tokenizer.limit(vocab_size)
     return tokenizer
-
-
-def _may_be_of(tokens: int, rows: int) -> bool:
-    """Return whether a vocab.json may belong to an embedding of so many rows: its size is all that tells.
-
-    Embeddings are padded to a multiple of 8 or more (Megatron, nanoGPT, transformers' pad_to_multiple_of).
-    """
-    return tokens == rows or (tokens < rows < 2 * tokens and rows % 8 == 0)
 
 
 def find_tokenizer_files(

@@ -57,7 +57,7 @@ def foreign(path, **rt_info):
 def test_configuration_and_weights_are_read_back(toy, tmp_path):
     ir = read_recipe_ir(toy.ir(tmp_path))
     asked = read_config(tmp_path / "config.json")
-    for name in asked.__dataclass_fields__:
+    for name in set(asked.__dataclass_fields__) - {"bos_token_ids"}:  # the first end token, where none is named
         assert getattr(ir.config, name) == getattr(asked, name), name
     found = dict(weights(ir))
     assert found.keys() == toy.state.keys()
@@ -159,9 +159,14 @@ def test_added_tokens_are_read_back_as_far_as_the_vocabulary_has_them(tmp_path):
     pad, other = AddedToken("<pad>", 297, special=True), AddedToken("a b", 298, lstrip=True)
     end = AddedToken("<|endoftext|>", 299, special=True)
     path = added(Toy(), tmp_path, pad, other)
-    assert set(read_recipe_ir(path).added) == {pad, other, end}
+    assert _added_tokens(path) == [pad, other, end]
     Toy().write_vocabulary(tmp_path)
-    assert read_recipe_ir(path).added == (end,)
+    assert _added_tokens(path) == [end]
+
+
+def _added_tokens(path: Path) -> list[AddedToken]:
+    fields = json.loads(read_recipe_ir(path).tokenizer_json)
+    return [AddedToken(**token) for token in fields["added_tokens"]]
 
 
 def test_added_tokens_in_an_unknown_form(tmp_path, capsys):

@@ -14,10 +14,10 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from gpt2_text_prediction import Problem, Result, Sampling, Stream, TextGenerator
+from gpt2_text_prediction import Busy, Problem, Result, Sampling, Stream, TextGenerator
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
-from support import HANGS_AFTER
+from support import HANGS_AFTER, until
 from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
@@ -553,3 +553,27 @@ def test_thousands_of_generations_leave_nothing_behind(generator):
     assert left()[1] <= threads
     blocks = generator.engine.back_end.blocks
     assert blocks.num_free_blocks() >= blocks.count - 4 * 2
+
+
+def test_callers_past_the_limit_are_told_to_come_again(ir):
+    with TextGenerator(ir, config=ONE_THREAD, max_waiting_callers=1) as generator:
+        entered, gate = threading.Event(), threading.Event()
+
+        def hold() -> float:
+            entered.set()
+            assert gate.wait(HANGS_AFTER)
+            return 0.0
+
+        clock = iter([lambda: 0.0])
+        running = generator.stream(PROMPT, clock=lambda: next(clock, hold)())
+        threads = [threading.Thread(target=lambda: "".join(running))]
+        threads[0].start()
+        assert entered.wait(HANGS_AFTER)  # the scheduler's thread is held: whoever comes now waits
+        threads.append(threading.Thread(target=generator.generate, args=([PROMPT],)))
+        threads[1].start()
+        until(lambda: len(generator.scheduler._groups) == 1)
+        with pytest.raises(Busy, match=r"^1 callers are waiting already: try again later$"):
+            generator.generate([PROMPT])
+        gate.set()
+        for thread in threads:
+            thread.join()

@@ -7,6 +7,7 @@ from gpt2_text_prediction.lazy_names import lazy_names
 
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
+    from gpt2_text_prediction.engine.scheduler import Busy
     from gpt2_text_prediction.generation.beam_search import Beams
     from gpt2_text_prediction.generation.sampling import Sampling
     from gpt2_text_prediction.generator import TextGenerator
@@ -15,12 +16,24 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.stream import Stream
     from gpt2_text_prediction.text.stopping import TextRules
 
-__all__ = ["Beams", "NextToken", "Problem", "Result", "Sampling", "Score", "Stream", "TextGenerator", "TextRules"]
+__all__ = [
+    "Beams",
+    "Busy",
+    "NextToken",
+    "Problem",
+    "Result",
+    "Sampling",
+    "Score",
+    "Stream",
+    "TextGenerator",
+    "TextRules",
+]
 
 __getattr__ = lazy_names(
     __name__,
     {
         "Beams": "generation.beam_search",
+        "Busy": "engine.scheduler",
         "NextToken": "results",
         "Problem": "problem",
         "Result": "results",

@@ -18,7 +18,14 @@ import numpy as np
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.engine.engine import Engine, default_back_end, make_engine, read_spec
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
-from gpt2_text_prediction.engine.scheduler import CLOSED, Scheduler, loop_queue, raise_error, running
+from gpt2_text_prediction.engine.scheduler import (
+    CLOSED,
+    MAX_WAITING_CALLERS,
+    Scheduler,
+    loop_queue,
+    raise_error,
+    running,
+)
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
 from gpt2_text_prediction.generation.beam_search import Beams, beam_search
 from gpt2_text_prediction.generation.logits_processors import argmax, drawn_never, require_count
@@ -52,6 +59,7 @@ class TextGenerator:
         back_end: Literal["paged", "stateful", "static"] | None = None,
         cache_budget: int | None = None,
         prompt_lookup: bool | None = None,
+        max_waiting_callers: int = MAX_WAITING_CALLERS,
     ) -> None:
         """Load a model and the vocabulary, which is looked for beside it unless it is given.
 
@@ -60,6 +68,7 @@ class TextGenerator:
         back_end, cache_budget: see load_engine; by default "paged" on a CPU and "stateful" elsewhere.
         prompt_lookup: whether tokens are drafted from what the text had before; the text stays the same. By default
         where the cache is paged: elsewhere a wrong draft costs too much.
+        max_waiting_callers: how many calls may wait for their turn; one more raises Busy, a Problem.
         Raises Problem for files or settings that cannot be used.
         """
         model = Path(model)
@@ -70,7 +79,9 @@ class TextGenerator:
         self.tokenizer = load_tokenizer(model, vocab, merges, spec.ir.vocab_size)
         self.unused_ids = np.array(self.tokenizer.unused_ids(spec.ir.vocab_size), np.int64)
         engine = make_engine(spec, chosen, cache_budget)
-        self._open: _Open | None = _Open(engine, Scheduler(engine), PrefixCache())
+        self._open: _Open | None = _Open(
+            engine, Scheduler(engine, max_waiting_callers=max_waiting_callers), PrefixCache()
+        )
         end_of_text = self.tokenizer.end_of_text_id
         self.eos_token_ids = engine.eos_token_ids or (() if end_of_text is None else (end_of_text,))
         self.bos_token_id = self.eos_token_id if engine.bos_token_id is None else engine.bos_token_id

@@ -566,7 +566,7 @@ def test_callers_past_the_limit_are_told_to_come_again(ir):
 
         clock = iter([lambda: 0.0])
         running = generator.stream(PROMPT, clock=lambda: next(clock, hold)())
-        threads = [threading.Thread(target=lambda: "".join(running))]
+        threads = [threading.Thread(target="".join, args=(running,))]
         threads[0].start()
         assert entered.wait(HANGS_AFTER)  # the scheduler's thread is held: whoever comes now waits
         threads.append(threading.Thread(target=generator.generate, args=([PROMPT],)))

@@ -91,7 +91,7 @@ def test_gpt2s_end_of_text_in_a_smaller_vocabulary_is_transformers_default_and_m
     assert read(vocab_size=60000, eos_token_id=50256).eos_token_ids == (50256,)
 
 
-def test_of_several_ends_of_text_the_first_is_taken(read):
+def test_of_several_ends_of_text_each_is_one(read):
     assert read(eos_token_id=[7, 50256]).eos_token_ids == (7, 50256)
 
 
@@ -185,6 +185,7 @@ def test_the_activations_that_are_implemented(read, name):
         ("eos_token_id", 50257),
         ("eos_token_id", "50256"),
         ("eos_token_id", True),
+        ("eos_token_id", []),
         ("eos_token_id", [50257]),
         ("eos_token_id", ["50256"]),
     ],

@@ -564,8 +564,12 @@ def test_callers_past_the_limit_are_told_to_come_again(ir):
             assert gate.wait(HANGS_AFTER)
             return 0.0
 
-        clock = iter([lambda: 0.0])
-        running = generator.stream(PROMPT, clock=lambda: next(clock, hold)())
+        beginning = iter([1.0])
+
+        def clock() -> float:
+            return next(beginning, None) or hold()
+
+        running = generator.stream(PROMPT, clock=clock)
         threads = [threading.Thread(target="".join, args=(running,))]
         threads[0].start()
         assert entered.wait(HANGS_AFTER)  # the scheduler's thread is held: whoever comes now waits

@@ -221,6 +221,19 @@ def test_what_does_not_fit_is_named(adapter, base, tensors, about):
     assert about in refused(Problem, gpt2_recipe.convert, folder, begins=lambda folder: begins)
 
 
+def test_a_base_that_is_broken_is_refused_with_an_adapter_too(adapter, base):
+    folder, path = adapter(plain()), base / "model.safetensors"
+    for name, tensor, about in (
+        ("lm_head.weight", None, "missing: lm_head.weight"),
+        ("lm_head.weight", ("I64", np.zeros((300, 2), np.int64)), "neither F32, F16, BF16: lm_head.weight (I64)"),
+        ("wte.weight", ("F32", np.zeros((), np.float32)), "misshapen: wte.weight (expected [300, 2], got [])"),
+        ("wte.weight", ("F32", np.zeros((301, 2), np.float32)), "misshapen: wte.weight (expected [300, 2], got [301,"),
+    ):
+        (base / "config.json").write_text(json.dumps(TOY.config | {"tie_word_embeddings": name == "wte.weight"}))
+        write_safetensors(path, TOY.tensors | ({} if tensor is None else {name: tensor}))
+        refused(Problem, gpt2_recipe.convert, folder, begins=lambda _: path, about=about)
+
+
 def test_values_that_are_no_floats_are_refused(adapter):
     folder = adapter({})
     tensors = {PREFIX + name: ("I64", values.astype(np.int64)) for name, values in plain().items()}

@@ -30,8 +30,6 @@ READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
 SAVED_BY_TRAINING_LOOPS = (".ckpt", ".pt", ".pth")
 NOT_WEIGHTS = re.compile(r"(optimizer|scheduler|scaler|rng_state|random_states|training_args|.*optim_states).*")
 """The other files that trainers save with torch.save."""
-
-
 TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 """The files of which one shows that an adapter was saved with its tokenizer."""
 
@@ -83,13 +81,21 @@ def _base_folder(folder: Path, adapter: PeftAdapter) -> Path:
 
 def _merged(base: Checkpoint, adapter: PeftAdapter) -> Checkpoint:
     tensors = merge(adapter, base.tensors, tied=base.config.tie_word_embeddings and is_tied(base.tensors))
-    rows = tensors["wte.weight"].shape[0] if "wte.weight" in tensors else base.config.vocab_size
-    config = replace(base.config, vocab_size=rows, tie_word_embeddings="lm_head.weight" not in tensors)
+    tie = base.config.tie_word_embeddings and "lm_head.weight" not in tensors
+    config = replace(base.config, vocab_size=_rows(tensors, base), tie_word_embeddings=tie)
     folder = adapter.path.parent
     has_tokenizer = any((folder / name).is_file() for name in TOKENIZERS)
     return replace(
         base, config=config, tensors=tensors, tokenizer_folder=folder if has_tokenizer else base.tokenizer_folder
     )
+
+
+def _rows(tensors: dict[str, StoredTensor], base: Checkpoint) -> int:
+    """Return the rows of the embedding, which an adapter replaces whole where tokens were added."""
+    shapes = [found["wte.weight"].shape for found in (base.tensors, tensors) if "wte.weight" in found]
+    if len(shapes) == 2 and shapes[0] != shapes[1] and len(shapes[1]) == 2:
+        return shapes[1][0]
+    return base.config.vocab_size
 
 
 def _open(folder: Path) -> Checkpoint:

@@ -9,12 +9,14 @@ import threading
 import weakref
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import pytest
 
-from gpt2_text_prediction import Busy, Problem, Result, Sampling, Stream, TextGenerator
+from gpt2_recipe import convert
+from gpt2_text_prediction import Beams, Busy, Problem, Result, Sampling, Stream, TextGenerator, TextRules
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
 from support import HANGS_AFTER, until
@@ -188,6 +190,44 @@ def test_an_end_of_text_past_the_vocabulary_does_not_start_a_text(tmp_path):
     model.set_rt_info("300", ["omz_gpt2", "eos_token_id"])
     with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as generator:
         assert list(generator.stream("", GREEDY, max_new_tokens=3))
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory):
+    """Return an IR of 360 rows whose tokenizer has 301 tokens, one of them added, as the converter lays it."""
+    folder = tmp_path_factory.mktemp("padded")
+    xml = replace(TOY, vocab_size=360, eos_token_id=299).ir(folder)
+    TOY.write_vocabulary(folder)
+    (folder / "added_tokens.json").write_text('{"<|user|>": 300}')
+    for companion in convert(folder).companions:
+        if not isinstance(companion, Path):
+            (folder / companion.name).write_bytes(companion.content)
+    return xml
+
+
+def test_rows_of_the_embedding_that_are_no_token_are_never_drawn(padded):
+    with TextGenerator(padded, config=ONE_THREAD) as generator:
+        assert generator.unused_ids.tolist() == list(range(301, 360))
+        free = Sampling(temperature=50.0, top_p=1.0, seed=1, ignore_eos=True)
+        results = generator.generate([PROMPT] * 4, free, max_new_tokens=16, num_return_sequences=4)
+        results += generator.beam_search(PROMPT, Beams(num_beams=4, num_return_sequences=4), max_new_tokens=6)
+        results += generator.generate([PROMPT], GREEDY, max_new_tokens=8)
+        assert max(token for result in results for token in result.tokens) <= 300
+        candidates = generator.next_tokens(PROMPT, 301)
+        assert sorted(candidate.token for candidate in candidates) == list(range(301))
+        assert results[-1].tokens[0] == candidates[0].token
+        with pytest.raises(Problem, match="k: expected at most 301, the size of the vocabulary, got 302"):
+            generator.next_tokens(PROMPT, 302)
+
+
+def test_added_tokens_in_a_prompt(padded):
+    with TextGenerator(padded, config=ONE_THREAD) as generator:
+        parsed = generator.stream("a<|user|>b", GREEDY, max_new_tokens=1)
+        plain = generator.stream("a<|user|>b", GREEDY, max_new_tokens=1, rules=TextRules(added_tokens="text"))
+    assert 300 in parsed.prompt_tokens
+    assert 300 not in plain.prompt_tokens
+    with pytest.raises(Problem, match='added_tokens: expected "parse" or "text", got'):
+        TextRules(added_tokens="all")
 
 
 def test_files_are_found_beside_the_ir(ir):

@@ -210,3 +210,17 @@ def test_a_character_of_bytes_appears_with_the_token_after_them(tokenizer_of):
     cat, a = [of_byte[f"<0x{byte:02X}>"] for byte in "\u732b".encode()], tokenizer.encode("a")[-1]
     assert streamed(tokenizer, [*cat, a]) == ["", "", "", "\u732b a", ""]
     assert streamed(tokenizer, cat[:2]) == ["", "", "\ufffd\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("BPE", [299, 220, 51, 71, 68, 264, 296, 77, 11, 258, 300]),
+        ("WordPiece", [2, 7, 10, 19, 20, 0, 3]),
+        ("Unigram", [6, 7, 36, 9, 4, 3, 2]),
+    ],
+)
+def test_what_a_newer_tokenizers_wrote_is_read(name, tokens):
+    """The oldest version that setup.cfg allows runs this test too."""
+    tokenizer = GPT2Tokenizer.from_file(DATA / "tokenizers-0.23.3" / f"{name}.json")
+    assert tokenizer.encode("The rain, a [PAD]", special=True, template=True) == tokens

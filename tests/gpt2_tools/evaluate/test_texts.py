@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, load_tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate import texts
 from gpt2_tools.evaluate.texts import (
@@ -24,6 +24,7 @@ from gpt2_tools.evaluate.texts import (
 )
 from omz_model_tools.common import Problem as FileProblem
 from support import DATA
+from support.tokenizer_kinds import beside_ir
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,13 @@ def test_a_long_text_is_encoded_as_the_whole(tokenizer):
     assert len(text) > 2 * texts.PIECE
     assert len(list(pieces(text, texts.PIECE))) == 3
     assert encode(tokenizer, text).tolist() == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("name", ["add_prefix_space", "TemplateProcessing", "WordPiece", "added_tokens_decoder"])
+def test_a_text_of_another_tokenizer_is_encoded_as_the_whole(tmp_path, name):
+    other = load_tokenizer(beside_ir(name, tmp_path))
+    text = "the rain in it <|user|> it's " * 4000
+    assert encode(other, text).tolist() == other.encode(text, template=True)
 
 
 def test_the_held_out_text_is_the_published_one():

@@ -55,7 +55,7 @@ def open_checkpoint(folder: Path, adapter: Path | None = None) -> Checkpoint:
     """
     if adapter is not None and adapter.resolve() != folder.resolve():
         return _merged(open_checkpoint(folder), read_adapter(adapter))
-    if not os.path.lexists(folder / ADAPTER_CONFIG):
+    if adapter is None and not os.path.lexists(folder / ADAPTER_CONFIG):
         return _open(folder)
     found = read_adapter(folder)
     base = _base_folder(folder, found)

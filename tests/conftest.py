@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,10 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures, which may need the package
 def pytest_runtest_setup(item):
-    """Pass over what needs a package that is not there."""
+    """Pass over what needs a package that is not there, and what the measuring of coverage would change."""
+    coverage = sys.modules.get("coverage")
+    if item.get_closest_marker("without_coverage") and coverage and coverage.Coverage.current():
+        pytest.skip("coverage has objects and files of its own: .ci/run runs this without it")
     for marker in item.iter_markers("extras"):
         for package in marker.args:
             if find_spec(package) is None:

@@ -172,6 +172,8 @@ def test_the_demo_says_the_defaults_it_takes_and_leaves_them_when_told(run, tmp_
         assert "Defaults of the model's generation_config.json (--no_generation_config ignores them): " in said
         assert "max_new_tokens 3, temperature 0\n" in said
         assert f"new tokens: {tokens[:count]}" in said
+    (tmp_path / "generation_config.json").write_text("{")
+    assert run(*command).stderr.decode().startswith(f"[ ERROR ] {tmp_path}/generation_config.json: is not JSON: ")
     ignoring = run(*command, "--no_generation_config", "--temperature", 0)
     assert "generation_config" not in ignoring.stderr.decode()
     assert f"new tokens: {tokens[:8]}"[:-1] in ignoring.stderr.decode()

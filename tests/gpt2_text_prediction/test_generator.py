@@ -574,6 +574,7 @@ def test_the_cache_of_a_cpu_is_paged_and_of_another_device_stateful(ir, generato
 
 
 @needs_paged_attention
+@pytest.mark.without_coverage
 def test_thousands_of_generations_leave_nothing_behind(generator):
     def left() -> tuple[int, int]:
         gc.collect()

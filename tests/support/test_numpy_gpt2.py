@@ -17,7 +17,8 @@ def test_the_gelus_of_one_are_the_known_numbers():
 
 def test_one_head_on_two_tokens_by_hand():
     q, k, v = np.array([[1.0], [1.0]]), np.array([[0.0], [math.log(3)]]), np.array([[8.0], [4.0]])
-    assert numpy_gpt2.one_head(q, k, v).ravel().tolist() == pytest.approx([8, (1 * 8 + 3 * 4) / 4])
+    assert numpy_gpt2.one_head(q, k, v, 1.0).ravel().tolist() == pytest.approx([8, (1 * 8 + 3 * 4) / 4])
+    assert numpy_gpt2.one_head(q, k, v, 2.0).ravel().tolist() == pytest.approx([8, (1 * 8 + 9 * 4) / 10])
 
 
 def test_norm_by_hand():

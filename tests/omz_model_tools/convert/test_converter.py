@@ -403,6 +403,7 @@ def test_stopped_in_the_middle(tmp_path: Path, sign: signal.Signals) -> None:
         assert tree(tmp_path) == before
 
 
+@pytest.mark.without_coverage
 def test_a_full_disk(tmp_path: Path) -> None:
     download(tmp_path)
     toy_model(tmp_path)

@@ -394,6 +394,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, hub: Hub, place: Path) -> 
     assert names(place.parent) == ["x.bin"]
 
 
+@pytest.mark.without_coverage
 def test_a_full_disk(tmp_path: Path, hub: Hub, place: Path) -> None:
     place.parent.mkdir(parents=True)
     place.write_bytes(b"old")

@@ -60,8 +60,9 @@ class TextGenerator:
         cache_budget: int | None = None,
         prompt_lookup: bool | None = None,
         max_waiting_callers: int = MAX_WAITING_CALLERS,
+        use_generation_config: bool = True,
     ) -> None:
-        """Load a model and the vocabulary, which is looked for beside it unless it is given.
+        """Load a model and its tokenizer, which is looked for beside it unless vocab and merges are given.
 
         config: properties of the device, by default those of `default_config`.
         max_seq_len: how many tokens prompt and continuation may have, by default the model's positions.
@@ -69,6 +70,7 @@ class TextGenerator:
         prompt_lookup: whether tokens are drafted from what the text had before; the text stays the same. By default
         where the cache is paged: elsewhere a wrong draft costs too much.
         max_waiting_callers: how many calls may wait for their turn; one more raises Busy, a Problem.
+        use_generation_config: whether default_sampling is of the generation_config.json beside the model.
         Raises Problem for files or settings that cannot be used.
         """
         model = Path(model)
@@ -76,6 +78,7 @@ class TextGenerator:
         chosen = back_end or default_back_end(device)
         spec = read_spec(model, device, settings, max_seq_len)
         # Before the model is compiled, which takes longer than everything else.
+        self.default_sampling = _own_sampling(model) if use_generation_config else Sampling()
         self.tokenizer = load_tokenizer(model, vocab, merges, spec.ir.vocab_size)
         self.unused_ids = np.array(self.tokenizer.unused_ids(spec.ir.vocab_size), np.int64)
         engine = make_engine(spec, chosen, cache_budget)
@@ -85,9 +88,6 @@ class TextGenerator:
         end_of_text = self.tokenizer.end_of_text_id
         self.eos_token_ids = engine.eos_token_ids or (() if end_of_text is None else (end_of_text,))
         self.bos_token_id = self.eos_token_id if engine.bos_token_id is None else engine.bos_token_id
-        own = read_generation_config(model)
-        names = {field.name for field in fields(Sampling)}
-        self.default_sampling = Sampling(**{name: value for name, value in own.items() if name in names})
         self.prompt_lookup = engine.back_end.name == "paged" if prompt_lookup is None else prompt_lookup
 
     @property
@@ -382,6 +382,12 @@ class _Samples(NamedTuple):
             Result(text.whole(), str(request.finish_reason), request.tokens, np.array(request.logprobs), self.seed, cut)
             for request, text, cut in self.samples
         ]
+
+
+def _own_sampling(model: Path) -> Sampling:
+    """Return the sampling of the generation_config.json beside a model."""
+    own, names = read_generation_config(model), {field.name for field in fields(Sampling)}
+    return Sampling(**{name: value for name, value in own.items() if name in names})
 
 
 def checked(logits: Logits) -> Logits:  # [V] -> [V]

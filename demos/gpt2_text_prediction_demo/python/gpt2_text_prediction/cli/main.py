@@ -214,6 +214,7 @@ def _load(args: argparse.Namespace) -> "TextGenerator":
         config=_device_config(args),
         max_seq_len=args.max_seq_len,
         back_end="static" if args.static_shape else None,
+        use_generation_config=not args.no_generation_config,
     )
     say("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _device_settings(generator):

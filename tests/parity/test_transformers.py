@@ -71,7 +71,7 @@ def test_greedy_continuation_through_the_cache(pair):
     ours, new = [], prompt[0].tolist()
     for _ in range(64):
         ((logits,),) = engine.step([StepInput(cache, new)])
-        logits[pair.config.eos_token_id] = -np.inf  # what min_new_tokens does
+        logits[list(pair.config.eos_token_ids)] = -np.inf  # what min_new_tokens does
         new = [int(logits.argmax())]
         ours += new
     assert engine.back_end.name == "stateful"

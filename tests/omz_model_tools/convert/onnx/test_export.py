@@ -181,6 +181,7 @@ class TestWithLibraries:
         line = "torch.onnx.export of Branch: RuntimeError: cannot be traced"
         assert refused(folder, "--model-name=Branch") == line
 
+    @pytest.mark.without_coverage
     def test_a_full_disk(self, folder):
         assert refused(folder, limit=100) == f"{folder}/out/line.onnx: File too large"
 

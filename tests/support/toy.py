@@ -23,6 +23,8 @@ ONE_THREAD = {**EXACT, "INFERENCE_NUM_THREADS": "1"}
 END_OF_TEXT = "<|endoftext|>"
 HAS_PAGED_ATTENTION = int(ov.get_version()[:4]) >= 2026
 """Tried: openvino 2025.0 to 2025.4 have another, 2026.0 and 2026.4 the one that we use."""
+READS_ANY_PATH = tuple(map(int, ov.get_version().split(".")[:2])) >= (2026, 1)
+"""Tried: openvino 2025.0 to 2026.0 read none that is not UTF-8, 2026.1 to 2026.4 do."""
 
 
 @dataclass(frozen=True)

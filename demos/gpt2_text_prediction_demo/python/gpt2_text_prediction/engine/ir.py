@@ -45,6 +45,8 @@ def read_model(core: ov.Core, path: Path) -> ov.Model:
     check_files(path)
     try:
         return core.read_model(path)
+    except UnicodeEncodeError:  # OpenVINO before 2026.1
+        raise Problem(f"{path}: OpenVINO {ov.__version__} reads no path that is not UTF-8; rename it") from None
     except RuntimeError as error:
         raise Problem(f"{path}: OpenVINO cannot read it as a model: {last_line(error)}") from None
 

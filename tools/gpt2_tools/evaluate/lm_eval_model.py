@@ -17,7 +17,7 @@ from typing import Any
 from gpt2_text_prediction import Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.engine import PRECISION_HINTS
 from gpt2_text_prediction.text import END_OF_TEXT, load_tokenizer
-from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
 from omz_model_tools.common import ends_at_once, positive_int
 
@@ -65,13 +65,9 @@ class Model:
         self.max_gen_toks = _count("max_gen_toks", max_gen_toks)
         self._config = scoring_configuration(openvino_device, precision_hint, threads)
         self._scorer = load_scorer(self._path, openvino_device, self._config)
-        self._tokenizer = load_tokenizer(self._path)
-        if not self._tokenizer.fits(self._scorer.vocab_size):  # load_tokenizer's line names flags of the demo
-            raise Problem(
-                f"{pretrained}: has {self._scorer.vocab_size} tokens, its tokenizer {self._tokenizer.vocab_size}; "
-                "put the model's own tokenizer.json, or vocab.json and merges.txt, beside it"
-            )
-        self._tokenizer.limit(self._scorer.vocab_size)
+        with one_problem():
+            remedy = "put the model's own tokenizer.json, or vocab.json and merges.txt, beside it"
+            self._tokenizer = load_tokenizer(self._path, vocab_size=self._scorer.vocab_size, remedy=remedy)
         self.max_length = self._scorer.n_positions
 
     @property

@@ -93,13 +93,14 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--vocab",
         type=Path,
         metavar="FILE",
-        help="Optional. Path to the vocabulary file with tokens. Default: vocab.json beside the model.",
+        help="Optional. Path to the vocabulary file with tokens. Default: tokenizer.json beside the model, else "
+        "vocab.json there.",
     )
     group.add_argument(
         "--merges",
         type=Path,
         metavar="FILE",
-        help="Optional. Path to the merges file. Default: merges.txt beside the model.",
+        help="Optional. Path to the merges file. Default: tokenizer.json beside the model, else merges.txt there.",
     )
     group.add_argument(
         "--max_seq_len",

@@ -201,12 +201,18 @@ class GPT2Tokenizer:
 
 
 def load_tokenizer(
-    model: Path, vocab: str | Path | None = None, merges: str | Path | None = None, vocab_size: int | None = None
+    model: Path,
+    vocab: str | Path | None = None,
+    merges: str | Path | None = None,
+    vocab_size: int | None = None,
+    *,
+    remedy: str = "give the model's own files with --vocab and --merges",
 ) -> GPT2Tokenizer:
     """Read the tokenizer of a model: the files given, else tokenizer.json beside it, else vocab.json and merges.txt.
 
     vocab_size: the model's, None where it is not known yet. It may be larger than the tokenizer's, whose texts then
     never have the other ids.
+    remedy: what the line about a tokenizer of another model tells the user to do.
     Raises Problem for a file that is missing or cannot be used, and for a tokenizer of another model.
     """
     path = model.parent / TOKENIZER
@@ -216,10 +222,7 @@ def load_tokenizer(
     if vocab_size is None:
         return tokenizer
     if not tokenizer.fits(vocab_size):
-        raise Problem(
-            f"{model}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; "
-            "give the model's own files with --vocab and --merges"
-        )
+        raise Problem(f"{model}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; {remedy}")
     tokenizer.limit(vocab_size)
     return tokenizer
 

@@ -167,9 +167,15 @@ def test_the_same_seed_gives_the_same_text_whatever_comes_between(generator):
 def test_other_seeds_and_other_places_draw_other_texts(generator):
     texts = [
         tuple(finished(generator.stream(PROMPT, Sampling(seed=seed, top_p=1), index=index))[1].tokens)
-        for seed, index in itertools.product((1, 2), ((0, 0), (0, 1), (1, 0), (1, 1)))
+        for seed, index in itertools.product((1, 2, 1 + 2**32, 2**64 - 1), ((0, 0), (0, 1), (1, 0), (1, 2**32)))
     ]
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("index", [(0,), (0, 0, 0), (0, -1), (2**64, 0), (0.0, 0), 3, None], ids=repr)
+def test_an_index_that_is_no_pair_of_numbers_is_a_problem(generator, index):
+    with pytest.raises(Problem, match=r"^index: expected \(prompt, sample\), whole numbers from 0 to .*, got "):
+        generator.stream(PROMPT, index=index)
 
 
 def test_without_a_seed_each_text_has_its_own_which_makes_it_again(generator):

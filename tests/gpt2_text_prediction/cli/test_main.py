@@ -171,7 +171,7 @@ def test_without_a_model_one_line_names_the_two_commands(run):
         ("--top_k", "-1", "top_k: expected a whole number from 0 (all tokens), got -1"),
         ("--top_p", "1.5", "top_p: expected a number from 0 to 1 (all tokens), got 1.5"),
         ("--top_p", "nan", "top_p: expected a number from 0 to 1 (all tokens), got nan"),
-        ("--seed", "-1", "seed: expected a whole number from 0, got -1"),
+        ("--seed", "-1", "seed: expected a whole number from 0 to 18446744073709551615, got -1"),
         ("--max_sample_token_num", "0", "--max_sample_token_num: expected a whole number from 1 to 2147483647, got 0"),
         ("-n", "99999999999", "--max_sample_token_num: expected a whole number from 1 to 2147483647, got 99999999999"),
         ("-nthreads", "0", "--num_threads: expected a whole number from 1 to 2147483647, got 0"),

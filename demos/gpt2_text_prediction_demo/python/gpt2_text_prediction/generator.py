@@ -35,6 +35,7 @@ from gpt2_text_prediction.generation_config import read_generation_config
 from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.results import NextToken, Result, Score
+from gpt2_text_prediction.settings import is_whole
 from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text.stopping import StoppingDetokenizer, TextRules
 from gpt2_text_prediction.text.tokenizer import load_tokenizer
@@ -133,9 +134,12 @@ class TextGenerator:
 
         An empty prompt starts a new text. rules: where the text stops, see TextRules. index is (prompt, sample):
         with the same seed, another index draws another text, and generate's are those of the same index.
+        The text goes on the same where it is cut after any token and that part becomes the prompt, unless a setting
+        tells prompt and new text apart, such as presence_penalty.
         clock: seconds.
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
+        _require_index(index)
         sampling, rules = sampling or self.default_sampling, rules or TextRules()
         processed = self.input_processor.process(prompt, sampling, max_new_tokens, rules)
         text = StoppingDetokenizer(self.tokenizer, rules)
@@ -394,6 +398,12 @@ def checked(logits: Logits) -> Logits:  # [V] -> [V]
     """Return logits that are finite, else raise Problem."""
     argmax(logits)
     return logits
+
+
+def _require_index(index: tuple[int, int]) -> None:
+    is_pair = isinstance(index, tuple) and len(index) == 2  # prompt and sample
+    if not (is_pair and all(is_whole(number) and 0 <= number < 2**64 for number in index)):
+        raise Problem(f"index: expected (prompt, sample), whole numbers from 0 to {2**64 - 1}, got {index!r:.80}")
 
 
 def _seed_of(sampling: Sampling) -> int:

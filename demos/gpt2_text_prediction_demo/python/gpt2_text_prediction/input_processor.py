@@ -3,7 +3,7 @@
 This is the only place that decides what fits into the model's positions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,7 +59,7 @@ class ProcessedPrompt:
     def request(
         self,
         prompt: Prompt,
-        seed: Sequence[int],
+        seed: tuple[int, int, int],
         on_end: Callable[[GenerateRequest], None],
         on_token: Callable[[int], bool | None],
         with_logprobs: bool = False,
@@ -98,7 +98,7 @@ class InputProcessor:
         ending_ids = sampling.ending_ids(limits.eos_token_ids)
         params = RequestParams(
             sampling,
-            (),
+            (0, 0, 0),
             max_new_tokens if slides else min(max_new_tokens, room),
             ending_ids,
             limits.prompt_lookup,

@@ -140,8 +140,13 @@ def _whole(  # noqa: PLR0913  # the columns of a row
     metavar: str = "N",
     meaning: str = "",
     shown_default: str | None = None,
+    most: float = math.inf,
 ) -> Setting:
-    """Return the row of a whole number >= least. meaning: explains the value least. None is valid as a default."""
+    """Return the row of a whole number from least to most.
+
+    meaning: explains the value least. None is valid as a default.
+    """
+    to = "" if most == math.inf else f" to {most}"
     return Setting(
         name,
         group,
@@ -150,8 +155,8 @@ def _whole(  # noqa: PLR0913  # the columns of a row
         help_,
         metavar,
         flags,
-        lambda value: (value is None and default is None) or (is_whole(value) and value >= least),
-        f"a whole number from {least}{meaning}",
+        lambda value: (value is None and default is None) or (is_whole(value) and least <= value <= most),
+        f"a whole number from {least}{meaning}{to}",
         shown_default=shown_default,
     )
 
@@ -250,6 +255,7 @@ ROWS = (
         "Seed of the random draws: the same seed gives the same text.",
         "-s",
         shown_default="a new one, printed",
+        most=2**64 - 1,
     ),
     _number(
         "repetition_penalty",

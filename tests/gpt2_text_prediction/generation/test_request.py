@@ -24,12 +24,21 @@ from gpt2_text_prediction.generation.request import (
 )
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from support import HANGS_AFTER
-from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close, save, without_attention_ops
+from support.toy import (
+    DEVICES_OF_A_CPU,
+    HAS_PAGED_ATTENTION,
+    ONE_THREAD,
+    Toy,
+    assert_close,
+    save,
+    without_attention_ops,
+)
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 GREEDY = Sampling(temperature=0)
 BACK_ENDS = {
     "stateful": lambda model: model,
+    **{f"stateful on {device}": lambda model: model for device in DEVICES_OF_A_CPU},
     "paged": lambda model: model,
     "recompute": without_attention_ops,
 }
@@ -43,8 +52,9 @@ needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="open
 def engine(request, tmp_path_factory) -> Engine:
     folder = tmp_path_factory.mktemp("generation")
     path = save(BACK_ENDS[request.param](TOY.model(folder)), folder / "toy.xml")
-    loaded = load_engine(path, config=ONE_THREAD, back_end="paged" if request.param == "paged" else "stateful")
-    assert loaded.back_end.name == request.param
+    name, _, device = request.param.partition(" on ")
+    loaded = load_engine(path, device or "CPU", ONE_THREAD, back_end="paged" if name == "paged" else "stateful")
+    assert loaded.back_end.name == name
     return loaded
 
 

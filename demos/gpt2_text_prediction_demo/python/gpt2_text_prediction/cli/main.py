@@ -219,25 +219,21 @@ def _load(args: argparse.Namespace) -> "TextGenerator":
     say("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _device_settings(generator):
         say("INFO", line)
-    if generator.engine.back_end.name == "recompute" and not args.static_shape:
-        say("WARNING", "this model cannot be given a key/value cache: each token computes the whole text again")
-    elif generator.engine.fallback is not None:
-        say("INFO", generator.engine.fallback)
+    if generator.engine.fallback is not None:
+        say("WARNING" if generator.engine.back_end.name == "recompute" else "INFO", generator.engine.fallback)
     return generator
 
 
 def _device_config(args: argparse.Namespace) -> dict[str, Any]:
-    from gpt2_text_prediction.engine.configuration import default_config  # noqa: PLC0415
+    from gpt2_text_prediction.engine.configuration import default_config, overridden  # noqa: PLC0415
 
-    config = default_config(args.device, args.precision_hint, args.num_threads)
-    if args.cache_dir is not None:
-        config["CACHE_DIR"] = str(_writable(args.cache_dir))
+    given = {} if args.cache_dir is None else {"CACHE_DIR": str(_writable(args.cache_dir))}
     for pair in args.config or []:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise Problem(f"--config: expected KEY=VALUE, got {pair!r}")
-        config[key] = value
-    return config
+        given[key] = value
+    return overridden(default_config(args.device, args.precision_hint, args.num_threads), given)
 
 
 def _writable(folder: Path) -> Path:

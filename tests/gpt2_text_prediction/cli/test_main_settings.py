@@ -12,6 +12,7 @@ import pytest
 from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
 from support import HANGS_AFTER, until
 from support.command import COMMANDS
+from support.toy import Toy
 
 DEMO = "gpt2_text_prediction_demo"
 PROMPT = "The poem was written by"
@@ -246,14 +247,68 @@ def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tm
     assert lines_of(out) == records
     assert f"30 texts are in {out} already" in again.stderr.decode()
     other = demo("--prompt_file", prompts, "-o", out, "-n", 13)
-    assert "line 1 is of another run" in the_error(other)
+    assert "line 1 is of another run; different: the settings: give another" in the_error(other)
     assert lines_of(out) == records
 
 
-def test_more_positions_are_another_run(demo, tmp_path):
-    arguments = ("-i", PROMPT, "-o", tmp_path / "out.jsonl", "-n", 30, "--seed", 1)
-    assert demo(*arguments, "--max_seq_len", 16).returncode == 0
-    assert "line 1 is of another run" in the_error(demo(*arguments))
+def toys(tmp_path: Path) -> tuple[Path, Path]:
+    """Two IRs that differ in their weights alone."""
+    first, second = (Toy(seed=seed).ir(tmp_path / str(seed)) for seed in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    return first, second
+
+
+def test_a_run_is_resumed_with_the_same_weights_tokenizer_settings_and_device_only(run, tmp_path):
+    first, second = toys(tmp_path)
+    out, vocab, merges = tmp_path / "out.jsonl", first.parent / "vocab.json", first.parent / "merges.txt"
+    prefix = (first.parent / "copy.json", first.parent / "copy.txt")
+    for source, copy in zip((vocab, merges), prefix, strict=True):
+        copy.write_bytes(source.read_bytes())
+
+    def resumed(*arguments, model=first):
+        return run(DEMO, "-m", model, "-i", "a", "-i", "b", "-o", out, "-n", 3, *arguments)
+
+    assert resumed("--seed", 1).returncode == 0
+    written = out.read_bytes()
+    same = [(), ("--seed", 1), ("-nireq", 2), ("-nthreads", 1), ("--temperature", 1), ("-d", "CPU")]
+    same += [("--vocab", prefix[0], "--merges", prefix[1]), ("--precision_hint", "f32")]
+    for arguments in same:
+        assert resumed(*arguments).returncode == 0, arguments
+    flags = {
+        "the settings": [("--top_k", 5), ("--max_seq_len", 8)],
+        "the device or its properties": [
+            ("--static_shape",),
+            ("--precision_hint", "bf16"),
+            ("--config", "KV_CACHE_PRECISION=u8"),
+        ],
+    }
+    for part, others in flags.items():
+        for arguments in others:
+            assert f"is of another run; different: {part}: give another" in the_error(resumed(*arguments))
+    assert "different: the weights: give another" in the_error(resumed(model=second))
+    assert "is of a run with the seed 1, not 2" in the_error(resumed("--seed", 2))
+    merges.write_text(merges.read_text(encoding="utf-8") + "a b\n", encoding="utf-8")
+    assert "different: the tokenizer: give another" in the_error(resumed())
+    assert out.read_bytes() == written
+
+
+def test_a_line_with_other_settings_is_not_taken_for_the_one_in_the_file(demo, tmp_path):
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out.jsonl"
+    command = ("--prompt_file", prompts, "-o", out, "-n", 2)
+    prompts.write_text('{"prompt": "a", "temperature": 0.5}\n{"prompt": "b"}\n')
+    assert demo(*command).returncode == 0
+    records = lines_of(out)
+    assert [record["settings"] for record in records] == [{"temperature": 0.5}, {}]
+    prompts.write_text('{"prompt": "a", "temperature": 0.5, "num_return_sequences": 2}\n{"prompt": "b"}\n')
+    message = "num_return_sequences: is another than in the output file: give another file with -o"
+    assert the_error(demo(*command)) == f"{prompts}: line 1: {message}"
+    assert lines_of(out) == records
+
+
+def test_a_model_that_is_missing_is_said_before_the_file_is_made(run, tmp_path):
+    done = run(DEMO, "-m", tmp_path / "none.xml", "-i", "a", "-o", tmp_path / "out.jsonl")
+    assert the_error(done).startswith(f"{tmp_path / 'none.xml'}: there is no such model file")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_pipe_is_a_file_of_prompts(demo, tmp_path):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_text_prediction.engine import PRECISION_HINTS
-from gpt2_tools.benchmark.peers.environments import default_cache
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
 from gpt2_tools.benchmark.random_checkpoint import SIZES
 from gpt2_tools.benchmark.report import LINES
@@ -143,7 +142,6 @@ def _add_peers(group: argparse._ArgumentGroup) -> None:
         "--peer_cache",
         type=Path,
         metavar="DIR",
-        default=default_cache(),
         help="folder of the engines' Python environments, which pip installs on first use, and of their converted "
         "models (default: the user's cache folder)",
     )

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine import check_files
+from gpt2_text_prediction.engine import check_files, user_cache
 from gpt2_tools.benchmark.arguments import parse
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, profile_figures
@@ -129,7 +129,8 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
         weights, args.device, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup
     )
     threads = args.num_threads or PEER_THREADS
-    table = measure_speed(settings, args.peers, args.peer_cache.absolute(), RunSettings(threads, PEER_TIMEOUT, say))
+    cache = _peer_cache(args.peer_cache).absolute()
+    table = measure_speed(settings, args.peers, cache, RunSettings(threads, PEER_TIMEOUT, say))
     workload = {
         **_workload(args),
         "prompt_tokens": lengths.prompt_tokens,
@@ -140,6 +141,15 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
         CHECKSUM: table.tokens_sha256,
     }
     print_figures(report, workload, _repeats(args), table.figures, table.not_run)
+
+
+def _peer_cache(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    cache = user_cache()
+    if cache is None:
+        raise Problem("--peer_cache: expected a folder, as this user has no home folder with a cache")
+    return cache / "peers"
 
 
 def _irs(args: argparse.Namespace) -> dict[str, Path]:

@@ -10,7 +10,6 @@ import pytest
 from gpt2_tools.benchmark.peers.environments import (
     commands,
     complete_once,
-    default_cache,
     provide_environment,
     python_of,
 )
@@ -108,9 +107,3 @@ def test_a_folder_whose_filling_fails_is_filled_anew(tmp_path):
         folder.mkdir()
     with complete_once(folder, "one", print) as begin:
         assert not begin
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="where Linux keeps caches")
-def test_the_users_cache_folder(tmp_path):
-    assert default_cache({}, tmp_path) == tmp_path / ".cache/omz-gpt2/peers"
-    assert default_cache({"XDG_CACHE_HOME": "/elsewhere"}, tmp_path) == Path("/elsewhere/omz-gpt2/peers")

@@ -23,18 +23,6 @@ COMPLETE = "complete"
 """Name of the file that is written last."""
 
 
-def default_cache(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
-    """Return the user's cache folder for peers."""
-    home = home or Path.home()
-    if sys.platform == "win32":
-        caches = Path(environment.get("LOCALAPPDATA") or home / "AppData/Local")
-    elif sys.platform == "darwin":
-        caches = home / "Library/Caches"
-    else:
-        caches = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
-    return caches / "omz-gpt2" / "peers"
-
-
 def provide_environment(name: str, requirements: Path, cache: Path, variables: Mapping[str, str], say: Say) -> Path:
     """Return the python of a peer's environment, which is created if it does not exist.
 

@@ -62,19 +62,23 @@ class Batch:
         try:
             prompt, own = read_prompt(raw)
             settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode, self._defaults)
-            left = [n for n in range(settings.samples) if not self._is_done(raw, n, prompt)]
+            left = [n for n in range(settings.samples) if not self._is_done(raw, n, prompt, own)]
             return [
-                {"run_seed": self._given["seed"], "prompt_number": raw.number, **record}
+                {"run_seed": self._given["seed"], "prompt_number": raw.number, "settings": own, **record}
                 for record in self._texts(raw.number, prompt, settings, left)
             ]
         except Problem as problem:
             return f"{raw.name}: {problem}"
 
-    def _is_done(self, raw: RawPrompt, sample: int, prompt: str) -> bool:
+    def _is_done(self, raw: RawPrompt, sample: int, prompt: str, own: dict[str, Any]) -> bool:
         record = self._records.done.get((raw.number, sample + 1))
-        if record is not None and record["prompt"] != prompt:
+        if record is None:
+            return False
+        if record["prompt"] != prompt:
             raise Problem("is another prompt than the one in the output file: give another file with -o")
-        return record is not None
+        if changed := _differing_names(record["settings"], own):
+            raise Problem(f"{changed[0]}: is another than in the output file: give another file with -o")
+        return True
 
     def _texts(self, number: int, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
         if isinstance(settings.how, Beams):
@@ -111,3 +115,8 @@ class Batch:
                 "seed": None,
                 "seconds": seconds,
             }
+
+
+def _differing_names(settings: dict[str, Any], others: dict[str, Any]) -> list[str]:
+    names = sorted(settings.keys() | others.keys())
+    return [name for name in names if settings.get(name) != others.get(name)]

@@ -4,9 +4,7 @@ OpenVINO is imported only where it is needed, so that --help, a missing -m and C
 """
 
 import argparse
-import hashlib
 import itertools
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -163,10 +161,12 @@ def _write_records(
     from gpt2_text_prediction.cli.batch import Batch  # noqa: PLC0415
     from gpt2_text_prediction.cli.output_file import Records  # noqa: PLC0415
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
+    from gpt2_text_prediction.cli.run_key import run_key  # noqa: PLC0415
 
-    records = Records(args.output, _run_key(args, {**defaults, **given}))
+    records = Records(args.output, run_key(args, {**defaults, **given}, _device_config(args)), given.get("seed"))
     try:
-        given = records.seed() | given
+        if records.seed is not None:
+            given["seed"] = records.seed
         _choose_seed(given)
         if records.done:
             say("INFO", f"{len(records.done)} texts are in {args.output} already")
@@ -187,15 +187,6 @@ def _write_records(
             return 1 if batch.failed else 0
     finally:
         records.close()
-
-
-def _run_key(args: argparse.Namespace, given: dict[str, Any]) -> str:
-    """Return a key that is the same for two runs whose texts belong together: of the model and all settings."""
-    try:
-        model = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    except OSError:  # loading the model will report it
-        model = str(args.model)
-    return hashlib.sha256(json.dumps([model, args.max_seq_len, given], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _load(args: argparse.Namespace) -> "TextGenerator":

@@ -125,8 +125,9 @@ def test_a_static_shape_writes_the_same(demo):
 def test_the_compiled_model_is_kept_and_a_property_reaches_the_plugin(demo, tmp_path):
     arguments = ("-i", PROMPT, "--temp", 0, "-n", 2, "--cache_dir", tmp_path / "cache")
     first = demo(*arguments, "--config", "INFERENCE_NUM_THREADS=1")
-    assert list((tmp_path / "cache").glob("*.blob"))
+    assert list((tmp_path / "cache").rglob("*.blob"))
     assert "Number of threads: 1\n" in first.stderr.decode()
+    assert "runs without a paged cache: " in first.stderr.decode()
     assert demo(*arguments, "--config", "INFERENCE_NUM_THREADS=1").stdout == first.stdout
 
 

@@ -10,9 +10,10 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine import checksum, user_cache
+from gpt2_text_prediction.engine import checksum, default_config, user_cache
 from gpt2_tools.benchmark.peers.environments import Say, complete_once, foreign, provide_environment
 from gpt2_tools.common.json_process import JsonProcess, PeerFailed, run_to_end
 
@@ -75,6 +76,19 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class OurEngine:
+    """How our own engine is run."""
+
+    device: str
+    precision_hint: str | None
+    threads: int
+
+    def config(self) -> dict[str, Any]:
+        """Return the properties of its device."""
+        return default_config(self.device, self.precision_hint, self.threads)
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """How peers are run: their threads, the timeout of an answer in seconds, and where progress is printed."""
 
@@ -99,10 +113,10 @@ def start_peer(
     return JsonProcess(command, run.patience, foreign(OFFLINE))
 
 
-def start_ours(ir: Path, device: str, run: RunSettings) -> JsonProcess:
+def start_ours(ir: Path, engine: OurEngine, run: RunSettings) -> JsonProcess:
     """Start our own engine. Raises PeerFailed."""
-    command = [sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", str(ir), device, str(run.threads)]
-    return JsonProcess(command, run.patience)
+    arguments = [str(ir), engine.device, json.dumps(engine.config())]
+    return JsonProcess([sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", *arguments], run.patience)
 
 
 def _provide_model(

@@ -140,6 +140,11 @@ def test_ids_and_candidates_are_logged(demo, generator):
     assert len(lines) == 3
 
 
+def test_a_text_that_has_no_table_says_so(demo):
+    done = demo("-i", PROMPT, "--max_seq_len", 8, "-n", 9, "--temp", 0, "--context_overflow", "slide", "--explain")
+    assert "WARNING ] --explain: this text went on past the model's positions" in done.stderr.decode()
+
+
 def test_special_tokens_of_a_prompt(demo, generator):
     text = "King<|endoftext|>Queen"
     for flags, rules in (((), TextRules()), (("--parse_special",), TextRules(parse_special=True))):
@@ -178,6 +183,22 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["-o", "out.jsonl"], "-o: expected prompts: give -i or --prompt_file"),
         (["--loop"], "--loop: expected prompts: give -i or --prompt_file"),
         (["-i", "a", "--loop", "-o", "x"], "-o, --loop: expected one of them"),
+        (["-i", "a", "--explain", "-o", "x"], "-o, --explain: expected one of them"),
+        (["-i", "a", "--no_echo", "-o", "x"], "-o, --no_echo: expected one of them"),
+        (["-i", "a", "-r", "-o", "x"], "-o, -r: expected one of them"),
+        (["-i", "a", "-nireq", "2"], "-nireq: is for -o, which was not given"),
+        (
+            ["-i", "a", "--precision_hint", "f32", "--config", "INFERENCE_PRECISION_HINT=bf16"],
+            "--config INFERENCE_PRECISION_HINT, --precision_hint: expected one of them",
+        ),
+        (
+            ["-i", "a", "-nthreads", "1", "--config", "INFERENCE_NUM_THREADS=2"],
+            "--config INFERENCE_NUM_THREADS, -nthreads: expected one of them",
+        ),
+        (
+            ["-i", "a", "--config", "PERFORMANCE_HINT=LATENCY", "--config", "PERFORMANCE_HINT=THROUGHPUT"],
+            "--config PERFORMANCE_HINT: expected one value, got 'LATENCY' and 'THROUGHPUT'",
+        ),
         (["-i", "a", "--interactive"], "--interactive: expected no -i"),
         (["-i", "a", "--explain", "0"], "--explain: expected a whole number from 1 to 2147483647, got 0"),
         (["-i", "a", "--static_shape", "--dynamic_shape"], "--dynamic_shape, --static_shape: expected one of them"),

@@ -15,7 +15,7 @@ from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
 from gpt2_text_prediction.cli.terminal import draw, say, set_up_stdout, silence_stdout, typed_prompts, write
-from gpt2_text_prediction.generation_config import read_generation_config
+from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
 
 MAX_COUNT = 1 << 31
+PROMPTS_AT_ONCE = 8
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
@@ -79,8 +80,13 @@ def _check(args: argparse.Namespace) -> None:
         raise Problem("-i, --prompt_file: expected one of them")
     if (args.output is not None or args.loop) and not has_prompts:
         raise Problem(f"{'--loop' if args.loop else '-o'}: expected prompts: give -i or --prompt_file")
-    if args.output is not None and (args.loop or args.explain is not None):
-        raise Problem(f"-o, {'--loop' if args.loop else '--explain'}: expected one of them")
+    unrecorded = {"--loop": args.loop, "--explain": args.explain is not None}
+    unrecorded |= {"--no_echo": not args.echo, "-r": args.raw_output_message}
+    for flag, is_given in unrecorded.items():
+        if args.output is not None and is_given:
+            raise Problem(f"-o, {flag}: expected one of them")
+    if args.output is None and args.num_infer_requests is not None:
+        raise Problem("-nireq: is for -o, which was not given: without it one prompt runs after the other")
     if args.interactive and has_prompts:
         raise Problem("--interactive: expected no -i and no --prompt_file: prompts are typed")
 
@@ -88,6 +94,8 @@ def _check(args: argparse.Namespace) -> None:
 def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of the generation_config.json beside the model, and say them."""
     defaults = {} if args.no_generation_config else read_generation_config(args.model)
+    if ignored := [] if args.no_generation_config else ignored_names(args.model):
+        say("WARNING", f"not used of the model's generation_config.json: {', '.join(ignored)}")
     if defaults:
         values = ", ".join(f"{name} {value}" for name, value in defaults.items())
         say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
@@ -180,7 +188,7 @@ def _write_records(
             batch = Batch(generator, given, defaults, records, say_beside)
             progress.draw()
             try:
-                batch.run(prompts, args.num_infer_requests, progress.step)
+                batch.run(prompts, args.num_infer_requests or PROMPTS_AT_ONCE, progress.step)
             finally:
                 progress.end()
             say("INFO", f"{len(records.done)} texts are in {args.output}")
@@ -223,12 +231,27 @@ def _device_config(args: argparse.Namespace) -> dict[str, Any]:
     config = default_config(args.device, args.precision_hint, args.num_threads)
     if args.cache_dir is not None:
         config["CACHE_DIR"] = str(_writable(args.cache_dir))
+    return config | _given_properties(args)
+
+
+def _given_properties(args: argparse.Namespace) -> dict[str, str]:
+    """Return the properties of --config; raise Problem for one that is given in two ways."""
+    flags = {
+        "INFERENCE_PRECISION_HINT": ("--precision_hint", args.precision_hint),
+        "INFERENCE_NUM_THREADS": ("-nthreads", args.num_threads),
+        "CACHE_DIR": ("--cache_dir", args.cache_dir),
+    }
+    found: dict[str, str] = {}
     for pair in args.config or []:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise Problem(f"--config: expected KEY=VALUE, got {pair!r}")
-        config[key] = value
-    return config
+        flag, other = flags.get(key, ("", None))
+        if other is not None:
+            raise Problem(f"--config {key}, {flag}: expected one of them")
+        if found.setdefault(key, value) != value:
+            raise Problem(f"--config {key}: expected one value, got {found[key]!r} and {value!r}")
+    return found
 
 
 def _writable(folder: Path) -> Path:

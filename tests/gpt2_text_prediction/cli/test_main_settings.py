@@ -273,6 +273,20 @@ def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tm
     assert lines_of(out) == records
 
 
+def test_a_killed_run_keeps_the_texts_of_a_prompt_that_has_more(mini_ir, tmp_path):
+    out = tmp_path / "out.jsonl"
+    many = ["-i", PROMPT, "--num_return_sequences", "1000000", "-n", "2"]
+    with subprocess.Popen([COMMANDS / DEMO, "-m", mini_ir, *many, "-o", out], stderr=subprocess.DEVNULL) as process:
+        written(out, 3, process)
+        process.kill()
+    assert [record["sample"] for record in lines_of_whole(out)][:3] == [1, 2, 3]
+
+
+def lines_of_whole(path: Path) -> list[dict]:
+    """The records but for one that was being written."""
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 def toys(tmp_path: Path) -> tuple[Path, Path]:
     """Two IRs that differ in their weights alone."""
     first, second = (Toy(seed=seed).ir(tmp_path / str(seed)) for seed in (1, 2))

@@ -512,7 +512,18 @@ def test_closing_lets_go_of_the_model(ir):
         (["a", "z" * 24], {}, r"^prompt 2: the prompt has 24 tokens; at most 23 fit"),
         (["\udcff"], {}, r"^prompt 1: the text is not valid UTF-8"),
         (["a"], {"max_new_tokens": 0}, r"^max_new_tokens: "),
-        (["a"], {"num_return_sequences": 0}, r"^num_return_sequences: expected a whole number from 1, got 0$"),
+        (
+            ["a"],
+            {"num_return_sequences": 0},
+            r"^num_return_sequences: expected a whole number from 1 to 1048576, got 0$",
+        ),
+        (["a"], {"num_return_sequences": 1_500_000_000}, r"^num_return_sequences: .* to 1048576, got 1500000000$"),
+        (
+            ["a"] * 3,
+            {"num_return_sequences": 1 << 19},
+            r"at most 1048576 texts of one call, got 524288 of each of 3 prompts$",
+        ),
+        (["a"], {"max_new_tokens": -(10**5000)}, r"^max_new_tokens: expected a whole number from 1, got a int$"),
         (["a"], {"num_return_sequences": 1.5}, r"^num_return_sequences: "),
     ],
 )

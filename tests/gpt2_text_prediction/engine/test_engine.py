@@ -624,3 +624,39 @@ def test_a_setting_that_the_device_refuses_is_a_problem(ir, config):
         load_engine(ir, config=config)
     assert "\n" not in str(caught.value)
     assert str(ir) in str(caught.value)
+
+
+@pytest.mark.parametrize("back_end", ["static", "stateful"])
+def test_a_compiled_model_is_loaded_again_for_the_same_properties_only(ir, tmp_path, back_end):
+    """One of f32 that OpenVINO took for one of bf16 ended the process."""
+
+    def is_loaded(**properties: str) -> bool:
+        config = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": str(tmp_path / "cache"), **properties}
+        engine = load_engine(ir, config=config, back_end=back_end)
+        engine.step([StepInput(SequenceCache(), [1, 2, 3])])
+        return engine.property_of_device("LOADED_FROM_CACHE") == "True"
+
+    others = [{}, {"INFERENCE_PRECISION_HINT": "bf16"}, {"INFERENCE_NUM_THREADS": "1"}]
+    assert [is_loaded(**properties) for properties in others] == [False] * 3
+    assert [is_loaded(**properties) for properties in others] == [True] * 3
+
+
+def test_without_a_folder_no_compiled_model_is_kept(ir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load_engine(ir, config={**ONE_THREAD, "CACHE_DIR": ""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_whose_compiled_model_is_kept_has_a_cache_that_can_be(ir, tmp_path):
+    engine = load_engine(ir, config={**ONE_THREAD, "CACHE_DIR": str(tmp_path)}, back_end="paged")
+    assert engine.back_end.name == "stateful"
+    reason = "OpenVINO cannot load a compiled model with one from CACHE_DIR"
+    assert engine.fallback == f"{ir}: runs without a paged cache: {reason}"
+
+
+@pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="this openvino has no such paged attention")
+def test_openvino_still_cannot_load_a_compiled_paged_cache(ir):
+    """Once it can, the engine need not choose another back end for CACHE_DIR."""
+    compiled = load_engine(ir, config=ONE_THREAD, back_end="paged").compiled
+    with pytest.raises(RuntimeError, match="k_head_size"):
+        ov.Core().import_model(compiled.export_model(), "CPU", {})

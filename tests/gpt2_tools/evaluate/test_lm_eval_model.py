@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -219,6 +220,43 @@ def test_a_missing_model_is_one_line(tasks, tmp_path):
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1].startswith(f"{tmp_path}/x.xml: there is no such model file; ")
     assert "Traceback" not in done.stderr.decode()
+
+
+@needs_harness
+def test_responses_of_another_model_are_not_taken_from_the_harness_cache(tmp_path):
+    import lm_eval.models  # noqa: PLC0415, F401
+    from lm_eval.api.instance import Instance  # noqa: PLC0415
+    from lm_eval.api.model import CachingLM  # noqa: PLC0415
+
+    (entry,) = importlib.metadata.entry_points(group="lm_eval.models", name="gpt2_openvino")
+    first, second = (Toy(n_positions=16, seed=seed).ir(tmp_path / str(seed)) for seed in (1, 2))
+
+    def score(ir: Path, cache: str = "cache.db", **arguments: object) -> float:
+        model = CachingLM(entry.load()(pretrained=str(ir), **arguments), str(tmp_path / cache))
+        ((logprob, _),) = model.loglikelihood([Instance("loglikelihood", {}, ("the", " sea"), 0)])
+        return logprob
+
+    expected = score(first)
+    assert score(first, num_threads=1, batch_size=4) == expected
+    for ir, arguments, part in [
+        (second, {}, "weights"),
+        (first, {"precision_hint": "bf16"}, "precision"),
+        (first, {"max_gen_toks": 4}, "max_gen_toks"),
+    ]:
+        with pytest.raises(Problem, match=f"^--use_cache: its responses are of another run; different: {part}: give"):
+            score(ir, **arguments)
+    assert score(second, "other.db") != expected
+
+
+@needs_harness
+def test_responses_that_do_not_say_of_which_model_they_are_are_refused(tmp_path, toy_ir):
+    from sqlitedict import SqliteDict  # noqa: PLC0415
+
+    with SqliteDict(str(tmp_path / "old.db"), autocommit=True) as responses:
+        responses["a request"] = (0.0, True)
+        with pytest.raises(Problem, match=r"^--use_cache: nothing says which model its responses are of: "):
+            Testee(pretrained=str(toy_ir)).set_cache_hook(SimpleNamespace(dbdict=responses))
+        assert dict(responses) == {"a request": (0.0, True)}
 
 
 @needs_harness

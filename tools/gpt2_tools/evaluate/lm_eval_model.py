@@ -14,9 +14,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
 from gpt2_text_prediction import Sampling, TextGenerator, TextRules
-from gpt2_text_prediction.engine import PRECISION_HINTS
-from gpt2_text_prediction.text import END_OF_TEXT, load_tokenizer
+from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, user_cache
+from gpt2_text_prediction.text import END_OF_TEXT, load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
 from omz_model_tools.common import ends_at_once, positive_int
@@ -25,6 +27,8 @@ NAME = "gpt2_openvino"
 CLASS = "GPT2OpenVINO"
 SAMPLING = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"}
 """Generation keywords of a task that are fields of Sampling, by the same names."""
+THREADS = "INFERENCE_NUM_THREADS"
+"""The property that changes how fast a response comes."""
 
 Request = tuple[Any, list[int], list[int]]
 """(key in the harness's cache or None, context, continuation), both in tokens."""
@@ -165,6 +169,34 @@ class Model:
     def _generator(self) -> TextGenerator:
         """Loaded when a task generates: the weights are in memory twice then."""
         return TextGenerator(self._path, device=self._device_name, config=self._config)
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Take the harness's cache of responses (--use_cache), which knows them by their requests alone.
+
+        Raises Problem for one whose responses are of another model, or do not say of which.
+        """
+        responses = cache_hook.dbdict
+        if responses is not None:
+            key = self._key()
+            begun = responses.get(NAME, key if len(responses) == 0 else None)
+            if begun is None:
+                raise Problem("--use_cache: nothing says which model its responses are of: give another path")
+            if differing := [part for part in key if begun.get(part) != key[part]]:
+                parts = ", ".join(differing)
+                raise Problem(f"--use_cache: its responses are of another run; different: {parts}: give another path")
+            responses[NAME] = key
+        vars(self)["cache_hook"] = cache_hook
+
+    def _key(self) -> dict[str, Any]:
+        """Return what responses depend on beside their requests."""
+        return {
+            **model_checksums(self._path, user_cache()),
+            "tokenizer": [checksum(path) for path in tokenizer_files(self._path)],
+            "device": self._device_name,
+            "precision": {name: str(value) for name, value in self._config.items() if name != THREADS},
+            "max_gen_toks": self.max_gen_toks,
+            "OpenVINO": ov.get_version(),
+        }
 
     def _keep(self, method: str, request: Any, result: Any) -> None:
         hook: Any = vars(self)["cache_hook"]  # set by the harness's base class

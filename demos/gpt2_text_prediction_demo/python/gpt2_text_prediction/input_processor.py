@@ -18,7 +18,7 @@ from gpt2_text_prediction.generation.logits_processors import (
 )
 from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
 from gpt2_text_prediction.generation.sampling import Sampling
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.text.stopping import TextRules
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 
@@ -165,4 +165,4 @@ class InputProcessor:
 def _require(kind: type, value: object) -> None:
     """Raise Problem for a value of a wrong type, from Python; the command line only makes right ones."""
     if not isinstance(value, kind):
-        raise Problem(f"expected a {kind.__name__}, got {type(value).__name__}: {value!r:.80}")
+        raise Problem(f"expected a {kind.__name__}, got {type(value).__name__}: {shown(value)}")

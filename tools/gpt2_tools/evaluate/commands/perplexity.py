@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8")
     text.add_argument("--dataset", choices=[WIKITEXT_2], help="a data set that omz_data_downloader has downloaded")
-    folder = "the -o of omz_data_downloader (default: the current folder)"
-    parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
+    folder = "for --dataset: the -o of omz_data_downloader (default: the current folder)"
+    parser.add_argument("--data_dir", type=Path, metavar="DIR", help=folder)
     method = (
         "omz: Open Model Zoo's, disjoint windows without the incomplete last one; strided: Hugging Face's, overlapping "
         "windows that score their last tokens only (default: %(default)s)"
@@ -70,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
     if args.stride is not None and args.method != "strided":
         raise Problem(f"--stride: belongs to --method strided; the method is {args.method}")
+    if args.data_dir is not None and args.dataset is None:
+        raise Problem("--data_dir: belongs to --dataset; the text is of --text")
+    if args.checkpoint is not None and not args.with_transformers:
+        raise Problem("--checkpoint: belongs to --with-transformers, which was not given")
     text = _text(args)
     model = load_model(args, args.model, max_seq_len=args.context)
     context = context_of(args.context, model)
@@ -127,7 +131,7 @@ def _text(args: argparse.Namespace) -> Text:
     """Return the text to encode; Hugging Face's protocol joins the lines of a data set."""
     if args.dataset is None:
         return read_text(args.text)
-    text = read_dataset(dataset_file(args.dataset), args.data_dir)
+    text = read_dataset(dataset_file(args.dataset), args.data_dir or Path())
     return text.lines_joined() if args.method == "strided" else text
 
 

@@ -1,6 +1,9 @@
-"""The device properties that the engine runs with by default."""
+"""The device properties that the engine runs with by default, and where compiled models are kept."""
 
+import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 PRECISION_HINTS = ("f32", "bf16", "f16", "device")
@@ -38,3 +41,17 @@ def overridden(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
             for device, properties in of_devices
         }
     return merged
+
+
+def with_own_cache_dir(device: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties with a CACHE_DIR for these alone, below the one that is given.
+
+    OpenVINO names a compiled model by its graph and weights, not by most properties; one that was compiled for f32
+    ends the process when it is loaded for bf16 (2026.4, of a static shape).
+    """
+    folder = config.get("CACHE_DIR")
+    if not folder:
+        return dict(config)
+    properties = {name: str(value) for name, value in config.items() if name != "CACHE_DIR"}
+    digest = hashlib.sha256(json.dumps([device, properties], sort_keys=True).encode()).hexdigest()
+    return {**config, "CACHE_DIR": str(Path(folder) / digest[:16])}

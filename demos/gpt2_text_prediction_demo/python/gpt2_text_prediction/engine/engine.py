@@ -21,6 +21,7 @@ from gpt2_text_prediction.engine.backends.paged_attention import NoPagedAttentio
 from gpt2_text_prediction.engine.backends.recompute import Recompute
 from gpt2_text_prediction.engine.backends.self_test import agrees_with_its_cache
 from gpt2_text_prediction.engine.backends.stateful import Stateful
+from gpt2_text_prediction.engine.configuration import with_own_cache_dir
 from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
@@ -196,8 +197,8 @@ def read_spec(path: Path, device: str, config: dict[str, Any], max_seq_len: int 
     Raises Problem for files or a length that cannot be used.
     """
     core, huge_pages = ov.Core(), HugePages()
-    ir = read_ir(core, path)
-    return ModelSpec(core, ir, device, config, _positions(ir, max_seq_len), huge_pages)
+    ir, properties = read_ir(core, path), with_own_cache_dir(device, config)
+    return ModelSpec(core, ir, device, properties, _positions(ir, max_seq_len), huge_pages)
 
 
 def make_engine(
@@ -226,6 +227,8 @@ def make_engine(
 def _paged(spec: ModelSpec, cache_budget: int | None) -> Engine:
     if not spec.device.startswith("CPU"):
         raise NoPagedAttention(f"it needs a CPU, and the device is {spec.device}")
+    if spec.config.get("CACHE_DIR"):
+        raise NoPagedAttention("OpenVINO cannot load a compiled model with one from CACHE_DIR")
     model = with_kv_cache(spec.ir.model)
     with_logits_indices(model)
     with_paged_attention(model)

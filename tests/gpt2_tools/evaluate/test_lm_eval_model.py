@@ -9,8 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
-from tokenizers.models import BPE
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
@@ -122,11 +120,7 @@ def test_a_text_without_context_begins_with_the_bos_token(tmp_path):
 def test_a_tokenizer_that_begins_texts_does_it_as_for_hf(tmp_path):
     """Unless the text begins like that already, or the harness says no."""
     ir = TOY.ir(tmp_path)
-    tokenizer = Tokenizer(BPE.from_file(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing("<|endoftext|> $A", None, [("<|endoftext|>", 299)])
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    TOY.write_tokenizer_that_begins_texts(tmp_path)
     model = Testee(pretrained=str(ir))
     assert model.tok_encode("a") == model.tok_encode("<|endoftext|>a") == [299, 64]
     assert model.tok_encode("a", add_special_tokens=False) == [64]

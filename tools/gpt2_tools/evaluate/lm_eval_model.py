@@ -22,8 +22,9 @@ import numpy as np
 from gpt2_text_prediction import Sampling, Stream, TextGenerator, TextRules
 from gpt2_text_prediction.engine import PRECISION_HINTS
 from gpt2_text_prediction.generation import read_generation_config
-from gpt2_text_prediction.text import END_OF_TEXT, StoppingDetokenizer, load_tokenizer
+from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer
 from gpt2_tools.common.problem import Problem, one_problem
+from gpt2_tools.evaluate.model import required_token, start_token
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
 from gpt2_tools.evaluate.texts import encode_pair
 from omz_model_tools.common import ends_at_once, positive_int
@@ -77,27 +78,19 @@ class Model:
         with one_problem():
             remedy = "put the model's own tokenizer.json, or vocab.json and merges.txt, beside it"
             self._tokenizer = load_tokenizer(self._path, vocab_size=self._scorer.vocab_size, remedy=remedy)
+        self._start = start_token(self._scorer, self._tokenizer)
         self.max_length = self._scorer.n_positions
 
     @property
     def eot_token_id(self) -> int:
         """The token that ends a text."""
-        return self._known(next(iter(self._scorer.eos_token_ids), self._tokenizer.end_of_text_id))
+        ends = (*self._scorer.eos_token_ids, self._tokenizer.end_of_text_id)
+        return required_token(self._path, ends[0])
 
     @property
     def prefix_token_id(self) -> int:
-        """The context of a text without one: the token that starts a text, or else ends one."""
-        return self._known(self._start)
-
-    @property
-    def _start(self) -> int | None:
-        ends = (*self._scorer.eos_token_ids, self._tokenizer.end_of_text_id)
-        return ends[0] if self._scorer.bos_token_id is None else self._scorer.bos_token_id
-
-    def _known(self, token: int | None) -> int:
-        if token is None:
-            raise Problem(f"{self._path}: the vocabulary has no {END_OF_TEXT} to start a text with")
-        return token
+        """The context of a text without one."""
+        return required_token(self._path, self._start)
 
     @property
     def tokenizer_name(self) -> str:

@@ -237,6 +237,13 @@ def test_a_metric_that_passes(check, value, tmp_path):
     assert not (tmp_path / ".r.csv.new").exists()
 
 
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_newlines_are_universal(check, value, tmp_path, newline):
+    (tmp_path / "x.txt").write_text(TEXT, encoding="utf-8", newline=newline)
+    done = check(f"{CONFIG}            reference: {value}\n            rel_threshold: 0.0001\n")
+    assert done.returncode == 0, done.stdout.decode()
+
+
 def test_a_metric_that_fails(check, value):
     done = check(f"{CONFIG}            reference: {2 * value}\n")
     assert done.returncode == 1

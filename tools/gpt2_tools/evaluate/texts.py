@@ -28,7 +28,7 @@ CUT = re.compile(r"(?<=[!-~])[ \n]")
 
 @dataclass(frozen=True)
 class Text:
-    """A file's content, and the form in which it is encoded; nothing is cleaned."""
+    """A file's content, and the form in which it is encoded."""
 
     path: Path
     sha256: str
@@ -50,6 +50,13 @@ class Text:
             "words": self.words,
             "form": self.form,
         }
+
+    def with_universal_newlines(self) -> "Text":
+        r"""Return the text as Open Model Zoo reads it, in Python's text mode: "\r\n" and "\r" are "\n"."""
+        if "\r" not in self.text:
+            return self
+        newlines = self.text.replace("\r\n", "\n").replace("\r", "\n")
+        return replace(self, text=newlines, form=r"the whole file, each \r\n and \r read as \n")
 
     def lines_joined(self) -> "Text":
         r"""Return the lines of a WikiText file joined by "\n\n", as Hugging Face's examples do it.

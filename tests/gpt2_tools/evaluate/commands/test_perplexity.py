@@ -108,6 +108,16 @@ def test_the_last_line_names_the_method_the_text_and_the_runtime(evaluate, toy_i
     assert {"omz-gpt2", "openvino", "numpy", "tokenizers", "python"} <= said["versions"].keys()
 
 
+def test_open_model_zoos_newlines_are_universal_and_no_others(evaluate, toy_ir, text):
+    crlf = text.with_name("crlf.txt")
+    crlf.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    plain, found = (said_by(evaluate("-m", toy_ir, "--text", path)) for path in (text, crlf))
+    assert (found["tokens"], found["perplexity"]) == (plain["tokens"], plain["perplexity"])
+    assert found["text"]["form"] == r"the whole file, each \r\n and \r read as \n"
+    strided = said_by(evaluate("-m", toy_ir, "--text", crlf, "--method", "strided"))
+    assert (strided["tokens"], strided["text"]["form"]) == (plain["tokens"] + 3, "the whole file")
+
+
 @pytest.mark.parametrize("method", ["omz", "strided"])
 def test_the_first_token_is_scored_after_the_start_token(evaluate, toy_ir, text, tokens, method):
     """With one window of all, both methods score every token of the text, as numpy does; off is said too."""

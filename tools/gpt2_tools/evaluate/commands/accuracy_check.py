@@ -110,7 +110,7 @@ def _checked(args: argparse.Namespace, check: Check, path: Path) -> tuple[list[R
     source = check.source
     given = {"vocab": args.source / source.vocab_file, "merges": args.source / source.merges_file}
     files = given if all(path.is_file() for path in given.values()) else dict.fromkeys(given)
-    text = read_text(args.source / source.testing_file)
+    text = read_text(args.source / source.testing_file).with_universal_newlines()
     options = argparse.Namespace(**{**vars(args), **files})
     model = load_model(options, path, max_seq_len=source.max_seq_length)
     context = context_of(source.max_seq_length, model, f"{args.config}: max_seq_length")

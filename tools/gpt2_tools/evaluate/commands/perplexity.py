@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = "the -o of omz_data_downloader (default: the current folder)"
     parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
     method = (
-        "omz: Open Model Zoo's, disjoint windows without the incomplete last one; strided: Hugging Face's, overlapping "
-        "windows that score their last tokens only (default: %(default)s)"
+        "omz: Open Model Zoo's, disjoint windows without the incomplete last one, newlines of any kind; strided: "
+        "Hugging Face's, overlapping windows that score their last tokens only, newlines as they are (default: "
+        "%(default)s)"
     )
     parser.add_argument("--method", choices=METHODS, default="omz", help=method)
     context = "tokens of a window (default: the model's positions)"
@@ -129,11 +130,11 @@ def context_of(requested: int | None, model: ModelUnderTest, option: str = "--co
 
 
 def _text(args: argparse.Namespace) -> Text:
-    """Return the text to encode; Hugging Face's protocol joins the lines of a data set."""
-    if args.dataset is None:
-        return read_text(args.text)
-    text = read_dataset(dataset_file(args.dataset), args.data_dir)
-    return text.lines_joined() if args.method == "strided" else text
+    """Return the text to encode, with Open Model Zoo's newlines, or a data set's lines joined as Hugging Face does."""
+    text = read_text(args.text) if args.dataset is None else read_dataset(dataset_file(args.dataset), args.data_dir)
+    if args.method == "omz":
+        return text.with_universal_newlines()
+    return text if args.dataset is None else text.lines_joined()
 
 
 def _tokens(args: argparse.Namespace, model: ModelUnderTest, text: Text) -> tuple[Tokens, int, int | None]:

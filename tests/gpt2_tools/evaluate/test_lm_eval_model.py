@@ -5,6 +5,7 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.evaluate.lm_eval_model import Model
+from gpt2_tools.evaluate.lm_eval_model import Model, _set_by_errors
 from support import DATA
 from support.command import run_process
 from support.toy import Toy
@@ -304,8 +305,13 @@ def test_drawing_has_the_keywords_of_the_harness(mini_ir):
 
     drawn = [write(do_sample=True, temperature=1.5, top_k=50, seed=seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    with pytest.raises(Problem, match="request 1: generation keyword 'num_beams': is not supported; use bad_words_ids"):
+    with pytest.raises(
+        Problem, match="request 1: generation keyword 'penalty_alpha': is not supported; use bad_words_ids"
+    ):
+        write(penalty_alpha=0.6)
+    with pytest.raises(Problem, match="request 1: num_beams: expected 1, got 4: beam search is not supported here"):
         write(num_beams=4)
+    assert write(num_beams=1) == write()
     with pytest.raises(Problem, match="max_gen_toks: expected fewer than the model's 512 positions, got 512"):
         write(max_gen_toks=512)
     with pytest.raises(Problem, match="min_new_tokens: expected at most max_new_tokens, 8, got 9"):
@@ -353,8 +359,20 @@ def test_settings_of_the_model_s_own_act_unless_a_task_has_others(mini_ir, tmp_p
     plain, without_repeats = write(mini_ir), write(mini_ir, no_repeat_ngram_size=1)
     assert write(ir) == without_repeats != plain == write(ir, no_repeat_ngram_size=0)
     own.write_text(json.dumps({"num_beams": 2}))
-    with pytest.raises(Problem, match=r"generation_config\.json: num_beams: expected 1, got 2"):
+    with pytest.raises(Problem, match="num_beams: expected 1, got 2"):
         write(ir)
+    assert write(ir, num_beams=1) == plain
+
+
+@needs_harness
+def test_ctrl_c_ends_the_texts_that_run(mini_ir):
+    """The event that it sets ends a text at its next piece; the model can be used again."""
+    model = gpt2_openvino(mini_ir)
+    request = asked("The ship", {"until": [], "max_gen_toks": 8})
+    with pytest.raises(KeyboardInterrupt), _set_by_errors(ends := Event()):
+        raise KeyboardInterrupt
+    cut, whole = (model._continuation(model._generator, 1, event, request, (0, 0)) for event in (ends, Event()))
+    assert cut == "" != whole == model.generate_until([request])[0]
 
 
 def gpt2_openvino(ir: Path, **arguments: object):

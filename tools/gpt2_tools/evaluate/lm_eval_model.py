@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache, cached_property, partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -179,20 +180,26 @@ class Model:
         batch_size of them run at a time. A context that leaves no room for max_gen_toks is truncated on the left.
         """
         seed = int(np.random.randint(2**32))  # of the generator that the harness's --seed sets
+        generator, ends = self._generator, Event()
         texts: list[str] = []
         with (
             _bar("Running generate_until requests", len(requests), disable_tqdm) as bar,
             ThreadPoolExecutor(self.batch_size) as pool,
+            _set_by_errors(ends),
         ):
-            generator = self._generator
-            for text in pool.map(partial(self._continuation, generator, seed), requests, _indices(requests)):
+            for text in pool.map(partial(self._continuation, generator, seed, ends), requests, _indices(requests)):
                 self._keep("generate_until", requests[len(texts)].args, text)
                 texts.append(text)
                 bar.update()
         return texts
 
-    def _continuation(self, generator: TextGenerator, seed: int, request: Any, index: tuple[int, int]) -> str:
-        """Return one text; index: the numbers of the request and of its repeat, whose draws differ."""
+    def _continuation(
+        self, generator: TextGenerator, seed: int, ends: Event, request: Any, index: tuple[int, int]
+    ) -> str:
+        """Return one text, or its beginning when `ends` is set.
+
+        index: the numbers of the request and of its repeat, whose draws differ.
+        """
         context, given = request.args
         with _numbered(index[0] + 1):
             sampling, stop, most = self._settings(given)
@@ -202,7 +209,8 @@ class Model:
             prompt = generator.input_processor.process_tokens(tokens, sampling, most, rules)
             seeds = (seed if sampling.seed is None else sampling.seed, *index)
             text = StoppingDetokenizer(generator.tokenizer, rules)
-            return "".join(Stream(generator.scheduler, prompt, text, seeds, time.perf_counter))
+            stream = Stream(generator.scheduler, prompt, text, seeds, time.perf_counter)
+            return "".join(takewhile(lambda _: not ends.is_set(), stream))
 
     def _settings(self, given: Mapping[str, Any]) -> tuple[Sampling, list[str], int]:
         """Return how a task's keywords draw, the strings that stop a text, and its most tokens.
@@ -211,25 +219,24 @@ class Model:
         """
         from lm_eval.models.utils import normalize_gen_kwargs  # noqa: PLC0415
 
-        asked = normalize_gen_kwargs(dict(given), self.max_gen_toks)
+        asked = {**self._own_settings, **normalize_gen_kwargs(dict(given), self.max_gen_toks)}
         most, stop, draws = asked.pop("max_gen_toks"), asked.pop("until"), asked.pop("do_sample")
+        if (beams := asked.pop("num_beams", 1)) != 1:
+            raise Problem(f"num_beams: expected 1, got {beams!r}: beam search is not supported here")
         if unknown := sorted(asked.keys() - SAMPLING):
             raise Problem(f"generation keyword {unknown[0]!r}: is not supported; use {', '.join(sorted(SAMPLING))}")
         if most >= self.max_length:
             raise Problem(f"max_gen_toks: expected fewer than the model's {self.max_length} positions, got {most}")
-        asked.setdefault("temperature", 0.0)
-        sampling = Sampling(**{**DEFAULTS, **self._own_settings, **asked})
+        sampling = Sampling(**{**DEFAULTS, **asked, "temperature": given.get("temperature", 0.0) if draws else 0.0})
         if draws and sampling.temperature == 0:
             raise Problem("do_sample: draws at a temperature above 0: give temperature too, such as 1.0")
         return sampling, [text for text in stop if text], most
 
     @cached_property
     def _own_settings(self) -> dict[str, Any]:
-        """What the generation_config.json beside the model says of sampling."""
+        """What the generation_config.json beside the model says of the keywords."""
         own = read_generation_config(self._path)
-        if own.get("num_beams", 1) > 1:
-            raise Problem(f"{self._path.parent}/generation_config.json: num_beams: expected 1, got {own['num_beams']}")
-        return {name: value for name, value in own.items() if name in SAMPLING}
+        return {name: value for name, value in own.items() if name in {*SAMPLING, "num_beams"}}
 
     @cached_property
     def _generator(self) -> TextGenerator:
@@ -272,6 +279,16 @@ def run_harness(arguments: Sequence[str]) -> int:
     finally:
         sys.argv = kept
     return 0
+
+
+@contextmanager
+def _set_by_errors(event: Event) -> Iterator[None]:
+    """Set an event when the block ends by an exception, such as Ctrl-C's."""
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
 
 
 @contextmanager

@@ -39,6 +39,7 @@ def try_out(wheel: Path, environment: Path, elsewhere: Path) -> None:
     run(commands / "omz_converter", "--name", "gpt-2-mini", cwd=elsewhere)
     ir = "public/gpt-2-mini/FP16/gpt-2-mini.xml"
     run(commands / "gpt2_text_prediction_demo", "-m", ir, "-i", "The poem was written by", cwd=elsewhere)
+    run(commands / "accuracy_check", "--help", cwd=elsewhere)
 
 
 def contents(wheel: Path) -> set[str]:

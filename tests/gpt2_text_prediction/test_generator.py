@@ -569,6 +569,45 @@ def test_the_score_of_a_single_token_is_nan_and_of_nothing_nothing(generator):
     assert generator.score("").logprobs.tolist() == []
 
 
+@pytest.mark.parametrize("text", ["the rain in", "z", "z" * 24, ""])
+def test_a_score_after_the_start_token_has_that_of_the_first(generator, text):
+    """24 positions take 24 tokens after it: the last one is only scored."""
+    score = generator.score(text, add_start_token=True)
+    ids = generator.tokenizer.encode(text)
+    assert (score.tokens, score.start_token) == (ids, TOY.end_of_text_id)
+    logits = TOY.logits([TOY.end_of_text_id, *ids][:24])[: len(ids)]
+    np.testing.assert_allclose(score.logprobs, log_softmax(logits)[np.arange(len(ids)), ids], atol=1e-4)
+    assert generator.score(text).start_token is None
+
+
+def test_the_start_token_of_a_score_is_the_checkpoint_s_own(tmp_path):
+    TOY.write(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"bos_token_id": 7}')
+    with TextGenerator(TOY.ir(tmp_path), config=ONE_THREAD) as generator:
+        assert generator.score("z", add_start_token=True).start_token == 7
+
+
+def test_a_tokenizer_that_begins_texts_needs_no_start_token(tmp_path):
+    ir = TOY.ir(tmp_path)
+    TOY.write_tokenizer_that_begins_texts(tmp_path)
+    with TextGenerator(ir, config=ONE_THREAD) as generator:
+        score = generator.score("z", add_start_token=True)
+        assert (score.tokens[0], len(score.tokens), score.start_token) == (TOY.end_of_text_id, 2, None)
+        assert np.isnan(score.logprobs).tolist() == [True, False]
+
+
+def test_a_model_without_a_start_token_scores_none(tmp_path):
+    model = TOY.model(tmp_path)
+    for fact in ("eos_token_ids", "eos_token_id", "bos_token_id"):
+        model.set_rt_info("", ["omz_gpt2", fact])
+    vocab = tmp_path / "vocab.json"
+    vocab.write_text(vocab.read_text().replace("<|endoftext|>", "<|other|>"))
+    with TextGenerator(save(model, tmp_path / "x.xml"), config=ONE_THREAD) as generator:
+        line = r"^add_start_token is given, and the vocabulary has no <\|endoftext\|> to start a text with$"
+        with pytest.raises(Problem, match=line):
+            generator.score("z", add_start_token=True)
+
+
 def test_a_text_too_long_to_be_scored_is_a_problem(generator):
     with pytest.raises(Problem, match=r"^the text has 25 tokens; at most 24 fit: shorten it$"):
         generator.score("z" * 25)

@@ -106,3 +106,15 @@ def test_hugging_faces_protocol(run, pair, part, batch):
     said = ours(run, ir, text, "--method", "strided", "--stride", stride, "--limit", limit, "--batch", batch)
     assert said["stride"] == stride
     assert said["perplexity"] == pytest.approx(theirs.strided(ids, context, stride, limit), rel=1e-4)
+
+
+def test_the_first_token_after_the_start_token(run, pair):
+    """The whole text as one row, of which transformers scores all but the start token."""
+    theirs, ir, text, context, _ = pair
+    short = ir.parent / "short.txt"
+    short.write_bytes(text.read_bytes()[:12])
+    ids = [theirs.model.config.eos_token_id, *theirs.encode(short.read_text())]  # both models' texts start so
+    assert len(ids) <= context
+    said = ours(run, ir, short, "--method", "strided", "--add_start_token")
+    assert (said["start_token"], said["tokens_scored"]) == (ids[0], len(ids) - 1)
+    assert said["perplexity"] == pytest.approx(np.exp(theirs.loss(ids, ids)), rel=1e-4)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+from tokenizers.models import BPE
 
 import gpt2_recipe
 from support import numpy_gpt2
@@ -133,6 +135,15 @@ class Toy:
         folder.joinpath("vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
         lines = ["#version: 0.2", *(f"{a} {b}" for a, b in pairs)]
         folder.joinpath("merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def write_tokenizer_that_begins_texts(self, folder: Path) -> None:
+        """Write a tokenizer.json of that vocabulary, which puts the end of text before every text."""
+        tokenizer = Tokenizer(BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        special = [(END_OF_TEXT, self.end_of_text_id)]
+        tokenizer.post_processor = processors.TemplateProcessing(f"{END_OF_TEXT} $A", None, special)
+        tokenizer.save(str(folder / "tokenizer.json"))
 
     def model(self, folder: Path) -> ov.Model:
         """The recipe's model of this checkpoint, with its facts, as the converter saves it."""

@@ -22,3 +22,10 @@ def evaluate() -> int:
     with ends_at_once():
         from gpt2_tools.evaluate.cli import main  # noqa: PLC0415
     return main()
+
+
+def accuracy_check() -> int:
+    """Run accuracy_check."""
+    with ends_at_once():
+        from gpt2_tools.evaluate.accuracy_check_cli import main  # noqa: PLC0415
+    return main()

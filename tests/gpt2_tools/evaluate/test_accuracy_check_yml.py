@@ -131,9 +131,9 @@ def test_open_model_zoos_own(tmp_path):
     """A launcher of another framework is passed over where one is asked for, and refused where not."""
     path = write(tmp_path, OMZ)
     metric = Metric("Perplexity", "perplexity", 0.29)
-    source = DatasetSource("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
+    source = DatasetSource("wikitext-2-raw/wiki.test.raw", "gpt2/gpt2-vocab.json", "gpt2/gpt2-merges.txt", 1024)
     expected = Check("gpt-2", "dlsdk", "WikiText_2_raw_gpt2", source, (metric,))
-    assert read_config(path, "dlsdk") == [expected]
+    assert read_config(path, ["dlsdk"]) == [expected]
     with pytest.raises(FileProblem) as caught:
         read_config(path)
     place = f'{path}: models[0]: launchers[0]: "framework"'
@@ -174,7 +174,7 @@ def test_what_is_not_known_is_named(tmp_path, old, new, message):
 def test_a_data_set_without_a_definition(tmp_path):
     path = write(tmp_path, OMZ.replace("WikiText_2_raw_gpt2", "SQuAD"))
     with pytest.raises(FileProblem, match=f"expected one of {', '.join(DEFINITIONS)}, got 'SQuAD'$"):
-        read_config(path, "dlsdk")
+        read_config(path, ["dlsdk"])
 
 
 @pytest.mark.parametrize(
@@ -237,6 +237,13 @@ def test_a_metric_that_passes(check, value, tmp_path):
     assert not (tmp_path / ".r.csv.new").exists()
 
 
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_newlines_are_universal(check, value, tmp_path, newline):
+    (tmp_path / "x.txt").write_text(TEXT, encoding="utf-8", newline=newline)
+    done = check(f"{CONFIG}            reference: {value}\n            rel_threshold: 0.0001\n")
+    assert done.returncode == 0, done.stdout.decode()
+
+
 def test_a_metric_that_fails(check, value):
     done = check(f"{CONFIG}            reference: {2 * value}\n")
     assert done.returncode == 1
@@ -288,7 +295,8 @@ def test_gpt_2_minis_reference_and_the_page_that_shows_it(run, mini_ir):
     assert done.returncode == 0, done.stderr.decode()
     line, last = done.stdout.decode().splitlines()
     page = (here.parent / "docs/evaluation.md").read_text(encoding="utf-8")
-    assert f"\n{line}\n" in page
+    for launcher in ("dlsdk", "openvino"):  # of gpt2_evaluate accuracy-check, of accuracy_check
+        assert f"\n{line.replace('dlsdk', launcher)}\n" in page
     (made,) = json.loads(last)["runs"]
     assert f"\nperplexity       {made['perplexity']:.4f} ± {made['perplexity_stderr']:.4f}\n" in page
     assert (made["tokens"], made["windows"], made["tokens_scored"]) == (35465, 69, 35259)

@@ -113,6 +113,16 @@ def test_the_whole_transcript(evaluate, irs, text):
     ]
 
 
+def test_newlines_are_universal_as_open_model_zoo_s(evaluate, irs, text):
+    said, content = [], text.read_bytes()
+    for newline in (b"\n", b"\r\n"):
+        text.write_bytes(content.replace(b" ", newline))
+        said.append(said_by(evaluate(*irs, "--text", text)))
+    plain, found = said
+    assert found["text"]["sha256"] != plain["text"]["sha256"]
+    assert (found["tokens"], found["candidates"]) == (plain["tokens"], plain["candidates"])
+
+
 def test_a_window_is_as_long_as_is_asked_and_not_all_are_read(evaluate, irs, text):
     one, other = irs
     tokens = GPT2Tokenizer(one.parent / "vocab.json", one.parent / "merges.txt").encode(TEXT)

@@ -62,6 +62,13 @@ def test_the_harness_cuts_at_the_last_space():
     assert harness_passage("ab   cd", characters, 99) == Passage(characters("ab   cd"), 5)  # as it moves them
 
 
+def test_a_word_that_is_part_of_the_token_before_it_has_its_own_tokens():
+    def encode(text: str) -> list[int]:
+        return [text.count(" ")]  # one token, whatever the text
+
+    assert harness_passage("a b c", encode, 99) == Passage([1, 1], 1)
+
+
 def test_a_long_passage_loses_its_beginning():
     assert harness_passage("ab cd", characters, 4) == Passage(characters("b cd"), 3)
     assert harness_passage("ab cd", characters, 3) == Passage(characters(" cd"), 2)  # one is needed before them

@@ -8,7 +8,7 @@ import pytest
 from gpt2_text_prediction.problem import Problem as DemoProblem
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate import scorer as module
-from gpt2_tools.evaluate.scorer import load_scorer, scoring_configuration
+from gpt2_tools.evaluate.scorer import likelihoods, load_scorer, scoring_configuration
 from support.bigram import bigram
 from support.toy import EXACT, Toy
 
@@ -143,6 +143,13 @@ def test_what_no_model_could_score(toy_scorer, tokens, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole text is compared)
         toy_scorer.score(tokens)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("row", "count"), [([5, 6], 0), ([5, 6], 2), ([5], 1), ([], 0)])
+def test_a_row_with_nothing_to_score_in_a_batch(toy_scorer, row, count):
+    """Its likelihood would be that of no token: certain."""
+    with pytest.raises(ValueError, match=f"expected a count of 1 .. {len(row) - 1} tokens to score, got {count}"):
+        likelihoods(toy_scorer.score, [[1, 2, 3, 4], row], [2, count])
 
 
 def test_it_knows_its_model(toy_scorer):

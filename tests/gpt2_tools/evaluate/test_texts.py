@@ -70,6 +70,19 @@ def test_no_file(tmp_path):
             read_text(path)
 
 
+@pytest.mark.parametrize("text", ["a\r\nb\rc\n\r\n\rd\r\r\n\r", "a\n\u2028\x0b\x85b\n"])
+def test_newlines_are_universal_where_open_model_zoo_reads(tmp_path, text):
+    """Its accuracy_check opens the file in Python's text mode."""
+    path = tmp_path / "x.txt"
+    path.write_bytes(text.encode())
+    found = read_text(path).with_universal_newlines()
+    with path.open(encoding="utf-8") as stream:
+        assert found.text == stream.read()
+    assert (found.sha256, found.bytes) == (hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))
+    changed = r", each \r\n and \r read as \n" if "\r" in text else ""
+    assert found.form == f"the whole file{changed}"
+
+
 def test_lines_are_joined_as_hugging_face_does_it():
     r"""Their data set has the rows "", " = A = \n", "", " b\n"."""
     text = Text(Path("x"), "sum", 17, " \n = A = \n \n b\n")

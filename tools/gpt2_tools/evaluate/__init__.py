@@ -1,1 +1,1 @@
-"""gpt2_evaluate: perplexity, LAMBADA, comparison of models, lm-evaluation-harness, accuracy-check.yml."""
+"""gpt2_evaluate and accuracy_check: perplexity, LAMBADA, comparison of models, lm-eval, accuracy-check.yml."""

@@ -3,7 +3,7 @@
 Open Model Zoo divides perplexity by 100, in references too. Anything unknown is refused, not ignored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ class DatasetSource:
 
 
 DEFINITIONS = {
-    "WikiText_2_raw_gpt2": DatasetSource("wikitext-2-raw/wiki.test.raw", "gpt2-vocab.json", "gpt2-merges.txt", 1024)
+    "WikiText_2_raw_gpt2": DatasetSource(
+        "wikitext-2-raw/wiki.test.raw", "gpt2/gpt2-vocab.json", "gpt2/gpt2-merges.txt", 1024
+    )
 }
 """From Open Model Zoo's data/dataset_definitions.yml, for a config that gives only the name of a data set."""
 
@@ -76,40 +78,70 @@ class Check:
     metrics: tuple[Metric, ...]
 
 
-def read_config(path: Path, framework: str | None = None) -> list[Check]:
-    """Read a config; framework: only launchers of this framework.
+def read_config(
+    path: Path, frameworks: Collection[str] = (), definitions: Mapping[str, DatasetSource] = DEFINITIONS
+) -> list[Check]:
+    """Read a config; frameworks: only launchers of these, if any.
 
+    definitions: of data sets of which the config gives only the name.
     Raises Problem, naming the place in the file, for anything invalid or unknown.
     """
-    with disk_problems(path), path.open("rb") as stream:
-        raw = stream.read(strict_yaml.MOST_BYTES + 1)
-    place = schema.Location((str(path),))
-    value = schema.fields(place, strict_yaml.parse(raw, str(path)), ("models",))
+    place, value = _read(path)
+    schema.fields(place, value, ("models",))
     found = [
-        check for at, model in schema.items(place, "models", value["models"]) for check in _model(at, model, framework)
+        check
+        for at, model in schema.items(place, "models", value["models"])
+        for check in _model(at, model, frameworks, definitions)
     ]
     if not found:
-        missing = "model" if framework is None else f"launcher of the framework {framework}"
+        missing = f"launcher of the framework {' or '.join(frameworks)}" if frameworks else "model"
         raise place.problem(f"expected at least one {missing}, got none")
     return found
 
 
-def _model(place: schema.Location, value: Any, framework: str | None) -> Iterator[Check]:
+def read_definitions(path: Path) -> dict[str, DatasetSource]:
+    """Return the data sets that can be read of a file such as Open Model Zoo's data/dataset_definitions.yml, by name.
+
+    Raises Problem, naming the place in the file, for a broken file, and for one of the data sets that is broken.
+    """
+    place, value = _read(path)
+    if not isinstance(value, strict_yaml.Mapping):
+        raise place.expected("a mapping", value)
+    found = {}
+    for at, dataset in schema.items(place, "datasets", value.get("datasets")):
+        conversion = dataset.get("annotation_conversion") if isinstance(dataset, strict_yaml.Mapping) else None
+        if isinstance(conversion, strict_yaml.Mapping) and conversion.get("converter") in CONVERTERS:
+            name = schema.text(at.key("name"), dataset.get("name"))
+            found[name] = _source(at.key("annotation_conversion"), conversion)
+    return found
+
+
+def _read(path: Path) -> tuple[schema.Location, Any]:
+    with disk_problems(path), path.open("rb") as stream:
+        raw = stream.read(strict_yaml.MOST_BYTES + 1)
+    return schema.Location((str(path),)), strict_yaml.parse(raw, str(path))
+
+
+def _model(
+    place: schema.Location, value: Any, only: Collection[str], definitions: Mapping[str, DatasetSource]
+) -> Iterator[Check]:
     schema.fields(place, value, ("name", "launchers", "datasets"))
     name = schema.text(place.key("name"), value["name"])
     frameworks = [
-        _launcher(at, launcher, framework) for at, launcher in schema.items(place, "launchers", value["launchers"])
+        _launcher(at, launcher, only) for at, launcher in schema.items(place, "launchers", value["launchers"])
     ]
-    datasets = [_dataset(at, dataset) for at, dataset in schema.items(place, "datasets", value["datasets"])]
+    datasets = [
+        _dataset(at, dataset, definitions) for at, dataset in schema.items(place, "datasets", value["datasets"])
+    ]
     for known in filter(None, frameworks):
         for dataset, source, metrics in datasets:
             yield Check(name, known, dataset, source, metrics)
 
 
-def _launcher(place: schema.Location, value: Any, only: str | None) -> str | None:
+def _launcher(place: schema.Location, value: Any, only: Collection[str]) -> str | None:
     """Return the framework, or None if only others are requested."""
     got = value.get("framework") if isinstance(value, strict_yaml.Mapping) else None
-    if only is not None and isinstance(got, str) and got != only:
+    if only and isinstance(got, str) and got not in only:
         return None
     known = schema.one_of(place.key("framework"), got, LAUNCHERS)
     schema.fields(place, value, ("framework",), ("adapter", "inputs", "allow_reshape_input"))
@@ -122,7 +154,9 @@ def _launcher(place: schema.Location, value: Any, only: str | None) -> str | Non
     return known
 
 
-def _dataset(place: schema.Location, value: Any) -> tuple[str, DatasetSource, tuple[Metric, ...]]:
+def _dataset(
+    place: schema.Location, value: Any, definitions: Mapping[str, DatasetSource]
+) -> tuple[str, DatasetSource, tuple[Metric, ...]]:
     schema.fields(place, value, ("name", "metrics"), ("data_source", "annotation_conversion", "reader"))
     name = schema.text(place.key("name"), value["name"])
     if "reader" in value:
@@ -132,7 +166,7 @@ def _dataset(place: schema.Location, value: Any) -> tuple[str, DatasetSource, tu
     if "annotation_conversion" in value:
         source = _source(place.key("annotation_conversion"), value["annotation_conversion"])
     else:
-        source = DEFINITIONS[schema.one_of(place.key("name"), name, DEFINITIONS)]
+        source = definitions[schema.one_of(place.key("name"), name, definitions)]
     metrics = tuple(_metric(at, metric) for at, metric in schema.items(place, "metrics", value["metrics"]))
     if not metrics:
         raise place.key("metrics").expected("at least one metric", value["metrics"])

@@ -9,7 +9,7 @@ precedes it (openai/gpt-2, issue 131); only the last token counts, though a word
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,7 @@ import numpy.typing as npt
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.scorer import Likelihood, Score, likelihoods
-
-Encode = Callable[[str], list[int]]
-"""A tokenizer's encode."""
+from gpt2_tools.evaluate.texts import Encode, encode_pair
 
 
 class Passage(NamedTuple):
@@ -71,8 +69,8 @@ def _passage(place: str, line: str) -> str:
 def harness_passage(text: str, encode: Encode, max_tokens: int) -> Passage:
     """Return a passage as lm-evaluation-harness splits it, truncated to its last max_tokens tokens."""
     context = text.rpartition(" ")[0].rstrip()  # the harness counts all spaces before the word as the word's
-    tokens = encode(text)
-    return Passage(tokens[-max_tokens:], min(len(tokens) - len(encode(context)), max_tokens - 1))
+    before, word = encode_pair(encode, context, text[len(context) :])
+    return Passage([*before, *word][-max_tokens:], min(len(word), max_tokens - 1))
 
 
 def openai_passage(text: str, encode: Encode, max_tokens: int) -> Passage:

@@ -7,26 +7,36 @@ lm_eval.models.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
-from itertools import groupby
-from operator import itemgetter
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import cache, cached_property, partial
+from itertools import groupby, takewhile
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import numpy as np
 import openvino as ov
 
-from gpt2_text_prediction import Sampling, TextGenerator, TextRules
+from gpt2_text_prediction import Sampling, Stream, TextGenerator, TextRules
 from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, user_cache
-from gpt2_text_prediction.text import END_OF_TEXT, load_tokenizer, tokenizer_files
+from gpt2_text_prediction.generation import read_generation_config
+from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
+from gpt2_tools.evaluate.model import required_token, start_token
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
+from gpt2_tools.evaluate.texts import encode_pair
 from omz_model_tools.common import ends_at_once, positive_int
 
 NAME = "gpt2_openvino"
 CLASS = "GPT2OpenVINO"
-SAMPLING = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"}
-"""Generation keywords of a task that are fields of Sampling, by the same names."""
+SAMPLING = {field.name for field in fields(Sampling)} - {"eos_token_id"}
+"""Generation keywords of a task that are fields of Sampling, by the same names; `hf` shows the text of such a token."""
+DEFAULTS: dict[str, Any] = {"top_k": 50, "top_p": 1.0}
+"""transformers' own, where neither a task nor the model's generation_config.json has others."""
 THREADS = "INFERENCE_NUM_THREADS"
 """The property that changes how fast a response comes."""
 
@@ -72,15 +82,19 @@ class Model:
         with one_problem():
             remedy = "put the model's own tokenizer.json, or vocab.json and merges.txt, beside it"
             self._tokenizer = load_tokenizer(self._path, vocab_size=self._scorer.vocab_size, remedy=remedy)
+        self._start = start_token(self._scorer, self._tokenizer)
         self.max_length = self._scorer.n_positions
 
     @property
     def eot_token_id(self) -> int:
+        """The token that ends a text."""
+        ends = (*self._scorer.eos_token_ids, self._tokenizer.end_of_text_id)
+        return required_token(self._path, ends[0])
+
+    @property
+    def prefix_token_id(self) -> int:
         """The context of a text without one."""
-        token = next(iter(self._scorer.eos_token_ids), self._tokenizer.end_of_text_id)
-        if token is None:
-            raise Problem(f"{self._path}: the vocabulary has no {END_OF_TEXT} to start a text with")
-        return token
+        return required_token(self._path, self._start)
 
     @property
     def tokenizer_name(self) -> str:
@@ -88,8 +102,37 @@ class Model:
         return str(self._path.absolute()).replace("/", "__")
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return a text's tokens; none is added, and <|endoftext|> is parsed as the special token, as `hf` does."""
-        return self._tokenizer.encode(string, special=True)
+        """Return a text's tokens, in which <|endoftext|> is the special token, as it is for `hf`.
+
+        add_special_tokens: whether with those that the tokenizer puts around a text; None: unless one starts it.
+        """
+        start = "" if self._start is None else self._tokenizer.decode([self._start])
+        template = not (start and string.startswith(start)) if add_special_tokens is None else add_special_tokens
+        return self._tokenizer.encode(string, special=True, template=template)
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Return the log-likelihood of continuations, given their contexts, and whether they are greedy."""
+        pairs = []
+        for number, request in enumerate(requests, 1):
+            with _numbered(number):
+                pairs.append((request.args, *self._encode_pair(*request.args)))
+        return self._loglikelihood_tokens(pairs, disable_tqdm)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of both, at least one each: a text without context follows the token that starts a text."""
+        before = context.rstrip()
+        if not before:
+            tokens = self.tok_encode(context + continuation, add_special_tokens=False)
+            starts = tokens[:1] == [self.prefix_token_id] and len(tokens) > 1
+            pair = (tokens[:1], tokens[1:]) if starts else ([self.prefix_token_id], tokens)
+        else:
+            alone = partial(self.tok_encode, add_special_tokens=False)
+            pair = encode_pair(self.tok_encode, before, context[len(before) :] + continuation, alone)
+        if not pair[1]:
+            raise Problem(
+                f"({context[-40:]!r}, {continuation!r}): expected a continuation of at least one token, got none"
+            )
+        return pair
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """Return the log-likelihood of whole texts, each token scored once, in the harness's own windows."""
@@ -98,7 +141,7 @@ class Model:
         texts = [request.args[0] for request in requests]
         windows: list[list[Request]] = []
         for text in texts:
-            rolling = get_rolling_token_windows(self.tok_encode(text), self.eot_token_id, self.max_length, 1)
+            rolling = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.max_length, 1)
             windows.append([(None, *make_disjoint_window(window)) for window in rolling])
         flat = [window for of_text in windows for window in of_text]
         found = iter(self._loglikelihood_tokens(flat, disable_tqdm))
@@ -111,6 +154,10 @@ class Model:
         self, requests: Sequence[Request], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
         """Return the log-likelihood of each continuation and whether it is greedy; the longest run first."""
+        for number, request in enumerate(requests, 1):
+            if (count := len(request[2])) > self.max_length:
+                got = f"a continuation has {count} tokens; at most {self.max_length} fit"
+                raise Problem(f"{self._path}: request {number}: {got}")
         order = sorted(range(len(requests)), key=lambda i: -len(requests[i][1]) - len(requests[i][2]))
         found: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         with _bar("Running loglikelihood requests", len(requests), disable_tqdm) as bar:
@@ -127,43 +174,72 @@ class Model:
         return found
 
     def _likelihoods(self, requests: Sequence[Request]) -> list[Likelihood]:
-        for _, _, continuation in requests:
-            if len(continuation) > self.max_length:
-                raise Problem(
-                    f"{self._path}: a continuation has {len(continuation)} tokens; at most {self.max_length} fit"
-                )
         rows = [(context + continuation)[-self.max_length - 1 :] for _, context, continuation in requests]
         return likelihoods(self._scorer.score, rows, [len(continuation) for _, _, continuation in requests])
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Return the continuations of texts, up to their first stop string; greedy unless a task samples.
 
-        A context that is too long is truncated on the left.
+        batch_size of them run at a time. A context that leaves no room for max_gen_toks is truncated on the left.
         """
+        seed = int(np.random.randint(2**32))  # of the generator that the harness's --seed sets
+        generator, ends = self._generator, Event()
         texts: list[str] = []
-        with _bar("Running generate_until requests", len(requests), disable_tqdm) as bar:
-            for start in range(0, len(requests), self.batch_size):
-                asked = [request.args for request in requests[start : start + self.batch_size]]
-                for given, group in groupby(asked, key=itemgetter(1)):
-                    texts += self._continuations([context for context, _ in group], given)
-                for request, text in zip(asked, texts[start:], strict=True):
-                    self._keep("generate_until", request, text)
-                bar.update(len(asked))
+        with (
+            _bar("Running generate_until requests", len(requests), disable_tqdm) as bar,
+            ThreadPoolExecutor(self.batch_size) as pool,
+            _set_by_errors(ends),
+        ):
+            for text in pool.map(partial(self._continuation, generator, seed, ends), requests, _indices(requests)):
+                self._keep("generate_until", requests[len(texts)].args, text)
+                texts.append(text)
+                bar.update()
         return texts
 
-    def _continuations(self, contexts: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    def _continuation(
+        self, generator: TextGenerator, seed: int, ends: Event, request: Any, index: tuple[int, int]
+    ) -> str:
+        """Return one text, or its beginning when `ends` is set.
+
+        index: the numbers of the request and of its repeat, whose draws differ.
+        """
+        context, given = request.args
+        with _numbered(index[0] + 1):
+            sampling, stop, most = self._settings(given)
+            rules = TextRules(stop=stop)
+            tokens = self.tok_encode(context)[most - self.max_length :] or [self.prefix_token_id]
+            generator.input_processor.check(sampling, most)
+            prompt = generator.input_processor.process_tokens(tokens, sampling, most, rules)
+            seeds = (seed if sampling.seed is None else sampling.seed, *index)
+            text = StoppingDetokenizer(generator.tokenizer, rules)
+            stream = Stream(generator.scheduler, prompt, text, seeds, time.perf_counter)
+            return "".join(takewhile(lambda _: not ends.is_set(), stream))
+
+    def _settings(self, given: Mapping[str, Any]) -> tuple[Sampling, list[str], int]:
+        """Return how a task's keywords draw, the strings that stop a text, and its most tokens.
+
+        They come before the model's own generation_config.json, and this before the defaults of transformers.
+        """
         from lm_eval.models.utils import normalize_gen_kwargs  # noqa: PLC0415
 
-        asked = normalize_gen_kwargs(dict(given), self.max_gen_toks)
+        asked = {**self._own_settings, **normalize_gen_kwargs(dict(given), self.max_gen_toks)}
         most, stop, draws = asked.pop("max_gen_toks"), asked.pop("until"), asked.pop("do_sample")
+        if (beams := asked.pop("num_beams", 1)) != 1:
+            raise Problem(f"num_beams: expected 1, got {beams!r}: beam search is not supported here")
         if unknown := sorted(asked.keys() - SAMPLING):
             raise Problem(f"generation keyword {unknown[0]!r}: is not supported; use {', '.join(sorted(SAMPLING))}")
         if most >= self.max_length:
             raise Problem(f"max_gen_toks: expected fewer than the model's {self.max_length} positions, got {most}")
-        sampling = Sampling(**{"top_p": 1.0, **asked}) if draws else Sampling(temperature=0.0)
-        rules = TextRules(stop=[text for text in stop if text], context_overflow="truncate", parse_special=True)
-        results = self._generator.generate(contexts, sampling, max_new_tokens=most, rules=rules)
-        return [result.text for result in results]
+        sampling = Sampling(**{**DEFAULTS, **asked, "temperature": given.get("temperature", 0.0) if draws else 0.0})
+        if draws and sampling.temperature == 0:
+            raise Problem("do_sample: draws at a temperature above 0: give temperature too, such as 1.0")
+        return sampling, [text for text in stop if text], most
+
+    @cached_property
+    def _own_settings(self) -> dict[str, Any]:
+        """What the generation_config.json beside the model says of the keywords."""
+        own = read_generation_config(self._path)
+        return {name: value for name, value in own.items() if name in {*SAMPLING, "num_beams"}}
 
     @cached_property
     def _generator(self) -> TextGenerator:
@@ -195,6 +271,7 @@ class Model:
             "device": self._device_name,
             "precision": {name: str(value) for name, value in self._config.items() if name != THREADS},
             "max_gen_toks": self.max_gen_toks,
+            "generation_config.json": self._own_settings,
             "OpenVINO": ov.get_version(),
         }
 
@@ -234,6 +311,32 @@ def run_harness(arguments: Sequence[str]) -> int:
     finally:
         sys.argv = kept
     return 0
+
+
+@contextmanager
+def _set_by_errors(event: Event) -> Iterator[None]:
+    """Set an event when the block ends by an exception, such as Ctrl-C's."""
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
+
+
+@contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    """Name a request in what is wrong with it."""
+    try:
+        with one_problem():
+            yield
+    except Problem as problem:
+        raise Problem(f"request {number}: {problem}") from None
+
+
+def _indices(requests: Sequence[Any]) -> list[tuple[int, int]]:
+    """Return the number of each request and that of its repeat; the harness gives repeats one after another."""
+    groups = groupby(requests, key=id)
+    return [(number, repeat) for number, (_, group) in enumerate(groups) for repeat, _ in enumerate(group)]
 
 
 def _bar(title: str, total: int, silent: bool) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import openvino as ov
 
 from gpt2_text_prediction.engine import PRECISION_HINTS, read_ir
-from gpt2_text_prediction.text import GPT2Tokenizer, load_tokenizer
+from gpt2_text_prediction.text import END_OF_TEXT, GPT2Tokenizer, load_tokenizer
+from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.scorer import Scorer, compile_scorer, scoring_configuration
 from omz_model_tools.common import positive_int
@@ -23,6 +24,10 @@ class ModelUnderTest:
     tokenizer: GPT2Tokenizer
     device: str
 
+    def start_token(self) -> int:
+        """Return the token that starts a text. Raises Problem where there is none."""
+        return required_token(self.scorer.path, start_token(self.scorer, self.tokenizer))
+
     def facts(self) -> dict[str, object]:
         """Return what a result depends on: the model, the device, its threads and precisions, the versions."""
         return {
@@ -31,6 +36,19 @@ class ModelUnderTest:
             **self.scorer.settings(),
             "versions": versions(),
         }
+
+
+def start_token(scorer: Scorer, tokenizer: GPT2Tokenizer) -> int | None:
+    """Return the token that starts a text, or else ends one, as the checkpoint or its tokenizer says."""
+    ends = (*scorer.eos_token_ids, tokenizer.end_of_text_id)
+    return ends[0] if scorer.bos_token_id is None else scorer.bos_token_id
+
+
+def required_token(model: Path, token: int | None) -> int:
+    """Return a token that starts a text; raise Problem where there is none."""
+    if token is None:
+        raise Problem(f"{model}: the vocabulary has no {END_OF_TEXT} to start a text with")
+    return token
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:

@@ -52,6 +52,7 @@ class Scorer:
         self.n_positions = n_positions
         self.vocab_size = ir.vocab_size
         self.eos_token_ids = ir.eos_token_ids
+        self.bos_token_id = ir.bos_token_id
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._input = TokenInput.of(compiled)
@@ -97,8 +98,12 @@ class Scorer:
 def score_last(score: Score, rows: Sequence[Sequence[int] | Tokens], counts: Sequence[int]) -> list[Scores]:
     """Score rows of different lengths in one call; return the scores of the last tokens of each, as many as its count.
 
-    Rows are padded on the right, which changes no score of a causal model.
+    Rows are padded on the right, which changes no score of a causal model. Raises ValueError for a count that is not
+    from 1 to the number of the row's scores, which is one less than its tokens.
     """
+    for row, count in zip(rows, counts, strict=True):
+        if not 1 <= count < len(row):
+            raise ValueError(f"expected a count of 1 .. {len(row) - 1} tokens to score, got {count}")
     tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)  # [B, L]
     for padded, row in zip(tokens, rows, strict=True):
         padded[: len(row)] = row

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -19,13 +19,16 @@ from omz_model_tools.descriptor import packaged_dataset
 PIECE = 2**16
 """Characters, or a few more, that are encoded at a time: the tokenizer needs much memory per character."""
 
+Encode = Callable[[str], list[int]]
+"""A tokenizer's encode."""
+
 CUT = re.compile(r"(?<=[!-~])[ \n]")
 """Where a text can be split without changing its tokens: before white space that does not follow white space."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A file's content, and the form in which it is encoded; nothing is cleaned."""
+    """A file's content, and the form in which it is encoded."""
 
     path: Path
     sha256: str
@@ -47,6 +50,13 @@ class Text:
             "words": self.words,
             "form": self.form,
         }
+
+    def with_universal_newlines(self) -> "Text":
+        r"""Return the text as Open Model Zoo reads it, in Python's text mode: "\r\n" and "\r" are "\n"."""
+        if "\r" not in self.text:
+            return self
+        newlines = self.text.replace("\r\n", "\n").replace("\r", "\n")
+        return replace(self, text=newlines, form=r"the whole file, each \r\n and \r read as \n")
 
     def lines_joined(self) -> "Text":
         r"""Return the lines of a WikiText file joined by "\n\n", as Hugging Face's examples do it.
@@ -126,6 +136,20 @@ def encode(tokenizer: GPT2Tokenizer, text: str) -> npt.NDArray[np.int64]:  # -> 
         return np.array(tokenizer.encode(text, template=True), np.int64)
     parts = [np.array(tokenizer.encode(piece), np.int64) for piece in pieces(text, PIECE)]
     return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def encode_pair(
+    encode: Encode, context: str, continuation: str, encode_alone: Encode | None = None
+) -> tuple[list[int], list[int]]:
+    """Return the tokens of a context and of its continuation, as lm-evaluation-harness splits them.
+
+    Both are encoded together and split after as many tokens as the context alone has. Where that leaves none for the
+    continuation, which has vanished into the context's last token, it is encoded alone
+    (lm-evaluation-harness, pull request 4055).
+    """
+    before, whole = encode(context), encode(context + continuation)
+    after = whole[len(before) :] or (encode_alone or encode)(continuation)
+    return before, after
 
 
 def pieces(text: str, size: int) -> Iterator[str]:

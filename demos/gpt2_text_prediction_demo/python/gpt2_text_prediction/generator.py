@@ -221,21 +221,28 @@ class TextGenerator:
             for beam in found
         ]
 
-    def score(self, text: str) -> Score:
+    def score(self, text: str, *, add_start_token: bool = False) -> Score:
         """Return the log-probability of each token of a text, given those before it.
 
-        Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode.
+        add_start_token: score the first one too, given the token that starts a text (bos_token_id), unless the
+        tokenizer begins texts with it anyway.
+        Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode, and for a
+        model without such a token.
         """
         tokens = self.input_processor.encode(text, self.engine.n_positions, ("the text has", ""))
+        start = self.input_processor.start_token("add_start_token is given") if add_start_token else None
+        before = [] if start is None or tokens[:1] == [start] else [start]
+        read = [*before, *tokens][: self.engine.n_positions]
         logprobs = np.full(len(tokens), np.nan)
 
         def add(position: int, logits: Logits) -> None:
-            if position + 1 < len(tokens):
-                logprobs[position + 1] = logprob(checked(logits), tokens[position + 1])
+            scored = position + 1 - len(before)
+            if scored < len(tokens):
+                logprobs[scored] = logprob(checked(logits), tokens[scored])
 
-        if len(tokens) > 1:
-            self.read(tokens, 0, add)
-        return Score(tokens, logprobs)
+        if len(before) + len(tokens) > 1:
+            self.read(read, 0, add)
+        return Score(tokens, logprobs, start if before else None)
 
     def next_tokens(self, text: str, k: int = 10) -> list[NextToken]:
         """Return the k most likely next tokens, the most likely first, with the model's own probabilities.

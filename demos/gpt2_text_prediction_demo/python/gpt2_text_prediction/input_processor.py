@@ -117,11 +117,13 @@ class InputProcessor:
         """Return the ids of a prompt that leaves room for a token after it, else raise Problem."""
         fits = self._limits.n_positions - 1
         tokens = self.encode(prompt, fits, ("the prompt has", ", with room for one new"), rules)
-        if tokens:
-            return tokens
+        return tokens or [self.start_token("the prompt is empty")]
+
+    def start_token(self, reason: str) -> int:
+        """Return the token that starts a text; raise Problem where there is none. reason: why it is needed."""
         if self._limits.bos_token_id is None:
-            raise Problem(f"the prompt is empty, and the vocabulary has no {END_OF_TEXT} to start a text with")
-        return [self._limits.bos_token_id]
+            raise Problem(f"{reason}, and the vocabulary has no {END_OF_TEXT} to start a text with")
+        return self._limits.bos_token_id
 
     def fitting_tokens(self, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
         """Return the ids of the part of a prompt that fits, and how many characters were cut at its beginning.

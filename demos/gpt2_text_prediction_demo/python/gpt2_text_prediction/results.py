@@ -29,10 +29,15 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A text's tokens [T] and their log-probabilities, f64 [T]; that of the first is NaN."""
+    """A text's tokens [T] and their log-probabilities, f64 [T].
+
+    start_token: the token that starts a text, where the text was scored after it; it is not among the tokens. Without
+    it (None) the log-probability of the first token is NaN.
+    """
 
     tokens: list[int]
     logprobs: npt.NDArray[np.float64]
+    start_token: int | None = None
 
 
 class NextToken(NamedTuple):

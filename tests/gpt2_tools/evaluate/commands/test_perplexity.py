@@ -14,7 +14,7 @@ import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from support import DATA
-from support.toy import Toy
+from support.toy import Toy, save
 
 HELDOUT = DATA / "gpt-2-mini/heldout.txt"
 FIRST_KEYS = ["perplexity", "perplexity_stderr", "word_perplexity", "bits_per_byte", "tokens", "windows"]
@@ -106,6 +106,52 @@ def test_the_last_line_names_the_method_the_text_and_the_runtime(evaluate, toy_i
     assert said["text"]["sha256"] == hashlib.sha256(TEXT.encode()).hexdigest()
     assert (said["inference_precision"], said["kv_cache_precision"]) == ("f32", "f32")
     assert {"omz-gpt2", "openvino", "numpy", "tokenizers", "python"} <= said["versions"].keys()
+
+
+def test_open_model_zoos_newlines_are_universal_and_no_others(evaluate, toy_ir, text):
+    crlf = text.with_name("crlf.txt")
+    crlf.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    plain, found = (said_by(evaluate("-m", toy_ir, "--text", path)) for path in (text, crlf))
+    assert (found["tokens"], found["perplexity"]) == (plain["tokens"], plain["perplexity"])
+    assert found["text"]["form"] == r"the whole file, each \r\n and \r read as \n"
+    strided = said_by(evaluate("-m", toy_ir, "--text", crlf, "--method", "strided"))
+    assert (strided["tokens"], strided["text"]["form"]) == (plain["tokens"] + 3, "the whole file")
+
+
+@pytest.mark.parametrize("method", ["omz", "strided"])
+def test_the_first_token_is_scored_after_the_start_token(evaluate, toy_ir, text, tokens, method):
+    """With one window of all, both methods score every token of the text, as numpy does; off is said too."""
+    short = text.with_name("short.txt")
+    short.write_text(TEXT[:20], encoding="utf-8")
+    count = len(GPT2Tokenizer(toy_ir.parent / "vocab.json", toy_ir.parent / "merges.txt").encode(TEXT[:20]))
+    arguments = ["-m", toy_ir, "--text", short, "--method", method, "--context", count + 1, "--add_start_token"]
+    done = evaluate(*arguments)
+    said = said_by(done)
+    expected = losses([TOY.end_of_text_id, *tokens[:count]], count + 1)
+    assert (said["start_token"], said["tokens"], said["tokens_scored"]) == (TOY.end_of_text_id, count, count)
+    assert said["perplexity"] == pytest.approx(math.exp(np.mean(expected)), rel=1e-4)
+    assert said["bits_per_byte"] == pytest.approx(np.sum(expected) / math.log(2) / 20, rel=1e-4)
+    assert f", after the start token {TOY.end_of_text_id}\n" in done.stdout.decode()
+    assert said_by(evaluate("-m", toy_ir, "--text", text))["start_token"] is None
+
+
+def test_a_tokenizer_that_begins_texts_needs_no_start_token(evaluate, tmp_path, text):
+    ir = TOY.ir(tmp_path)
+    TOY.write_tokenizer_that_begins_texts(tmp_path)
+    plain, started = (said_by(evaluate("-m", ir, "--text", text, *flag)) for flag in ([], ["--add_start_token"]))
+    assert started["start_token"] is None
+    assert (started["tokens"], started["perplexity"]) == (plain["tokens"], plain["perplexity"])
+
+
+def test_a_model_without_a_start_token(evaluate, tmp_path, text):
+    model = TOY.model(tmp_path)
+    for fact in ("eos_token_ids", "bos_token_id"):
+        model.set_rt_info("", ["omz_gpt2", fact])
+    vocab, ir = tmp_path / "vocab.json", save(model, tmp_path / "x.xml")
+    vocab.write_text(vocab.read_text().replace("<|endoftext|>", "<|other|>"))
+    done = evaluate("-m", ir, "--text", text, "--add_start_token")
+    line = f"{ir}: the vocabulary has no <|endoftext|> to start a text with\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", line)
 
 
 def test_the_stride_is_half_of_the_context_unless_given(evaluate, toy_ir, text, tokens):

@@ -5,24 +5,25 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from gpt2_text_prediction.engine import MODEL_SUFFIXES
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
-from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, read_config
+from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, DatasetSource, read_config
 from gpt2_tools.evaluate.commands.perplexity import context_of
-from gpt2_tools.evaluate.model import ModelUnderTest, add_device_arguments, add_precision_argument, load_model
+from gpt2_tools.evaluate.model import add_device_arguments, add_precision_argument, load_model
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
-from gpt2_tools.evaluate.texts import Text, encode, read_text
-from gpt2_tools.evaluate.windows import omz_windows
+from gpt2_tools.evaluate.texts import encode, read_text
+from gpt2_tools.evaluate.windows import Window, omz_windows
 from omz_model_tools.common import INTERRUPTED, Report, disk_problems, positive_int
 
 HELP = "measure the metrics of an accuracy-check.yml of Open Model Zoo and compare them with its references"
 
-COLUMNS = (
+OMZ_COLUMNS = (
     "model",
     "launcher",
     "device",
@@ -39,12 +40,21 @@ COLUMNS = (
     "abs_threshold",
     "rel_threshold",
     "profiling_file",
-    "difference",
-    "result",
 )
-"""The columns of Open Model Zoo's accuracy_check, and two of ours."""
+"""The columns of Open Model Zoo's accuracy_check."""
+COLUMNS = (*OMZ_COLUMNS, "difference", "result")
 
 ResultRow = dict[str, object]
+Windows = Sequence[Window]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A check of one model file on one device."""
+
+    check: Check
+    model: Path
+    device: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,19 +78,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and judge; return the exit code, 1 if a metric is not within its thresholds."""
-    checks = read_config(args.config, args.target_framework)
-    found = [(check, find_model(args.models, check.model)) for check in checks]
-    report, rows, runs, interrupted = Report(sys.stdout, sys.stderr), [], [], False
-    for check, model in found:
-        new, facts, interrupted = _checked(args, check, model)
+    checks = read_config(args.config, [args.target_framework] if args.target_framework else ())
+    jobs = [Job(check, find_model(args.models, check.model), args.device) for check in checks]
+    return run_jobs(args, jobs, lambda windows: windows[: args.limit], write_csv)
+
+
+def run_jobs(
+    args: argparse.Namespace,
+    jobs: Sequence[Job],
+    subset: Callable[[Windows], Windows],
+    write: Callable[[Path, Sequence[ResultRow], int], None],
+) -> int:
+    """Do the jobs one after another; return the exit code. subset: the windows that are scored, out of all.
+
+    write: writes rows to args.csv_result, if it is given, of which Ctrl-C has left the last ones incomplete.
+    The other options are those of add_arguments.
+    """
+    report, rows, runs = Report(sys.stdout, sys.stderr), [], []
+    interrupted, incomplete = False, 0
+    for job in jobs:
+        new, facts, interrupted = _checked(args, job, subset)
         for row in new:
             report.line(_line(row))
         rows += new
         runs.append(facts)
         if interrupted:
+            incomplete = len(new)
             break
     if args.csv_result is not None:
-        write_csv(args.csv_result, rows)
+        write(args.csv_result, rows, incomplete)
     report.line(json.dumps({"results": rows, "interrupted": interrupted, "runs": runs}))
     if interrupted:
         return INTERRUPTED
@@ -105,22 +131,27 @@ def find_model(models: Path, name: str) -> Path:
     return found[0]
 
 
-def _checked(args: argparse.Namespace, check: Check, path: Path) -> tuple[list[ResultRow], dict[str, object], bool]:
+def _checked(
+    args: argparse.Namespace, job: Job, subset: Callable[[Windows], Windows]
+) -> tuple[list[ResultRow], dict[str, object], bool]:
     """Return the rows of the results, the settings behind them, and whether Ctrl-C ended it."""
-    source = check.source
-    given = {"vocab": args.source / source.vocab_file, "merges": args.source / source.merges_file}
-    files = given if all(path.is_file() for path in given.values()) else dict.fromkeys(given)
-    text = read_text(args.source / source.testing_file)
-    options = argparse.Namespace(**{**vars(args), **files})
-    model = load_model(options, path, max_seq_len=source.max_seq_length)
+    source = job.check.source
+    text = read_text(args.source / source.testing_file).with_universal_newlines()
+    files = _tokenizer_files(source, args.source, job.model.parent)
+    options = argparse.Namespace(**{**vars(args), **files, "device": job.device})
+    model = load_model(options, job.model, max_seq_len=source.max_seq_length)
     context = context_of(source.max_seq_length, model, f"{args.config}: max_seq_length")
-    losses, tokens, interrupted = _losses(args, model, text, context)
-    judged = args.limit is None and not interrupted
-    rows = _rows(check, args.device, losses, judged=judged)
+    tokens = encode(model.tokenizer, text.text)
+    windows = omz_windows(len(tokens), context)
+    if not windows:
+        raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {context}, one window")
+    scored = subset(windows)
+    losses, interrupted = losses_of(model.scorer.score, tokens, scored, args.batch, partial(counted, unit="window"))
+    rows = _rows(job, losses, judged=len(scored) == len(windows) and not interrupted)
     facts = {
         "perplexity": losses.perplexity,
         "perplexity_stderr": losses.perplexity_stderr,
-        "tokens": tokens,
+        "tokens": len(tokens),
         "windows": losses.windows,
         "tokens_scored": losses.count,
         "method": "omz",
@@ -131,31 +162,37 @@ def _checked(args: argparse.Namespace, check: Check, path: Path) -> tuple[list[R
     return rows, facts, interrupted
 
 
-def _losses(args: argparse.Namespace, model: ModelUnderTest, text: Text, context: int) -> tuple[Losses, int, bool]:
-    tokens = encode(model.tokenizer, text.text)
-    windows = omz_windows(len(tokens), context)[: args.limit]
-    if not windows:
-        raise Problem(f"{text.path}: has {len(tokens)} tokens; expected at least {context}, one window")
-    losses, interrupted = losses_of(model.scorer.score, tokens, windows, args.batch, partial(counted, unit="window"))
-    return losses, len(tokens), interrupted
+def _tokenizer_files(source: DatasetSource, *folders: Path) -> dict[str, Path | None]:
+    """Return the first vocabulary and merges of a config that lie in one of the folders, by their paths or names.
+
+    Both are None where they lie nowhere: then the tokenizer is the model's own.
+    """
+    for folder in folders:
+        for vocab, merges in (
+            (folder / source.vocab_file, folder / source.merges_file),
+            (folder / Path(source.vocab_file).name, folder / Path(source.merges_file).name),
+        ):
+            if vocab.is_file() and merges.is_file():
+                return {"vocab": vocab, "merges": merges}
+    return {"vocab": None, "merges": None}
 
 
-def _rows(check: Check, device: str, losses: Losses, *, judged: bool) -> list[ResultRow]:
-    value = losses.perplexity / SCALE
+def _rows(job: Job, losses: Losses, *, judged: bool) -> list[ResultRow]:
+    check, value = job.check, losses.perplexity / SCALE
     verdicts = {True: "pass", False: "fail", None: "no reference"}
     return [
         {
             "model": check.model,
             "launcher": check.framework,
-            "device": device,
+            "device": job.device,
             "dataset": check.dataset,
             "tags": "",
             "metric_name": metric.name,
             "metric_type": metric.kind,
             "metric_value": value,
-            "metric_target": "lower-better",
+            "metric_target": "higher-worse",
             "metric_scale": SCALE,
-            "metric_postfix": "",
+            "metric_postfix": "%",
             "dataset_size": losses.windows,
             "ref": metric.reference,
             "abs_threshold": metric.abs_threshold,
@@ -176,16 +213,29 @@ def _line(row: ResultRow) -> str:
     return f"{where}: {value}: {row['result']}"
 
 
-def write_csv(path: Path, rows: Sequence[ResultRow]) -> None:
+def write_csv(path: Path, rows: Sequence[ResultRow], _incomplete: int = 0) -> None:
     """Write the rows with a header; the file appears complete and replaces an earlier one."""
+    publish_csv(path, csv_line(COLUMNS) + csv_lines(COLUMNS, rows))
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """Return one line of a CSV file."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text).writerow(values)
+    return text.getvalue()
+
+
+def csv_lines(columns: Sequence[str], rows: Sequence[ResultRow]) -> str:
+    """Return the lines of rows, their other columns left out."""
+    return "".join(csv_line(row[column] for column in columns) for row in rows)
+
+
+def publish_csv(path: Path, text: str) -> None:
+    """Write a file that appears complete and replaces an earlier one."""
     new = path.with_name(f".{path.name}.new")
     with disk_problems(path, temporary=new):
         try:
-            new.write_text(text.getvalue(), encoding="utf-8", newline="")
+            new.write_text(text, encoding="utf-8", newline="")
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)

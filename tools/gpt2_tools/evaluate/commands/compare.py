@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
-    text = read_text(args.text)
+    text = read_text(args.text).with_universal_newlines()
     reference, *candidates = _load(args)
     tokenizer = load_tokenizer(args.reference.path, args.vocab, args.merges, reference.vocab_size)
     context = _context(args.context, [reference, *candidates])

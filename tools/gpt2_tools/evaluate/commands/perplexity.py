@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.transformers_process import transformers_process
@@ -42,14 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = "for --dataset: the -o of omz_data_downloader (default: the current folder)"
     parser.add_argument("--data_dir", type=Path, metavar="DIR", help=folder)
     method = (
-        "omz: Open Model Zoo's, disjoint windows without the incomplete last one; strided: Hugging Face's, overlapping "
-        "windows that score their last tokens only (default: %(default)s)"
+        "omz: Open Model Zoo's, disjoint windows without the incomplete last one, newlines of any kind; strided: "
+        "Hugging Face's, overlapping windows that score their last tokens only, newlines as they are (default: "
+        "%(default)s)"
     )
     parser.add_argument("--method", choices=METHODS, default="omz", help=method)
     context = "tokens of a window (default: the model's positions)"
     parser.add_argument("--context", type=positive_int, metavar="N", help=context)
     stride = "tokens from one window to the next, with --method strided (default: half of the context)"
     parser.add_argument("--stride", type=positive_int, metavar="N", help=stride)
+    start = "score the text's first token too, given the token that starts a text"
+    parser.add_argument("--add_start_token", action="store_true", help=start)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
     batch = "windows per infer call (default: %(default)s)"
     parser.add_argument("--batch", type=positive_int, default=1, metavar="N", help=batch)
@@ -78,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args, args.model, max_seq_len=args.context)
     context = context_of(args.context, model)
     stride = _stride(args, context)
-    tokens = encode(model.tokenizer, text.text)
+    tokens, of_text, start_token = _tokens(args, model, text)
     windows = _windows(text, tokens, context, stride)
     with _score(args, model) as score:
         start = time.perf_counter()
@@ -86,9 +91,10 @@ def run(args: argparse.Namespace) -> int:
             score, tokens, windows[: args.limit], args.batch, partial(counted, unit="window")
         )
         seconds = time.perf_counter() - start
-    facts = summary(losses, text, len(tokens)) | {
+    facts = summary(losses, text, of_text) | {
         "interrupted": interrupted,
         "method": args.method,
+        "start_token": start_token,
         "context": context,
         "stride": stride,
         "batch": args.batch,
@@ -128,11 +134,20 @@ def context_of(requested: int | None, model: ModelUnderTest, option: str = "--co
 
 
 def _text(args: argparse.Namespace) -> Text:
-    """Return the text to encode; Hugging Face's protocol joins the lines of a data set."""
-    if args.dataset is None:
-        return read_text(args.text)
-    text = read_dataset(dataset_file(args.dataset), args.data_dir or Path())
-    return text.lines_joined() if args.method == "strided" else text
+    """Return the text to encode, with Open Model Zoo's newlines, or a data set's lines joined as Hugging Face does."""
+    folder = args.data_dir or Path()
+    text = read_text(args.text) if args.dataset is None else read_dataset(dataset_file(args.dataset), folder)
+    if args.method == "omz":
+        return text.with_universal_newlines()
+    return text if args.dataset is None else text.lines_joined()
+
+
+def _tokens(args: argparse.Namespace, model: ModelUnderTest, text: Text) -> tuple[Tokens, int, int | None]:
+    """Return the tokens to run, how many of them are the text's, and the one put before it, None without one."""
+    tokens = encode(model.tokenizer, text.text)
+    if not args.add_start_token or tokens[:1].tolist() == [start := model.start_token()]:
+        return tokens, len(tokens), None
+    return np.concatenate([[start], tokens]), len(tokens), start
 
 
 def _stride(args: argparse.Namespace, context: int) -> int | None:
@@ -177,11 +192,12 @@ def _print(report: Report, facts: Mapping[str, Any], text: Text) -> None:
 
 def _table(facts: Mapping[str, Any], text: Text) -> dict[str, str]:
     stride = "" if facts["stride"] is None else f", stride {facts['stride']}"
+    start = "" if facts["start_token"] is None else f", after the start token {facts['start_token']}"
     scored = facts["tokens_scored"]
     table = {
         "text": f"{text.path}, {text.form}; {text.bytes} bytes, SHA-256 {text.sha256}",
         "tokens": f"{facts['tokens']}, of which {scored} were scored in {facts['windows']} windows",
-        "method": f"{facts['method']}, context {facts['context']}{stride}",
+        "method": f"{facts['method']}, context {facts['context']}{stride}{start}",
         **runtime_lines(facts),
         "perplexity": f"{formatted(facts['perplexity'])} ± {formatted(facts['perplexity_stderr'])}",
         "word perplexity": formatted(facts["word_perplexity"]),

@@ -154,7 +154,7 @@ def test_the_converter_names_what_failed(tmp_path: Path, capsys: pytest.CaptureF
     assert out == "\n\nFAILED:\na\nb\n"
     assert err == "".join(
         f"########## Error: {tmp_path}/public/{name}/x: expected a downloaded file, got none; "
-        f"run: omz_downloader --name {name} -o {tmp_path}\n"
+        f"run: omz_downloader --name {name} --models_dir {roots[0]} -o {tmp_path}\n"
         for name in "ab"
     )
 

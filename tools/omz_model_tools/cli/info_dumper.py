@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.shapes import parse_shapes
+from omz_model_tools.descriptor.catalogue import flags_selecting
 from omz_model_tools.descriptor.model import PRECISIONS, Model
 from omz_model_tools.inspection.info import info_of, info_of_stats
 from omz_model_tools.inspection.stats import Shape, stats_of
@@ -79,5 +81,6 @@ def _converted(model: Model, root: Path) -> Path:
     irs = [root / model.subdirectory / precision / f"{model.name}.xml" for precision in PRECISIONS]
     found = next((xml for xml in irs if xml.is_file()), None)
     if found is None:
-        raise Problem(f"{irs[0]}: expected an IR, got none; run: omz_converter --name {model.name}")
+        command = shlex.join(["omz_converter", *flags_selecting(model), "-d", str(root)])
+        raise Problem(f"{irs[0]}: expected an IR, got none; run: {command}")
     return found

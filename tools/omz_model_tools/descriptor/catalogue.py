@@ -135,6 +135,12 @@ def display_path(path: Path) -> str:
         return str(path)
 
 
+def flags_selecting(model: Downloadable) -> list[str]:
+    """Return the flags by which every command selects this model, for the line that advises one."""
+    tree = model.descriptor.parents[2]
+    return ["--name", model.name, *([] if tree == packaged_root() else ["--models_dir", display_path(tree)])]
+
+
 def select(kind: Kind[T], entries: Sequence[Entry[T]], patterns: Iterable[str]) -> list[Entry[T]]:
     """Return the entries that match a pattern, in the order of the patterns, each once."""
     chosen: dict[str, Entry[T]] = {}

@@ -14,9 +14,10 @@ from pathlib import Path
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
+from omz_model_tools.descriptor.finished import is_postprocessed
 from omz_model_tools.descriptor.model import Downloadable, ModelFile
 from omz_model_tools.download.partial import PartPaths, remove_stale_parts
-from omz_model_tools.download.postprocess import clear_leftovers, is_done, postprocess
+from omz_model_tools.download.postprocess import clear_leftovers, postprocess
 from omz_model_tools.download.progress import Display, TransferProgress
 from omz_model_tools.download.tasks import Task, running
 
@@ -169,10 +170,10 @@ class _ModelDownload:
 
     def _begin(self, task: Task) -> None:
         with disk_problems(self.folder):
-            self._is_done = is_done(self.model, self.folder)
+            self._is_done = is_postprocessed(self.model, self.folder)
             if self.model.postprocessing and not self._is_done:
                 self._take_lock(task)
-                self._is_done = is_done(self.model, self.folder)
+                self._is_done = is_postprocessed(self.model, self.folder)
             parts = {PartPaths.of(self.folder / file.name, file) for file in self.model.files}
             for folder in {part.folder for part in parts}:
                 remove_stale_parts(folder, parts)

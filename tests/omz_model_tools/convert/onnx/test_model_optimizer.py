@@ -52,7 +52,12 @@ def test_model_optimizer_makes_both_precisions(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("source", "said", "line"),
     [
-        (b"damaged", "[ ERROR ]  cannot be read", "expected exit code 0, got 1; what it said is above"),
+        (
+            b"damaged",
+            "[ ERROR ]  cannot be read",
+            "expected exit code 0, got 1; what it said is above; "
+            "give --python, that of an environment with openvino-dev",
+        ),
         (b"nothing", "arguments: ", "expected it to write {}/.omz_converter.scratch/toy.xml, got nothing there"),
     ],
 )
@@ -107,6 +112,18 @@ class TestWhereModelOptimizerIs:
         found = self.find(None, write_mo(tmp_path))
         assert (found.program, found.folder) == ((sys.executable, "--", f"{tmp_path}/mo.py"), tmp_path)
 
+    @pytest.mark.parametrize("python", ["bin/python", "bin/python3", "Scripts/python.exe"])
+    def test_a_script_in_an_environment_runs_by_its_python(self, tmp_path, python):
+        folder = tmp_path / "env/lib/python3.11/site-packages/openvino/tools/mo"
+        folder.mkdir(parents=True)
+        script = write_mo(folder)
+        assert self.find(None, script).program[0] == sys.executable
+        (tmp_path / "env" / python).parent.mkdir()
+        (tmp_path / "env" / python).write_text("")
+        found = self.find(None, script)
+        assert (found.program, found.folder) == ((f"{tmp_path}/env/{python}", "--", str(script)), folder)
+        assert found.advice == ""
+
     def test_a_program(self, tmp_path):
         program = tmp_path / "mo"
         program.write_text("")
@@ -158,15 +175,22 @@ class TestTheRealOne:
         write_tree(root, **changed)
         return write_tree(root, write_onnx(root / "public/toy/toy.onnx"), **changed)
 
+    def find(self, python: Path) -> Path:
+        return find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, None).folder
+
     def test_it_is_found(self, python):
         found = find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, None)
         assert found.program == (str(python), "--", str(python.with_name("mo")))
         assert (found.folder / "mo.py").is_file()
 
-    @pytest.mark.parametrize("by", ["python", "program"])
+    @pytest.mark.parametrize("by", ["python", "program", "script"])
     def test_both_precisions(self, python, tmp_path, capsys, by):
-        where = ["--python", python] if by == "python" else ["--mo", python.with_name("mo")]
-        code, out, err = convert(self.tree(tmp_path), capsys, *where, "--input_shape=[1..7,3]")
+        where = {
+            "python": lambda: ["--python", python],
+            "program": lambda: ["--mo", python.with_name("mo")],
+            "script": lambda: ["--mo", self.find(python) / "mo.py"],  # openvino/tools/mo/mo.py
+        }
+        code, out, err = convert(self.tree(tmp_path), capsys, *where[by](), "--input_shape=[1..7,3]")
         assert (code, err) == (0, [])
         assert sum(line.startswith("[ SUCCESS ] Generated IR") for line in out) == 2
         assert names(tmp_path / "public/toy") == ["FP16", "FP32", "model.yml", "toy.onnx", "vocab.json"]

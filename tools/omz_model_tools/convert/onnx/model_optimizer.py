@@ -31,6 +31,7 @@ class ModelOptimizer:
     program: tuple[str, ...]
     folder: Path  # $mo_dir in a descriptor
     extra: tuple[str, ...] = ()  # the user's arguments
+    advice: str = ""  # for the error of a program that fails
 
     def announce(self, spec: ModelSpec, precision: str) -> str:
         return f"Conversion command: {shlex.join(self.command(spec, precision))}"
@@ -72,7 +73,7 @@ class ModelOptimizer:
         # Warnings about its own libraries must not stop it where we run with -W error.
         code = run(self.command(spec, precision), self.report.line, {"PYTHONWARNINGS": ""})
         if code:
-            raise Problem(f"Model Optimizer: expected exit code 0, got {code}; what it said is above")
+            raise Problem(f"Model Optimizer: expected exit code 0, got {code}; what it said is above{self.advice}")
         xml = spec.scratch / f"{spec.name}.xml"
         if not xml.is_file():
             raise Problem(f"Model Optimizer: expected it to write {xml}, got nothing there")
@@ -101,7 +102,19 @@ def find_model_optimizer(
             raise Problem(f"--mo: {mo}: expected a program, got a file that cannot be run; give its --python too")
         return ModelOptimizer(report, (str(path),), path.parent, extra)
     folder = path.parent if package is None or path.suffix == ".py" else package
-    return ModelOptimizer(report, (str(python or sys.executable), "--", str(path)), folder, extra)
+    chosen = python or _python_above(path)
+    advice = "; give --python, that of an environment with openvino-dev" if chosen is None else ""
+    return ModelOptimizer(report, (str(chosen or sys.executable), "--", str(path)), folder, extra, advice)
+
+
+def _python_above(script: Path) -> Path | None:
+    """Return the Python of the environment in whose site-packages the script lies, if any."""
+    packages = next((folder for folder in script.parents if folder.name in ("site-packages", "dist-packages")), None)
+    for environment in () if packages is None else list(packages.parents)[:3]:  # lib/python3.11/, or Windows' Lib/
+        for name in ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe"):
+            if (environment / name).is_file():
+                return environment / name
+    return None
 
 
 def _program(python: Path | None, which: Callable[[str], str | None]) -> Path:

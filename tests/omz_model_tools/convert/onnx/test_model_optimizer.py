@@ -3,7 +3,6 @@
 The real one is that of the environment whose Python OMZ_TEST_MODEL_OPTIMIZER names: .ci/model_optimizer.sh makes one.
 """
 
-import io
 import os
 import signal
 import subprocess
@@ -16,7 +15,6 @@ import openvino
 import pytest
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
 from support import HANGS_AFTER
 from support.model_optimizer_python import model_optimizer_python
@@ -100,7 +98,7 @@ class TestWhereModelOptimizerIs:
     """find_model_optimizer."""
 
     def find(self, python: Path | None = None, mo: Path | None = None, which: Any = lambda name: None) -> Any:
-        return find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, mo, (), which)
+        return find_model_optimizer(python, mo, (), which)
 
     def refused(self, *arguments: Path | None) -> str:
         with pytest.raises(Problem) as caught:
@@ -176,10 +174,10 @@ class TestTheRealOne:
         return write_tree(root, write_onnx(root / "public/toy/toy.onnx"), **changed)
 
     def find(self, python: Path) -> Path:
-        return find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, None).folder
+        return find_model_optimizer(python, None).folder
 
     def test_it_is_found(self, python):
-        found = find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, None)
+        found = find_model_optimizer(python, None)
         assert found.program == (str(python), "--", str(python.with_name("mo")))
         assert (found.folder / "mo.py").is_file()
 

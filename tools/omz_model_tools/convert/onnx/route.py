@@ -52,8 +52,8 @@ MakeModel: TypeAlias = Callable[[str], Any]
 class IRMaker(Protocol):
     def announce(self, spec: ModelSpec, precision: str) -> str: ...
 
-    def start(self, spec: ModelSpec) -> AbstractContextManager[MakeModel]:
-        """Raise Problem for what the maker cannot do, before the model is exported."""
+    def start(self, spec: ModelSpec, say: Callable[[str], None]) -> AbstractContextManager[MakeModel]:
+        """Raise Problem for what the maker cannot do, before the model is exported; `say` gets a program's output."""
 
     @property
     def folder(self) -> Path:
@@ -80,7 +80,7 @@ class OnnxRoute:
     @contextmanager
     def start(self, job: Job) -> Iterator[Make]:
         spec, about = self._spec(job), self._description(job)
-        with self.maker.start(spec) as make_model:
+        with self.maker.start(spec, self.report.line) as make_model:
             if job.model.framework == EXPORTED:
                 self._export(job)
             made: dict[int, BuiltModel] = {}

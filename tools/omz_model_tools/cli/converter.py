@@ -88,7 +88,8 @@ def _route_of(
 
     def route(model: Model, report: Report) -> Route:
         if always or model.recipe is None:
-            return OnnxRoute(report, load, maker, args.input_shape, args.output)
+            python = args.python or Path(sys.executable)
+            return OnnxRoute(report, load, maker, args.input_shape, args.output, python)
         return DirectRoute(load)
 
     return route

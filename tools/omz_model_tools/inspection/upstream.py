@@ -21,7 +21,7 @@ from omz_model_tools.descriptor.model import HttpSource, Model, ModelFile
 from omz_model_tools.descriptor.strict_yaml import Mapping, parse
 
 FRAMEWORKS = ("dldt", "onnx", "pytorch", "tf")
-BESIDE = ("model.py", "accuracy-check.yml")
+BESIDE = ("model.py", "pre-convert.py", "accuracy-check.yml")
 """What its converter and its accuracy checker read beside a descriptor."""
 
 

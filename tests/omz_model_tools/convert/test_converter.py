@@ -310,7 +310,7 @@ def test_a_tree_of_open_model_zoos_downloader_has_no_record(tmp_path: Path) -> N
     neither = "a downloaded file, or what is in it, got neither"
     assert convert(tmp_path, model) == error("weights.zip", neither)
     (folder / "weights.bin").write_bytes(b"8octet??")
-    none = "it with weights.bin.orig beside it, got none"
+    none = "a changed text, weights.bin.orig beside it, got none"
     assert convert(tmp_path, model) == error("weights.bin", none)
     for name in ("weights.bin", "vocab.json"):
         (folder / f"{name}.orig").write_bytes(b"")

@@ -133,7 +133,9 @@ class Converter:
             if isinstance(step, RegexReplace):
                 original = path.with_name(f"{path.name}.orig")
                 if not original.is_file():
-                    raise Problem(f"{path}: expected it with {original.name} beside it, got none; run: {advice}")
+                    raise Problem(
+                        f"{path}: expected a changed text, {original.name} beside it, got none; run: {advice}"
+                    )
             elif path.is_file():
                 raise Problem(f"{path}: expected what is in this archive, got the archive itself; run: {advice}")
             elif not _has_others(job, path.parent):

@@ -21,4 +21,5 @@ fi
 $python -m pip install --quiet --disable-pip-version-check --requirement .ci/model_optimizer.txt
 
 OMZ_TEST_MODEL_OPTIMIZER="$PWD/$python" .ci-venv/bin/python -m pytest -k "model_optimizer or openvino_2024" \
-    tests/omz_model_tools/convert/onnx/test_model_optimizer.py tests/parity/test_roads.py tests/flows/test_onnx_zoo.py
+    tests/omz_model_tools/convert/onnx/test_model_optimizer.py tests/parity/test_roads.py tests/flows/test_onnx_zoo.py \
+    tests/flows/test_omz_gpt2.py

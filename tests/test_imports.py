@@ -116,7 +116,9 @@ def test_the_rule_of_public_names_sees_a_breach():
 
 @pytest.mark.parametrize("package", sorted(OURS))
 def test_nobody_touches_sys_path(package):
-    for path in modules_of(package):
+    """But the export of a foreign model, in a process of its own: its descriptor says where its modules lie."""
+    export = Path(find_spec("omz_model_tools.convert.onnx.export").origin)
+    for path in set(modules_of(package)) - {export}:
         assert "sys.path" not in path.read_text(encoding="utf-8"), path
 
 

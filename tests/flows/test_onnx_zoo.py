@@ -104,6 +104,13 @@ def test_the_demo_runs_on_the_scores(run, converted, text):
     assert done.stderr.decode().count(RECOMPUTES) == 1
 
 
+def test_the_demo_says_that_hidden_states_are_none(run, converted):
+    path = converted / f"public/{HIDDEN}/FP32/{HIDDEN}.xml"
+    done = run("gpt2_text_prediction_demo", "-m", path, "-i", "a test")
+    assert done.returncode == 1
+    assert "has no LM head: its output is hidden states of 12 values, not logits of 300 tokens" in done.stderr.decode()
+
+
 @pytest.mark.parametrize("maker", ["openvino", "model_optimizer"])
 def test_one_output_of_a_static_shape_as_it_was_proposed_to_open_model_zoo(run, downloads, tmp_path, text, maker):
     flags = ["--input_shape=[1,1,1024]", "--precisions=FP32"]

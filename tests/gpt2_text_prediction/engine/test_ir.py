@@ -43,14 +43,58 @@ def test_a_foreign_ir_tells_what_its_shapes_tell(tmp_path):
     assert (ir.n_positions, ir.vocab_size, ir.eos_token_ids) == (8, 11, ())
 
 
+def unbounded(tmp_path) -> ov.Model:
+    """The toy as another converter would leave it: without facts, its input [?,?]."""
+    model = TOY.model(tmp_path / "checkpoint")
+    free = ops.parameter([-1, -1], np.int64, name="input")
+    model.get_parameters()[0].output(0).replace(free.output(0))
+    return ov.Model(model.get_results(), [free], "foreign")
+
+
 def test_a_model_not_bounded_by_shape_or_facts_has_no_known_positions(tmp_path):
-    model = TOY.model(tmp_path)
-    unbounded = ops.parameter([-1, -1], np.int64, name="input")
-    model.get_parameters()[0].output(0).replace(unbounded.output(0))
-    foreign = ov.Model(model.get_results(), [unbounded], "foreign")
+    foreign = unbounded(tmp_path)
     assert read_ir(ov.Core(), save(foreign, tmp_path / "foreign.xml")).n_positions is None
     foreign.set_rt_info("8", ["omz_gpt2", "n_positions"])
     assert read_ir(ov.Core(), save(foreign, tmp_path / "ours.xml")).n_positions == 8
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [
+        (b'{"n_positions": 8}', 8),
+        (b'{"n_positions": 8, "max_position_embeddings": 7}', 7),
+        *[
+            (wrong, None)
+            for wrong in (b'{"n_positions": "8"}', b'{"n_positions": true}', b"{}", b"[8]", b"\xff", b"[" * 9999)
+        ],
+    ],
+)
+def test_the_config_beside_a_model_that_does_not_say_its_positions_does(tmp_path, config, positions):
+    """Open Model Zoo's gpt-2 has the input [?,?], and its config.json is copied beside the IR."""
+    path = save(unbounded(tmp_path), tmp_path / "foreign.xml")
+    (tmp_path / "config.json").write_bytes(config)
+    assert read_ir(ov.Core(), path).n_positions == positions
+    assert with_facts(tmp_path).n_positions == 8
+
+
+@pytest.mark.parametrize("toy", [TOY, Toy(n_layer=1, n_embd=12, vocab_size=300), Toy(n_layer=1, tied=False)])
+def test_hidden_states_are_no_logits(tmp_path, toy):
+    """The ONNX Model Zoo's gpt2-10 ends before the head, and so does transformers' GPT2Model."""
+    model = toy.model(tmp_path)
+    head = model.get_results()[0].input_value(0).get_node()
+    hidden = ov.Model([head.input_value(0)], model.get_parameters(), "hidden")
+    path = save(hidden, tmp_path / "hidden.xml")
+    with pytest.raises(Problem) as caught:
+        read_ir(ov.Core(), path)
+    assert str(caught.value) == (
+        f"{path}: has no LM head: its output is hidden states of 12 values, not logits of {toy.vocab_size} tokens; "
+        "convert the model with its head, such as GPT2LMHeadModel"
+    )
+
+
+def test_as_many_tokens_as_values_are_logits(tmp_path):
+    toy = Toy(n_layer=1, n_embd=12, vocab_size=12, n_positions=8)
+    assert read_ir(ov.Core(), toy.ir(tmp_path)).vocab_size == 12
 
 
 @pytest.mark.parametrize("fact", ["", "many", "-8", "8.0", "0x8", "1e3", "0", "NaN", "²", " ", "8 8"])

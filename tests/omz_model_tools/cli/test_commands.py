@@ -4,14 +4,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from omz_model_tools.cli.converter import converter
 from omz_model_tools.cli.downloader import downloader
-from support import HANGS_AFTER, ROOT
+from support import HANGS_AFTER, ROOT, toy_recipe
 from support.command import COMMANDS, run_here
 from support.hub import Answer, Hub
 from support.model_tree import descriptor, file_entry, write_model
@@ -154,9 +156,43 @@ def test_the_converter_names_what_failed(tmp_path: Path, capsys: pytest.CaptureF
     assert out == "\n\nFAILED:\na\nb\n"
     assert err == "".join(
         f"########## Error: {tmp_path}/public/{name}/x: expected a downloaded file, got none; "
-        f"run: omz_downloader --name {name} -o {tmp_path}\n"
+        f"run: omz_downloader --name {name} --models_dir {roots[0]} -o {tmp_path}\n"
         for name in "ab"
     )
+
+
+def test_several_conversions_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recipe of each model waits for the other; what fails is named, and the output is that of one by one."""
+    together = threading.Barrier(2)
+
+    def build(folder: Path, checksums: Any) -> Any:
+        together.wait(HANGS_AFTER)
+        return toy_recipe.convert(folder, {})
+
+    recipe = SimpleNamespace(convert=build, Problem=toy_recipe.Problem)
+    files = {"weights.bin": bytes(8), "vocab.json": b"{}"}
+    for name in ("a", "b", "c"):
+        entries = [file_entry(file, content, "https://a/b") for file, content in files.items()]
+        write_model(tmp_path / "models", name, descriptor(*entries))
+        for file, content in files.items() if name != "b" else ():
+            (tmp_path / "public" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "public" / name / file).write_bytes(content)
+    flags = ["--all", "-d", str(tmp_path), "--precisions=FP32", "-j", "2"]
+    assert converter(flags, [tmp_path / "models"], lambda name: recipe) == 1
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line[:1] in ("=", "F", "b")] == [
+        "========== Converting a to IR (FP32)",
+        "========== Converting c to IR (FP32)",
+        "FAILED:",
+        "b",
+    ]
+    assert err.startswith(f"########## Error: {tmp_path}/public/b/weights.bin: expected a downloaded file, got none")
+    assert all((tmp_path / f"public/{name}/FP32/{name}.xml").is_file() for name in "ac")
+
+
+@pytest.mark.parametrize(("jobs", "code"), [("auto", 0), ("1", 0), ("0", 2), ("many", 2)])
+def test_the_number_of_conversions_at_once(jobs: str, code: int, tmp_path: Path) -> None:
+    assert run("omz_converter", "--name", "gpt-2", "--dry_run", f"-j{jobs}", cwd=tmp_path)[0] == code
 
 
 @pytest.mark.parametrize("flag", ["--dry_run", "--dry-run"])
@@ -243,7 +279,7 @@ def test_help_explains_every_flag(name: str) -> None:
                 "--recipe",
                 "--model_name",
             ),
-            *("--route", "--input_shape", "--output", "--python", "--mo", "--add_mo_arg"),
+            *("--jobs", "--route", "--input_shape", "--output", "--python", "--mo", "--add_mo_arg"),
         },
     }
     assert flags == common | own[name]

@@ -121,7 +121,7 @@ def test_a_model_that_is_not_converted_has_no_stats(tmp_path: Path, capsys: pyte
     assert [(one["name"], one["stats"]) for one in json.loads(out)] == [("other", None), ("toy", None)]
     lines = [
         f"########## Error: {tmp_path}/public/{name}/FP16/{name}.xml: expected an IR, got none; "
-        f"run: omz_converter --name {name}\n"
+        f"run: omz_converter --name {name} --models_dir {tmp_path} -d {tmp_path}\n"
         for name in ("other", "toy")
     ]
     assert err == "".join(lines)

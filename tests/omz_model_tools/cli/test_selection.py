@@ -1,6 +1,7 @@
 """What all commands share: --version, --models_dir, patterns, broken descriptors."""
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -53,6 +54,27 @@ def test_a_broken_descriptor_does_not_hide_the_names(run, name: str, zoo: Path) 
     code, out, err = transcript(run(name, "--print_all", "--models_dir", zoo, cwd=zoo))
     assert (code, err) == (0, "")
     assert {"broken", "toy"} < set(out.splitlines())
+
+
+@pytest.mark.parametrize("name", MODEL_COMMANDS)
+def test_a_composite_model_is_named_as_such(run, name: str, zoo: Path) -> None:
+    """Open Model Zoo's forward-tacotron and wavernn: composite-model.yml, and a folder for each stage."""
+    folder = zoo / "public/speech"
+    for stage in ("speech-tail", "speech-head"):
+        (folder / stage).mkdir(parents=True)
+        shutil.copy(zoo / "public/toy/model.yml", folder / stage)
+    (folder / "composite-model.yml").write_text("description: Two.\nstages_order: [speech-head, speech-tail]\n")
+    assert "speech" in transcript(run(name, "--print_all", "--models_dir", zoo, cwd=zoo))[1].splitlines()
+    code, out, err = transcript(run(name, "--name", "speech", "--models_dir", "zoo", cwd=zoo.parent))
+    assert (code, out.splitlines()[-1]) == (1, "[]" if name == "omz_info_dumper" else "speech")
+    assert err == (
+        "########## Error: zoo/public/speech/composite-model.yml: expected a single model, got a composite one of "
+        "speech-head, speech-tail; to use a stage alone, copy its folder beside that of the composite model\n"
+    )
+    shutil.copytree(folder / "speech-head", zoo / "public/speech-head")
+    assert transcript(run("omz_info_dumper", "--name", "speech-head", "--models_dir", zoo, cwd=zoo))[0] == 0
+    err = transcript(run(name, "--name", "speech-tail", "--models_dir", zoo, cwd=zoo))[2]
+    assert err.startswith('No matching models: "speech-tail"; did you mean speech')
 
 
 @pytest.mark.parametrize("name", COMMANDS)

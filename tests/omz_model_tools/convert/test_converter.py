@@ -1,11 +1,13 @@
 """A toy recipe through the whole converter: whole transcripts, and the disk after every kind of failure."""
 
+import hashlib
 import io
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from omz_model_tools.convert.converter import Converter
 from omz_model_tools.convert.ir import LOCK
 from omz_model_tools.convert.route import DirectRoute
 from omz_model_tools.descriptor.model import Model
+from omz_model_tools.download.postprocess import postprocess
 from support import HANGS_AFTER, toy_recipe
 from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.unprivileged import without_power, world_readable_folder
@@ -108,7 +111,9 @@ def test_both_precisions_with_companions_and_facts(tmp_path: Path) -> None:
 def test_another_output_folder_and_one_precision(tmp_path: Path) -> None:
     download(tmp_path)
     run = convert(tmp_path, toy_model(tmp_path), output_dir=tmp_path / "ir", precisions=["FP32", "FP16-INT8"])
-    assert run == Run(True, announced(tmp_path, "FP32", tmp_path / "ir"), by_quantizer("FP16-INT8"))
+    assert run == Run(
+        True, announced(tmp_path, "FP32", tmp_path / "ir"), by_quantizer(tmp_path, "FP16-INT8", tmp_path / "ir")
+    )
     assert sorted(tree(tmp_path / "ir")) == [f"public/toy/FP32/{name}" for name in ("toy.bin", "toy.xml", "vocab.json")]
 
 
@@ -180,8 +185,9 @@ def test_a_dry_run_needs_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "public").exists()
 
 
-def by_quantizer(names: str) -> str:
-    command = f"omz_quantizer --name toy --precisions {names}"
+def by_quantizer(root: Path, names: str, out: Path | None = None) -> str:
+    flags = f"--name toy --models_dir {root}/models --model_dir {out or root}"
+    command = f"omz_quantizer {flags} --precisions {names}"
     return f"########## Warning: --precisions: {names} is made of a converted model, by another command: {command}\n"
 
 
@@ -215,7 +221,7 @@ def test_what_is_skipped(tmp_path: Path) -> None:
     model = toy_model(tmp_path)
     run = convert(tmp_path, model, precisions=["FP16-INT8", "FP16-INT4", "FP16-INT1"])
     line = "========== Skipping toy (all conversions skipped)\n\n"
-    assert run == Run(True, line, by_quantizer("FP16-INT4,FP16-INT8"))
+    assert run == Run(True, line, by_quantizer(tmp_path, "FP16-INT4,FP16-INT8"))
     files = [file_entry(f"FP16/toy.{end}", b"", "https://a/b") for end in ("xml", "bin")]
     write_model(tmp_path / "ready", "toy", descriptor(*files, recipe=None, framework="dldt"))
     (ready,) = load_models([tmp_path / "ready"])
@@ -233,10 +239,90 @@ def test_the_direct_route_needs_a_recipe(tmp_path: Path, dry_run: bool) -> None:
 
 def test_nothing_was_downloaded(tmp_path: Path) -> None:
     path = tmp_path / "public" / "toy" / "sub" / "weights.bin"
-    line = f"expected a downloaded file, got none; run: omz_downloader --name toy -o {tmp_path}"
+    advice = f"run: omz_downloader --name toy --models_dir {tmp_path}/models -o {tmp_path}"
+    line = f"expected a downloaded file, got none; {advice}"
     run = convert(tmp_path, toy_model(tmp_path))
     assert run == Run(False, "\n", f"########## Error: {path}: {line}\n")
     assert not (tmp_path / "public").exists()
+
+
+def unpacked_model(root: Path) -> Model:
+    """The toy's descriptor, its weights being in sub/weights.zip and then changed, as is the text beside them."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as opened:
+        opened.writestr("weights.bin", b"8bytes??")
+    contents = {"sub/weights.zip": out.getvalue(), "sub/vocab.json": b'{"b": 0}'}
+    steps = [
+        {"$type": "unpack_archive", "file": "sub/weights.zip", "format": "zip"},
+        {"$type": "regex_replace", "file": "sub/weights.bin", "pattern": "bytes", "replacement": "octet"},
+        {"$type": "regex_replace", "file": "sub/vocab.json", "pattern": "b", "replacement": "a"},
+    ]
+    folder = root / "public/toy"
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    files = [file_entry(name, content, "https://a/b") for name, content in contents.items()]
+    write_model(root / "models", "toy", descriptor(*files, postprocessing=steps))
+    (model,) = load_models([root / "models"])
+    return model
+
+
+def test_what_postprocessing_leaves_is_what_is_converted(tmp_path: Path) -> None:
+    """Also with --verify; and the checksums that a recipe is given are those of the changed files."""
+    model = unpacked_model(tmp_path)
+    folder = tmp_path / "public/toy/sub"
+    postprocess(model, tmp_path / "public/toy")
+    given: list[Mapping[str, str]] = []
+
+    def note(folder: Path, checksums: Mapping[str, str]) -> toy_recipe.Conversion:
+        given.append(checksums)
+        return toy_recipe.convert(folder, {})
+
+    for verify in (False, True):
+        run = convert(tmp_path, model, with_convert(note), verify=verify)
+        assert run == Run(True, announced(tmp_path, "FP16") + announced(tmp_path, "FP32"), "")
+    assert (tmp_path / "public/toy/FP32/vocab.json").read_bytes() == VOCAB
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    assert given == [digests, digests]
+    assert sorted(digests) == ["vocab.json", "vocab.json.orig", "weights.bin", "weights.bin.orig"]
+    (folder / "vocab.json").write_bytes(b'{"c": 0}')
+    run = convert(tmp_path, model, verify=True)
+    assert run.err.startswith(f'########## Error: Hash mismatch for "{folder}/vocab.json"\n')
+    (folder / "weights.bin").unlink()
+    advice = f"run: omz_downloader --name toy --models_dir {tmp_path}/models -o {tmp_path}"
+    run = convert(tmp_path, model)
+    assert run.err == f"########## Error: {folder}/weights.bin: expected a downloaded file, got none; {advice}\n"
+
+
+def test_a_tree_of_open_model_zoos_downloader_has_no_record(tmp_path: Path) -> None:
+    """It is converted as it is, once its steps have left their traces; --verify asks for a record."""
+    model = unpacked_model(tmp_path)
+    folder = tmp_path / "public/toy/sub"
+    advice = f"run: omz_downloader --name toy --models_dir {tmp_path}/models -o {tmp_path}"
+
+    def error(path: str, words: str) -> Run:
+        return Run(False, "\n", f"########## Error: {folder}/{path}: expected {words}; {advice}\n")
+
+    archive = "what is in this archive, got the archive itself"
+    assert convert(tmp_path, model) == error("weights.zip", archive)
+    raw = (folder / "weights.zip").read_bytes()
+    (folder / "weights.zip").unlink()
+    neither = "a downloaded file, or what is in it, got neither"
+    assert convert(tmp_path, model) == error("weights.zip", neither)
+    (folder / "weights.bin").write_bytes(b"8octet??")
+    none = "a changed text, weights.bin.orig beside it, got none"
+    assert convert(tmp_path, model) == error("weights.bin", none)
+    for name in ("weights.bin", "vocab.json"):
+        (folder / f"{name}.orig").write_bytes(b"")
+    (folder / "vocab.json").write_bytes(VOCAB)
+    line = f"{tmp_path}/public/toy is read as Open Model Zoo leaves it: there is no record of its postprocessing\n"
+    run = convert(tmp_path, model)
+    assert run == Run(True, line + announced(tmp_path, "FP16") + announced(tmp_path, "FP32"), "")
+    run = convert(tmp_path, model, verify=True)
+    assert run.err.startswith(f"########## Error: {folder}/weights.zip: expected a downloaded file, got none\n")
+    assert run.err.endswith(f"Run:      {advice[5:]}\n")
+    (folder / "weights.zip").write_bytes(raw)
+    assert convert(tmp_path, model, verify=True) == error("weights.zip", archive)
 
 
 def test_verify_finds_wrong_files_which_are_not_hashed_without_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -184,6 +185,15 @@ def archive(name: str, content: bytes) -> bytes:
 UNPACK = [{"$type": "unpack_archive", "file": "x.tar.gz", "format": "gztar"}]
 
 
+def postprocessing_events(successful: bool) -> list[dict[str, Any]]:
+    """Return the events of a download and its postprocessing, in Open Model Zoo's order."""
+    return [
+        {"$type": "model_download_end", "model": "toy", "successful": True},
+        {"$type": "model_postprocessing_begin", "model": "toy"},
+        {"$type": "model_postprocessing_end", "model": "toy", "successful": successful},
+    ]
+
+
 def test_postprocessing_follows_and_is_not_done_twice(tmp_path: Path, hub: Hub) -> None:
     packed = archive("inside.txt", b"The sea")
     entry = file_entry("x.tar.gz", packed, hub.serve("x", Answer(packed)))
@@ -199,11 +209,7 @@ def test_postprocessing_follows_and_is_not_done_twice(tmp_path: Path, hub: Hub) 
     assert len(hub.requests) == 1
     assert LOCK not in names(folder)
     events = download(tmp_path, entry, postprocessing=UNPACK, kind=Events).out
-    assert [json.loads(line)["$type"] for line in events.splitlines()][-3:] == [
-        "model_postprocessing_begin",
-        "model_postprocessing_end",
-        "model_download_end",
-    ]
+    assert [json.loads(line) for line in events.splitlines()][-3:] == postprocessing_events(successful=True)
 
 
 def test_postprocessing_that_fails_fails_the_model(tmp_path: Path, hub: Hub) -> None:
@@ -212,11 +218,7 @@ def test_postprocessing_that_fails_fails_the_model(tmp_path: Path, hub: Hub) -> 
     assert not run.success
     assert run.err.startswith("########## Error: ")
     events = download(tmp_path, entry, postprocessing=UNPACK, kind=Events).out
-    assert [json.loads(line)["$type"] for line in events.splitlines()][-3:] == [
-        "model_postprocessing_begin",
-        "model_postprocessing_end",
-        "model_download_end",
-    ]
+    assert [json.loads(line) for line in events.splitlines()][-3:] == postprocessing_events(successful=False)
 
 
 def replacing(name: str) -> list[dict[str, str]]:

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem
+from omz_model_tools.descriptor.finished import RECORD, check_finished, is_postprocessed
 from omz_model_tools.descriptor.model import Checksum, ModelFile, Postprocessing, RegexReplace, UnpackArchive
-from omz_model_tools.download.postprocess import LOCK, RECORD, STAGING, check_done, is_done, postprocess
+from omz_model_tools.download.postprocess import LOCK, STAGING, postprocess
 
 TOY = PurePosixPath("public/toy")
 
@@ -80,7 +81,7 @@ def refusal(model: Toy, folder: Path) -> str:
     assert tree(folder) == before
     assert not (folder / RECORD).exists()
     assert not (folder / STAGING).exists()
-    assert not is_done(model, folder)
+    assert not is_postprocessed(model, folder)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -114,11 +115,11 @@ RESULT = {
 
 def test_two_wheels_and_edits_of_them(tmp_path: Path) -> None:
     model = downloaded(tmp_path, WHEELS, *STEPS)
-    assert not is_done(model, tmp_path)
+    assert not is_postprocessed(model, tmp_path)
     said: list[str] = []
     postprocess(model, tmp_path, said.append)
     assert tree(tmp_path) == RESULT
-    assert is_done(model, tmp_path)
+    assert is_postprocessed(model, tmp_path)
     assert said == [
         f"Unpacking {tmp_path}/torch_like-4.9.1-py3-none-any.whl",
         f"Unpacking {tmp_path}/packaging-21.0-py3-none-any.whl",
@@ -130,7 +131,7 @@ def test_two_wheels_and_edits_of_them(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == [RECORD]
 
 
-def test_done_is_done(tmp_path: Path) -> None:
+def test_done_is_postprocessed(tmp_path: Path) -> None:
     model = downloaded(tmp_path, WHEELS, *STEPS)
     postprocess(model, tmp_path)
     said: list[str] = []
@@ -177,15 +178,15 @@ def test_a_later_archive_replaces_what_an_earlier_one_brought(tmp_path: Path) ->
 def test_an_archive_without_files_is_done_too(tmp_path: Path) -> None:
     model = downloaded(tmp_path, {"a.zip": zipped({})}, unpack("a.zip"))
     postprocess(model, tmp_path)
-    assert is_done(model, tmp_path)
+    assert is_postprocessed(model, tmp_path)
     assert tree(tmp_path) == {}
 
 
 def test_no_steps(tmp_path: Path) -> None:
     model = downloaded(tmp_path, {"x": b"1"})
     postprocess(model, tmp_path)
-    assert not is_done(model, tmp_path)
-    assert list(check_done(model, tmp_path)) == []
+    assert not is_postprocessed(model, tmp_path)
+    assert list(check_finished(model, tmp_path)) == [(tmp_path / "x", None)]
     assert tree(tmp_path) == {"x": b"1"}
 
 
@@ -296,16 +297,17 @@ def test_a_file_that_is_not_the_descriptors(tmp_path: Path) -> None:
 def done(folder: Path) -> Toy:
     model = downloaded(folder, {**WHEELS, "left/alone": b"as it is"}, *STEPS)
     postprocess(model, folder)
-    assert is_done(model, folder)
+    assert is_postprocessed(model, folder)
     return model
 
 
 def test_other_files_or_steps_are_not_done(tmp_path: Path) -> None:
     model = done(tmp_path)
-    assert not is_done(replace(model, postprocessing=model.postprocessing[:-1]), tmp_path)
-    assert not is_done(replace(model, files=(*model.files[:-1], described("left/alone", b"as it was"))), tmp_path)
+    assert not is_postprocessed(replace(model, postprocessing=model.postprocessing[:-1]), tmp_path)
+    files = (*model.files[:-1], described("left/alone", b"as it was"))
+    assert not is_postprocessed(replace(model, files=files), tmp_path)
     other = edit("gpt2/config.json", '"n_head"', '"heads"', count=0)
-    assert not is_done(replace(model, postprocessing=(*model.postprocessing[:-1], other)), tmp_path)
+    assert not is_postprocessed(replace(model, postprocessing=(*model.postprocessing[:-1], other)), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["left/alone", *RESULT])
@@ -314,23 +316,23 @@ def test_a_file_lost_or_cut(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     content = path.read_bytes()
     path.write_bytes(content + b"!")
-    assert not is_done(model, tmp_path)
+    assert not is_postprocessed(model, tmp_path)
     path.unlink()
-    assert not is_done(model, tmp_path)
-    faults = {found: str(error) for found, error in check_done(model, tmp_path) if error}
+    assert not is_postprocessed(model, tmp_path)
+    faults = {found: str(error) for found, error in check_finished(model, tmp_path) if error}
     assert faults == {path: "expected a downloaded file, got none"}
 
 
-def test_check_done_reads_every_file(tmp_path: Path) -> None:
+def test_the_check_reads_every_file(tmp_path: Path) -> None:
     model = done(tmp_path)
-    checked = dict(check_done(model, tmp_path))
+    checked = dict(check_finished(model, tmp_path))
     assert set(checked) == {tmp_path / name for name in ("left/alone", *RESULT)}
     assert set(checked.values()) == {None}
     path = tmp_path / "torch_like/util.py"
     path.write_bytes(path.read_bytes().replace(b"None", b"Nine"))
     (tmp_path / "left/alone").write_bytes(b"as it IS")
-    assert not is_done(model, tmp_path)
-    faults = {found: str(error) for found, error in check_done(model, tmp_path) if error}
+    assert not is_postprocessed(model, tmp_path)
+    faults = {found: str(error) for found, error in check_finished(model, tmp_path) if error}
     assert faults == {path: "hash mismatch", tmp_path / "left/alone": "hash mismatch"}
 
 
@@ -363,14 +365,14 @@ def test_a_record_that_is_not_ours(
     outputs = [{**ours["outputs"][0], "path": record}]
     for content in (record, {**ours, "outputs": record}, {**ours, "outputs": outputs}, {**ours, "steps": record}):
         (folder / RECORD).write_bytes(json.dumps(content).encode() if raw is None else raw)
-        assert not is_done(model, folder)
-        assert all(folder in path.parents for path, _ in check_done(model, folder))
+        assert not is_postprocessed(model, folder)
+        assert all(folder in (path, *path.parents) for path, _ in check_finished(model, folder))
 
 
 def test_a_record_nested_too_deep(tmp_path: Path) -> None:
     model = done(tmp_path)
     (tmp_path / RECORD).write_bytes(b"[" * 200_000)
-    assert not is_done(model, tmp_path)
+    assert not is_postprocessed(model, tmp_path)
 
 
 def test_a_second_process_waits_and_finds_it_done(tmp_path: Path) -> None:
@@ -395,7 +397,7 @@ def test_a_second_process_waits_and_finds_it_done(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert said.startswith("Unpacking ")
     assert tree(tmp_path) == RESULT
-    assert is_done(model, tmp_path)
+    assert is_postprocessed(model, tmp_path)
 
 
 def described_only() -> Toy:
@@ -441,14 +443,14 @@ def test_killed_anywhere(tmp_path: Path) -> None:
         for name, content in seen.items():
             assert name == LOCK or content in (old.get(name), RESULT.get(name), WHEELS.get(name)), (step, name)
         model = described_only()
-        if is_done(model, folder):
+        if is_postprocessed(model, folder):
             assert {name: content for name, content in seen.items() if name in RESULT} == RESULT
         else:
             assert WHEELS.keys() - {"gpt2/config.json"} <= seen.keys()
             assert WHEELS["gpt2/config.json"] in (seen["gpt2/config.json"], seen["gpt2/config.json.orig"])
         postprocess(model, folder)
         assert tree(folder) == RESULT
-        assert is_done(model, folder)
+        assert is_postprocessed(model, folder)
         step += 1
     assert step > 60
 
@@ -459,11 +461,11 @@ def test_the_descriptor_changes(tmp_path: Path) -> None:
     model = downloaded(tmp_path, {"x": b"a2"}, edit("x", "a", "c"))
     postprocess(model, tmp_path)
     assert tree(tmp_path) == {"x": b"c2", "x.orig": b"a2"}
-    assert is_done(model, tmp_path)
+    assert is_postprocessed(model, tmp_path)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     model = Toy((described("x", b"a"),), (edit("x", "a", "b"),))
-    assert not is_done(model, tmp_path / "none")
+    assert not is_postprocessed(model, tmp_path / "none")
     with pytest.raises(Problem, match="expected a downloaded file, got none"):
         postprocess(model, tmp_path / "none")

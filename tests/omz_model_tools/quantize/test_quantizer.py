@@ -128,8 +128,8 @@ def test_a_model_without_a_recipe_is_skipped(tmp_path: Path) -> None:
 
 def test_a_missing_ir(tmp_path: Path) -> None:
     source = tmp_path / "public/toy/FP16/toy.xml"
-    wanted = f"{source}: expected an IR, got none; run: omz_converter --name toy"
-    assert refusal(quantize(tmp_path, "FP16-INT8")) == wanted
+    wanted = f"{source}: expected an IR, got none; run: omz_converter --name toy --models_dir"
+    assert refusal(quantize(tmp_path, "FP16-INT8")) == f"{wanted} {tmp_path}/models -d {tmp_path}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -114,7 +115,8 @@ def read_text(path: Path) -> Text:
 def read_dataset(file: DatasetFile, folder: Path) -> Text:
     """Read it. Raises Problem, with the command that downloads it, if it is missing or has another checksum."""
     path = file.path(folder)
-    command = f"omz_data_downloader --name {file.dataset}" + ("" if folder == Path() else f" -o {folder}")
+    where = [] if folder == Path() else ["-o", str(folder)]
+    command = shlex.join(["omz_data_downloader", "--name", file.dataset, *where])
     if not path.is_file():
         raise Problem(
             f"{path}: there is no such file; download it with `{command}`, or give its folder with --data_dir"

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from omz_model_tools.cli.selection import add_folder, add_selection, each, folder_of, precisions, refuse, selected
+from omz_model_tools.common.arguments import positive_int
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.in_order import in_order
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.checkpoint import Checkpoint, CheckpointConverter
@@ -17,7 +19,7 @@ from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
 from omz_model_tools.convert.onnx.route import IRMaker, OnnxRoute
 from omz_model_tools.convert.recipes import Recipe, load_recipe
 from omz_model_tools.convert.route import DirectRoute, Route
-from omz_model_tools.convert.write_progress import watch_on
+from omz_model_tools.convert.write_progress import unwatched, watch_on
 from omz_model_tools.descriptor.model import PRECISIONS, Model
 
 DEFAULT_RECIPE = "gpt2"
@@ -46,44 +48,60 @@ def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Cal
     models = selected(parser, args, roots)
     if models is None:
         return 0
+    route_of = _route_of(parser, args, load)
+    wanted = precisions(args.precisions, KNOWN_PRECISIONS)
+    at_once = 1 if args.dry_run else args.jobs or 1
+    download_dir = folder_of(args.download_dir)
+
+    def convert(model: Model, report: Report) -> bool:
+        work = Converter(
+            download_dir=download_dir,
+            output_dir=args.output_dir or download_dir,
+            precisions=wanted,
+            report=report,
+            route_of=lambda model: route_of(model, report),
+            dry_run=args.dry_run,
+            verify=args.verify,
+            watch=watch_on(sys.stderr) if at_once == 1 else unwatched,
+        )
+        return work.convert(model)
+
     report = Report(sys.stdout, sys.stderr)
-    route_of, download_dir = _route_of(parser, args, report, load), folder_of(args.download_dir)
-    work = Converter(
-        download_dir=download_dir,
-        output_dir=args.output_dir or download_dir,
-        precisions=precisions(args.precisions, KNOWN_PRECISIONS),
-        report=report,
-        route_of=route_of,
-        dry_run=args.dry_run,
-        verify=args.verify,
-        watch=watch_on(sys.stderr),
-    )
-    return each(models, work.convert, report)
+    if at_once == 1:
+        return each(models, lambda model: convert(model, report), report)
+    readable = [model for model in models if isinstance(model, Model)]
+    with in_order(convert, readable, at_once, report) as follow_next:
+        return each(models, lambda model: follow_next(), report)
 
 
 def _route_of(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, report: Report, load: Callable[[str], Recipe]
-) -> Callable[[Model], Route]:
+    parser: argparse.ArgumentParser, args: argparse.Namespace, load: Callable[[str], Recipe]
+) -> Callable[[Model, Report], Route]:
     """Return the route of a model: that of --route, else the direct one if it has a recipe.
 
     A flag that only the route through ONNX knows selects that route.
     """
     if args.route == "direct":
         refuse(parser, args, ONNX_FLAGS, "with --route direct")
-        return lambda model: DirectRoute(load)
+        return lambda model, report: DirectRoute(load)
     maker: IRMaker = ConvertModel()
     if args.python or args.mo or args.add_mo_arg:
-        maker = find_model_optimizer(report, args.python, args.mo, tuple(args.add_mo_arg))
-    onnx_route = OnnxRoute(report, load, maker, args.input_shape, args.output)
-    if args.route == "onnx" or any(getattr(args, flag) for flag in ONNX_FLAGS):
-        return lambda model: onnx_route
-    return lambda model: onnx_route if model.recipe is None else DirectRoute(load)
+        maker = find_model_optimizer(args.python, args.mo, tuple(args.add_mo_arg))
+    always = args.route == "onnx" or any(getattr(args, flag) for flag in ONNX_FLAGS)
+
+    def route(model: Model, report: Report) -> Route:
+        if always or model.recipe is None:
+            python = args.python or Path(sys.executable)
+            return OnnxRoute(report, load, maker, args.input_shape, args.output, python)
+        return DirectRoute(load)
+
+    return route
 
 
 def _convert_checkpoint(
     parser: argparse.ArgumentParser, args: argparse.Namespace, load: Callable[[str], Recipe]
 ) -> int:
-    others = ["name", "list", "all", "print_all", "models_dir", "download_dir", "verify", "route", *ONNX_FLAGS]
+    others = ["name", "list", "all", "print_all", "models_dir", "download_dir", "verify", "jobs", "route", *ONNX_FLAGS]
     flag = next(name for name in ("hub", "checkpoint", "peft_adapter") if getattr(args, name) is not None)
     if args.checkpoint is not None and args.hub is not None:
         parser.error("--checkpoint cannot be used with --hub")
@@ -145,8 +163,14 @@ def _parser() -> argparse.ArgumentParser:
     dry_run = "print what would be converted, without reading or writing a model"
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
     parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # OMZ's alias
+    jobs = 'convert N models at once, "auto": as many as there are processors (default: 1)'
+    parser.add_argument("-j", "--jobs", type=_jobs, metavar="N", help=jobs)
     _add_onnx(parser)
     return parser
+
+
+def _jobs(text: str) -> int:
+    return os.cpu_count() or 1 if text == "auto" else positive_int(text)
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -68,4 +68,4 @@ class Events(Report):
         self._print(json.dumps({"$type": kind, **facts}))
 
     def failed(self, names: list[str]) -> None:
-        """Print nothing: each model has had its model_download_end event."""
+        """Print nothing: model_download_end and model_postprocessing_end have said it of each model."""

@@ -1,5 +1,6 @@
 """Convert downloaded models: check the files, build by a route, publish an IR in each precision."""
 
+import contextlib
 import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from omz_model_tools.convert.ir import LOCK, check_room, publish_ir
 from omz_model_tools.convert.recipes import Conversion
 from omz_model_tools.convert.route import Job, Route
 from omz_model_tools.convert.write_progress import Watch, unwatched
-from omz_model_tools.descriptor import verify
-from omz_model_tools.descriptor.model import Model
+from omz_model_tools.descriptor.catalogue import flags_selecting
+from omz_model_tools.descriptor.finished import check_finished, finished_files, without_archives
+from omz_model_tools.descriptor.model import Model, RegexReplace
 
 BY_QUANTIZER = ("-INT8", "-INT4")
 """The ends of the precisions that omz_quantizer makes."""
@@ -60,7 +62,8 @@ class Converter:
         quantized = [precision for precision in others if precision.endswith(BY_QUANTIZER)]
         if quantized and model.is_converted:
             names = ",".join(quantized)
-            command = shlex.join(["omz_quantizer", "--name", model.name, "--precisions", names])
+            flags = [*flags_selecting(model), "--model_dir", str(self.output_dir)]
+            command = shlex.join(["omz_quantizer", *flags, "--precisions", names])
             self.report.warning(f"--precisions: {names} is made of a converted model, by another command: {command}")
 
     def _announce_all(self, job: Job, wanted: list[str]) -> None:
@@ -108,19 +111,48 @@ class Converter:
             self.report.warning(note)
 
     def _check_downloaded(self, job: Job) -> None:
-        advice = shlex.join(["omz_downloader", "--name", job.model.name, "-o", str(self.download_dir)])
-        for file in job.model.files:
+        advice = shlex.join(["omz_downloader", *flags_selecting(job.model), "-o", str(self.download_dir)])
+        recorded = finished_files(job.model, job.downloaded)
+        for file in without_archives(job.model) if recorded is None else recorded:
             path = job.downloaded / file.name
             other = path.with_name(INSTEAD.get(path.name, path.name))
             if other.is_file() and not path.is_file() and not self.verify:
                 self.report.line(f"{other} is read, as Open Model Zoo downloads it: there is no {path.name} beside it")
             elif not path.is_file():
                 raise Problem(f"{path}: expected a downloaded file, got none; run: {advice}")
-            elif self.verify:
-                try:
-                    verify.check(path, file)
-                except verify.VerificationError as error:
-                    raise Problem(*error.lines(path), f"Run:      {advice}") from error
+        if recorded is None:
+            self._check_steps(job, advice)
+        for path, error in check_finished(job.model, job.downloaded) if self.verify else ():
+            if error is not None:
+                raise Problem(*error.lines(path), f"Run:      {advice}") from error
+
+    def _check_steps(self, job: Job, advice: str) -> None:
+        """Check by their traces that the steps were done: Open Model Zoo's own downloader leaves no record."""
+        for step in job.model.postprocessing:
+            path = job.downloaded / step.file
+            if isinstance(step, RegexReplace):
+                original = path.with_name(f"{path.name}.orig")
+                if not original.is_file():
+                    raise Problem(
+                        f"{path}: expected a changed text, {original.name} beside it, got none; run: {advice}"
+                    )
+            elif path.is_file():
+                raise Problem(f"{path}: expected what is in this archive, got the archive itself; run: {advice}")
+            elif not _has_others(job, path.parent):
+                raise Problem(f"{path}: expected a downloaded file, or what is in it, got neither; run: {advice}")
+        if not self.verify:
+            done = "there is no record of its postprocessing"
+            self.report.line(f"{job.downloaded} is read as Open Model Zoo leaves it: {done}")
 
     def _say_waiting(self) -> None:
         self.report.line("Waiting for another omz_converter at work on this model...")
+
+
+def _has_others(job: Job, folder: Path) -> bool:
+    """Whether a folder has anything that neither the descriptor nor the converter puts there."""
+    known = {job.downloaded / precision for precision in job.model.precisions}
+    for file in job.model.files:
+        known |= {job.downloaded / name for name in (file.name, *file.name.parents)}
+    with contextlib.suppress(FileNotFoundError):
+        return any(path not in known and not path.name.startswith(".") for path in folder.iterdir())
+    return False

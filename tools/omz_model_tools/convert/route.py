@@ -12,6 +12,7 @@ from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.publish import PublishedFolder
 from omz_model_tools.convert.ir import build
 from omz_model_tools.convert.recipes import Companion, Conversion, Recipe
+from omz_model_tools.descriptor.finished import finished_files
 from omz_model_tools.descriptor.model import Model
 
 
@@ -43,12 +44,12 @@ class Job:
         return self.published(precision).target / f"{self.model.name}.xml"
 
     def checksums(self) -> dict[str, str]:
-        """Return the SHA-256 of the recipe's input files as the descriptor states them.
+        """Return the SHA-256 of the recipe's input files, as the descriptor or its postprocessing's record has it.
 
         Only the sizes are checked again: the downloader has hashed the files, and --verify does.
         """
         known = {}
-        for file in self.model.files:
+        for file in finished_files(self.model, self.downloaded) or ():
             path = self.downloaded / file.name
             is_there = path.is_file() and file.size in (None, path.stat().st_size)
             if file.checksum.algorithm == "sha256" and is_there:

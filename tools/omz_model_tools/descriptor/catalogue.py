@@ -37,6 +37,8 @@ class Kind(Generic[T]):
 
 MODELS: Kind[Model] = Kind("public", "model.yml", read_model, "No matching models")
 DATASETS: Kind[Dataset] = Kind("datasets", "dataset.yml", read_dataset, "No matching data sets")
+COMPOSITE = "composite-model.yml"
+"""Open Model Zoo's descriptor of a model whose stages, models themselves, lie in the folders beside it."""
 FOLDERS = {MODELS.folder: MODELS.file, DATASETS.folder: DATASETS.file}
 
 
@@ -50,7 +52,9 @@ class Entry(Generic[T]):
     replaced: Path | None = None  # the packaged descriptor that this one overrides
 
     def read(self) -> T:
-        """Read the descriptor; Problem if it is broken."""
+        """Read the descriptor; Problem if it is broken, or that of a composite model."""
+        if self.descriptor.name == COMPOSITE:
+            raise _composite(self.descriptor)
         with disk_problems(self.descriptor):
             raw = _content(self.descriptor)
         subdirectory = PurePosixPath(self.kind.folder, self.name)
@@ -104,9 +108,22 @@ def _entries_of(root: Path, kind: Kind[T]) -> list[Entry[T]]:
         if not (root / kind.folder).is_dir():
             return []
         folders = sorted((root / kind.folder).iterdir())
-        return [
-            Entry(folder.name, folder / kind.file, kind) for folder in folders if os.path.lexists(folder / kind.file)
-        ]
+        found = ((folder, _descriptor_in(folder, kind)) for folder in folders)
+        return [Entry(folder.name, descriptor, kind) for folder, descriptor in found if descriptor is not None]
+
+
+def _descriptor_in(folder: Path, kind: Kind[T]) -> Path | None:
+    """Return the path of the folder's descriptor, if it has one; a composite model has none of its own kind."""
+    names = (kind.file, COMPOSITE)
+    return next((folder / name for name in names if os.path.lexists(folder / name)), None)
+
+
+def _composite(descriptor: Path) -> Problem:
+    stages = ", ".join(sorted(path.parent.name for path in descriptor.parent.glob("*/model.yml")))
+    return Problem(
+        f"{display_path(descriptor)}: expected a single model, got a composite one of {stages or 'no stages'}; "
+        "to use a stage alone, copy its folder beside that of the composite model"
+    )
 
 
 def _no_tree(root: Path) -> Problem:
@@ -133,6 +150,12 @@ def display_path(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere, or the current folder was deleted
         return str(path)
+
+
+def flags_selecting(model: Downloadable) -> list[str]:
+    """Return the flags by which every command selects this model, for the line that advises one."""
+    tree = model.descriptor.parents[2]
+    return ["--name", model.name, *([] if tree == packaged_root() else ["--models_dir", display_path(tree)])]
 
 
 def select(kind: Kind[T], entries: Sequence[Entry[T]], patterns: Iterable[str]) -> list[Entry[T]]:

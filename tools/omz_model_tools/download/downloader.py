@@ -14,9 +14,10 @@ from pathlib import Path
 from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
+from omz_model_tools.descriptor.finished import is_postprocessed
 from omz_model_tools.descriptor.model import Downloadable, ModelFile
 from omz_model_tools.download.partial import PartPaths, remove_stale_parts
-from omz_model_tools.download.postprocess import clear_leftovers, is_done, postprocess
+from omz_model_tools.download.postprocess import clear_leftovers, postprocess
 from omz_model_tools.download.progress import Display, TransferProgress
 from omz_model_tools.download.tasks import Task, running
 
@@ -54,21 +55,26 @@ class Downloader:
         model = download.model
         self.report.group(f"Downloading {model.name}")
         self.report.event("model_download_begin", model=model.name, num_files=len(model.files))
+        pairs = zip(model.files, download.tasks, strict=True)
+        successful = self._try(lambda: all(self._follow(download, *pair, transfers) for pair in pairs))
+        if not successful:
+            download.cancel()
+        self.report.event("model_download_end", model=model.name, successful=successful)
+        if successful and model.postprocessing:
+            self.report.event("model_postprocessing_begin", model=model.name)
+            successful = self._try(lambda: self._postprocess(download))
+            self.report.event("model_postprocessing_end", model=model.name, successful=successful)
+        download.release()
+        return successful
+
+    def _try(self, work: Callable[[], bool]) -> bool:
+        """Return what the work returns; False, after reporting it, for a Problem."""
         try:
-            successful = all(
-                self._follow(download, *pair, transfers) for pair in zip(model.files, download.tasks, strict=True)
-            )
-            if successful and model.postprocessing:
-                self._postprocess(download)
+            return work()
         except Problem as problem:
             self.report.error(str(problem), *problem.details)
             self.report.line()
-            successful = False
-        if not successful:
-            download.cancel()
-        download.release()
-        self.report.event("model_download_end", model=model.name, successful=successful)
-        return successful
+            return False
 
     def _follow(
         self, download: "_ModelDownload", file: ModelFile, task: Task, transfers: list[TransferProgress]
@@ -99,14 +105,11 @@ class Downloader:
         if task.progress.moved and task.progress.done != reported:
             progress(size=task.progress.done)
 
-    def _postprocess(self, download: "_ModelDownload") -> None:
-        self.report.event("model_postprocessing_begin", model=download.model.name)
-        try:
-            with self.display.hidden():
-                download.postprocess(self.report.section)
-                self.report.line()
-        finally:
-            self.report.event("model_postprocessing_end", model=download.model.name)
+    def _postprocess(self, download: "_ModelDownload") -> bool:
+        with self.display.hidden():
+            download.postprocess(self.report.section)
+            self.report.line()
+        return True
 
 
 def _remove_empty(folders: Collection[Path]) -> None:
@@ -169,10 +172,10 @@ class _ModelDownload:
 
     def _begin(self, task: Task) -> None:
         with disk_problems(self.folder):
-            self._is_done = is_done(self.model, self.folder)
+            self._is_done = is_postprocessed(self.model, self.folder)
             if self.model.postprocessing and not self._is_done:
                 self._take_lock(task)
-                self._is_done = is_done(self.model, self.folder)
+                self._is_done = is_postprocessed(self.model, self.folder)
             parts = {PartPaths.of(self.folder / file.name, file) for file in self.model.files}
             for folder in {part.folder for part in parts}:
                 remove_stale_parts(folder, parts)

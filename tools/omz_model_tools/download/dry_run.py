@@ -7,11 +7,11 @@ from pathlib import Path
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor import verify
+from omz_model_tools.descriptor.finished import is_postprocessed
 from omz_model_tools.descriptor.model import Downloadable, HttpSource, ModelFile, Source
 from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.mirror import mirrored
 from omz_model_tools.download.partial import PartPaths
-from omz_model_tools.download.postprocess import is_done
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DryRun:
     def _missing(self, model: Downloadable) -> list[ModelFile]:
         """Return the files to fetch, and report the others as retained."""
         folder = self.output_dir / model.subdirectory
-        done = is_done(model, folder)
+        done = is_postprocessed(model, folder)
         missing = []
         for file in model.files:
             path = folder / file.name

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,47 +18,13 @@ from omz_model_tools.common.lock import exclusive
 from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.common.publish import publish_file, sync_folder
 from omz_model_tools.descriptor import verify
-from omz_model_tools.descriptor.model import (
-    OURS,
-    Checksum,
-    Downloadable,
-    ModelFile,
-    Postprocessing,
-    RegexReplace,
-    UnpackArchive,
-    relative_name,
-)
+from omz_model_tools.descriptor.finished import RECORD, archives, inputs_of, is_postprocessed
+from omz_model_tools.descriptor.model import OURS, Downloadable, ModelFile, RegexReplace, UnpackArchive
 from omz_model_tools.descriptor.schema import short_repr
 from omz_model_tools.download.archive import Names, Refused, limits, unpack
 
-RECORD = ".postprocessed.json"
 STAGING = ".postprocessing"
 LOCK = ".postprocessing.lock"
-DAMAGED_RECORD = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-)  # raised by a record that we did not write
-
-
-def is_done(model: Downloadable, folder: Path) -> bool:
-    """Whether exactly these steps were done on exactly these files, and every expected file matches its checksum."""
-    with disk_problems(folder):
-        expected = _expected(model, folder)
-        return expected is not None and all(_find_error(folder / file.name, file) is None for file in expected)
-
-
-def check_done(model: Downloadable, folder: Path) -> Iterator[tuple[Path, verify.VerificationError | None]]:
-    """Yield each expected file, untouched or made by the steps, with what is wrong with it or None.
-
-    Yields nothing if there is no record of these steps.
-    """
-    with disk_problems(folder):
-        for file in _expected(model, folder) or ():
-            path = folder / file.name
-            yield path, _find_error(path, file)
 
 
 def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
@@ -68,18 +34,18 @@ def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = 
     waiting = "Waiting for another omz_downloader at work on this model..."
     with disk_problems(folder), exclusive(folder / LOCK, lambda: say(waiting)):
         _clear(folder)
-        if not is_done(model, folder):
+        if not is_postprocessed(model, folder):
             try:
                 _carry_out(model, folder, say)
             finally:
                 _clear(folder)
-        for name in _archives(model):
+        for name in archives(model):
             (folder / name).unlink(missing_ok=True)
 
 
 def clear_leftovers(model: Downloadable, folder: Path) -> None:
     """Finish the cleaning-up of a run that was killed after it had written its record."""
-    leftovers = [folder / STAGING, folder / LOCK, *(folder / name for name in _archives(model))]
+    leftovers = [folder / STAGING, folder / LOCK, *(folder / name for name in archives(model))]
     if any(map(os.path.lexists, leftovers)):
         postprocess(model, folder)
 
@@ -93,7 +59,7 @@ def _carry_out(model: Downloadable, folder: Path, say: Callable[[str], None]) ->
         else:
             say(f"Replacing text in {folder / step.file}")
             stage.replace(step)
-    record = {**_inputs_of(model), "outputs": _outputs(stage.files)}
+    record = {**inputs_of(model), "outputs": _outputs(stage.files)}
     _publish(stage.files, folder)
     _write_record(record, folder)
 
@@ -228,51 +194,6 @@ def _clear(folder: Path) -> None:
     """Remove the staging folder, of this run or a killed one."""
     if (folder / STAGING).exists():
         shutil.rmtree(folder / STAGING)
-
-
-def _archives(model: Downloadable) -> list[PurePosixPath]:
-    """Return the archives of the descriptor, which are deleted once they are unpacked."""
-    unpacked = {step.file for step in model.postprocessing if isinstance(step, UnpackArchive)}
-    return [file.name for file in model.files if file.name in unpacked]
-
-
-def _expected(model: Downloadable, folder: Path) -> list[ModelFile] | None:
-    """Return the files that should be there by the record: the steps' outputs and the untouched files."""
-    outputs = _recorded(model, folder)
-    if outputs is None:
-        return None
-    gone = {*_archives(model), *(output.name for output in outputs)}
-    return [*(file for file in model.files if file.name not in gone), *outputs]
-
-
-def _recorded(model: Downloadable, folder: Path) -> list[ModelFile] | None:
-    """Return the outputs in the folder's record; None if it is damaged, or of other files or steps."""
-    try:
-        record = json.loads((folder / RECORD).read_bytes())
-        if not model.postprocessing or {key: record[key] for key in _inputs_of(model)} != _inputs_of(model):
-            return None
-        return [_as_file(**output) for output in record["outputs"]]
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *DAMAGED_RECORD):
-        return None
-
-
-def _inputs_of(model: Downloadable) -> dict[str, Any]:
-    """Return the descriptor's files and steps in JSON types, to compare with the record."""
-    files = [[str(file.name), file.checksum.algorithm, file.checksum.digest] for file in model.files]
-    return {"files": files, "steps": [_described(step) for step in model.postprocessing]}
-
-
-def _described(step: Postprocessing) -> list[str | int]:
-    if isinstance(step, UnpackArchive):
-        return ["unpack_archive", str(step.file), step.format]
-    return ["regex_replace", str(step.file), step.pattern.pattern, step.replacement, step.count]
-
-
-def _as_file(path: str, size: int, sha256: str) -> ModelFile:
-    """Read an output in a record; an exception of DAMAGED_RECORD if it is not one of ours."""
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(size)
-    return ModelFile(relative_name(path), size, Checksum("sha256", sha256), ())
 
 
 def _find_error(path: Path, file: ModelFile) -> verify.VerificationError | None:

@@ -4,6 +4,7 @@ Only weights are compressed, not activations, so INT8 needs no calibration data,
 and its facts.
 """
 
+import shlex
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from omz_model_tools.convert.ir import (
     recipe_section,
     save_ir,
 )
+from omz_model_tools.descriptor.catalogue import flags_selecting
 from omz_model_tools.descriptor.model import Model
 from omz_model_tools.quantize.nncf import Compress, check_group_size
 from omz_model_tools.quantize.settings import INT8, Int4Settings
@@ -78,7 +80,8 @@ class Quantizer:
             for precision in self.precisions:
                 source = self.model_dir / model.subdirectory / precision.partition("-")[0] / f"{model.name}.xml"
                 folder = PublishedFolder(self.output_dir / model.subdirectory / precision)
-                self._run(Job(model.name, model.recipe, source, folder), f"omz_converter --name {model.name}")
+                convert = ["omz_converter", *flags_selecting(model), "-d", str(self.model_dir)]
+                self._run(Job(model.name, model.recipe, source, folder), shlex.join(convert))
         except Problem as problem:
             self.report.error(str(problem))
             self.report.line()

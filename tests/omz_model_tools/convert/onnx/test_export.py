@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def export(folder: Path, *changed: str, limit: int = 0) -> tuple[int, list[str], list[str]]:
+def export(folder: Path, *changed: str, limit: int = 0, more: Sequence[str] = ()) -> tuple[int, list[str], list[str]]:
     """The script in a process, its arguments being a whole set but for what is changed."""
     arguments = {
         "--model-path": str(folder),
@@ -63,7 +64,7 @@ def export(folder: Path, *changed: str, limit: int = 0) -> tuple[int, list[str],
     script = "import sys; from omz_model_tools.convert.onnx.export import main; sys.exit(main())"
     if limit:
         script = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); {script}"
-    argv = [f"{name}={value}" for name, value in arguments.items() if value]
+    argv = [*(f"{name}={value}" for name, value in arguments.items() if value), *more]
     done = subprocess.run(
         [sys.executable, "-c", script, *argv],
         capture_output=True,
@@ -102,12 +103,17 @@ def test_open_model_zoos_spelling_of_a_string():
     assert to_onnx._pair('model_dir=r"/a b/gpt2"') == ("model_dir", "/a b/gpt2")
 
 
+def test_open_model_zoos_spellings_of_shapes():
+    assert to_onnx._shapes("1,3,224,224") == [[1, 3, 224, 224]]
+    assert to_onnx._shapes("[1,3],[1]") == [[1, 3], [1]]
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "complaint"),
     [
         ("--input-shapes", "[1,x]", "expected shapes such as [1,1024],[1,10], got '[1,x]'"),
         ("--input-shapes", "[-1]", "expected shapes such as [1,1024],[1,10], got '[-1]'"),
-        ("--input-shapes", "1,2", "expected shapes such as [1,1024],[1,10], got '1,2'"),
+        ("--input-shapes", "1,[2]", "expected shapes such as [1,1024],[1,10], got '1,[2]'"),
         ("--model-param", "noequals", "expected NAME=VALUE, got 'noequals'"),
         ("--model-param", "a b=1", "expected NAME=VALUE, got 'a b=1'"),
     ],
@@ -174,12 +180,41 @@ class TestWithLibraries:
         line = f"{folder}/lines.py: expected a function or class nothing, got none"
         assert refused(folder, "--model-name=nothing") == line
         (folder / "broken.py").write_text("import torch\n1 / 0\n")
-        line = f"{folder}/broken.py: importing it raised ZeroDivisionError: division by zero"
+        line = "--import-module: importing broken raised ZeroDivisionError: division by zero"
         assert refused(folder, "--import-module=broken") == line
         line = f"--import-module: expected a module nowhere in {folder}, got none"
         assert refused(folder, "--import-module=nowhere") == line
         line = "torch.onnx.export of Branch: RuntimeError: cannot be traced"
         assert refused(folder, "--model-name=Branch") == line
+
+    def test_the_folders_come_first_while_the_module_is_imported_and_the_model_is_created(self, folder):
+        """Open Model Zoo's gpt-2 imports transformers, which it has unpacked there; others import their neighbours."""
+        package = folder / "dl/unpacked/deep"
+        package.mkdir(parents=True)
+        (package.parent / "__init__.py").write_text("")
+        (package / "__init__.py").write_text("from unpacked.deep.factor import FACTOR\n")
+        (package / "factor.py").write_text("FACTOR = 7\n")
+        (folder / "dl/later.py").write_text("ONE = 1\n")
+        (folder / "dl/turtle.py").write_text("WINS = 3\n")  # over the installed one
+        (folder / "neighbours.py").write_text(
+            "import lines\nfrom unpacked.deep import FACTOR\n"
+            "def make():\n    import later, turtle\n    return lines.Line(FACTOR * turtle.WINS * later.ONE)\n"
+        )
+        changed = ["--import-module=neighbours", "--model-name=make", "--model-param="]
+        line = "--import-module: importing neighbours raised ModuleNotFoundError: No module named 'unpacked'"
+        assert refused(folder, *changed) == line
+        assert export(folder, *changed, more=[f"--model-path={folder}/dl"]) == (0, [], [])
+        stored = self.onnx.load(folder / "out/line.onnx").graph.initializer
+        assert [self.onnx.numpy_helper.to_array(tensor).item() for tensor in stored if tensor.name == "factor"] == [
+            21.0
+        ]
+
+    def test_a_module_in_a_package(self, folder):
+        (folder / "nets").mkdir()
+        (folder / "nets/lines.py").write_bytes((folder / "lines.py").read_bytes())
+        assert export(folder, "--import-module=nets.lines") == (0, [], [])
+        line = f"--import-module: expected a module nets.none in {folder}, got none"
+        assert refused(folder / "nets", "--import-module=nets.none", f"--model-path={folder}") == line
 
     @pytest.mark.without_coverage
     def test_a_full_disk(self, folder):

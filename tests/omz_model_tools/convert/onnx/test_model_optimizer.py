@@ -3,7 +3,6 @@
 The real one is that of the environment whose Python OMZ_TEST_MODEL_OPTIMIZER names: .ci/model_optimizer.sh makes one.
 """
 
-import io
 import os
 import signal
 import subprocess
@@ -16,7 +15,6 @@ import openvino
 import pytest
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.model_optimizer import find_model_optimizer
 from support import HANGS_AFTER
 from support.model_optimizer_python import model_optimizer_python
@@ -52,7 +50,12 @@ def test_model_optimizer_makes_both_precisions(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("source", "said", "line"),
     [
-        (b"damaged", "[ ERROR ]  cannot be read", "expected exit code 0, got 1; what it said is above"),
+        (
+            b"damaged",
+            "[ ERROR ]  cannot be read",
+            "expected exit code 0, got 1; what it said is above; "
+            "give --python, that of an environment with openvino-dev",
+        ),
         (b"nothing", "arguments: ", "expected it to write {}/.omz_converter.scratch/toy.xml, got nothing there"),
     ],
 )
@@ -69,12 +72,12 @@ def test_a_model_optimizer_that_fails_leaves_the_old_ir(tmp_path, capsys, source
     assert names(folder) == ["FP16", "FP32", "model.yml", "toy.onnx", "vocab.json"]
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_while_model_optimizer_is_at_work(tmp_path, capsys, sign):
+@pytest.mark.parametrize(("sign", "jobs"), [(signal.SIGINT, 1), (signal.SIGKILL, 1), (signal.SIGINT, 2)])
+def test_stopped_while_model_optimizer_is_at_work(tmp_path, capsys, sign, jobs):
     program, folder = write_mo(write_tree(tmp_path, b"wait")), tmp_path / "public/toy"
     script = "import sys; from pathlib import Path; from omz_model_tools.cli.converter import converter; "
     script += f"sys.exit(converter(sys.argv[1:], [Path({str(tmp_path)!r})]))"
-    argv = [sys.executable, "-c", script, "--name=toy", "-d", str(tmp_path), "--mo", str(program)]
+    argv = [sys.executable, "-c", script, "--name=toy", "-d", str(tmp_path), "--mo", str(program), f"-j{jobs}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -85,7 +88,8 @@ def test_stopped_while_model_optimizer_is_at_work(tmp_path, capsys, sign):
         _, err = process.communicate(timeout=HANGS_AFTER)
     if sign == signal.SIGINT:
         assert (process.returncode, err) == (130, "Interrupted\n")
-        assert names(folder) == ["model.yml", "toy.onnx", "vocab.json"]
+        if jobs == 1:
+            assert names(folder) == ["model.yml", "toy.onnx", "vocab.json"]
     write_tree(tmp_path)
     assert convert(tmp_path, capsys, "--mo", program)[0] == 0
     assert names(folder) == ["FP16", "FP32", "model.yml", "toy.onnx", "vocab.json"]
@@ -95,7 +99,7 @@ class TestWhereModelOptimizerIs:
     """find_model_optimizer."""
 
     def find(self, python: Path | None = None, mo: Path | None = None, which: Any = lambda name: None) -> Any:
-        return find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, mo, (), which)
+        return find_model_optimizer(python, mo, (), which)
 
     def refused(self, *arguments: Path | None) -> str:
         with pytest.raises(Problem) as caught:
@@ -106,6 +110,18 @@ class TestWhereModelOptimizerIs:
     def test_a_script_of_python(self, tmp_path):
         found = self.find(None, write_mo(tmp_path))
         assert (found.program, found.folder) == ((sys.executable, "--", f"{tmp_path}/mo.py"), tmp_path)
+
+    @pytest.mark.parametrize("python", ["bin/python", "bin/python3", "Scripts/python.exe"])
+    def test_a_script_in_an_environment_runs_by_its_python(self, tmp_path, python):
+        folder = tmp_path / "env/lib/python3.11/site-packages/openvino/tools/mo"
+        folder.mkdir(parents=True)
+        script = write_mo(folder)
+        assert self.find(None, script).program[0] == sys.executable
+        (tmp_path / "env" / python).parent.mkdir()
+        (tmp_path / "env" / python).write_text("")
+        found = self.find(None, script)
+        assert (found.program, found.folder) == ((f"{tmp_path}/env/{python}", "--", str(script)), folder)
+        assert found.advice == ""
 
     def test_a_program(self, tmp_path):
         program = tmp_path / "mo"
@@ -158,15 +174,22 @@ class TestTheRealOne:
         write_tree(root, **changed)
         return write_tree(root, write_onnx(root / "public/toy/toy.onnx"), **changed)
 
+    def find(self, python: Path) -> Path:
+        return find_model_optimizer(python, None).folder
+
     def test_it_is_found(self, python):
-        found = find_model_optimizer(Report(io.StringIO(), io.StringIO()), python, None)
+        found = find_model_optimizer(python, None)
         assert found.program == (str(python), "--", str(python.with_name("mo")))
         assert (found.folder / "mo.py").is_file()
 
-    @pytest.mark.parametrize("by", ["python", "program"])
+    @pytest.mark.parametrize("by", ["python", "program", "script"])
     def test_both_precisions(self, python, tmp_path, capsys, by):
-        where = ["--python", python] if by == "python" else ["--mo", python.with_name("mo")]
-        code, out, err = convert(self.tree(tmp_path), capsys, *where, "--input_shape=[1..7,3]")
+        where = {
+            "python": lambda: ["--python", python],
+            "program": lambda: ["--mo", python.with_name("mo")],
+            "script": lambda: ["--mo", self.find(python) / "mo.py"],  # openvino/tools/mo/mo.py
+        }
+        code, out, err = convert(self.tree(tmp_path), capsys, *where[by](), "--input_shape=[1..7,3]")
         assert (code, err) == (0, [])
         assert sum(line.startswith("[ SUCCESS ] Generated IR") for line in out) == 2
         assert names(tmp_path / "public/toy") == ["FP16", "FP32", "model.yml", "toy.onnx", "vocab.json"]

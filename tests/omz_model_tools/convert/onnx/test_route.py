@@ -58,14 +58,43 @@ def test_a_dry_run_of_an_export(tmp_path, capsys):
     assert recipe == f"Conversion recipe: toy ({folder}) -> {folder}/FP16/toy.xml"
 
 
+def test_a_pre_convert_script_runs_before_the_conversion(tmp_path, capsys):
+    """Open Model Zoo's densenet-121-tf, for one, makes there what Model Optimizer is given."""
+    write_tree(tmp_path, model_optimizer_args=["--input_model=$conv_dir/made.onnx", "--x=$mo_ext_dir/y.json"])
+    program, folder = write_mo(tmp_path), tmp_path / "public/toy"
+    script = folder / "pre-convert.py"
+    script.write_text(
+        "import sys, pathlib\n_, dash, source, target = sys.argv\nprint('prepared')\n"
+        "pathlib.Path(target, 'made.onnx').write_bytes(pathlib.Path(source, 'toy.onnx').read_bytes())\n"
+    )
+    heading = "Running pre-convert script for toy"
+    command = f"Pre-convert command: {sys.executable} -- {script} -- {folder} {tmp_path}/out/public/toy"
+    flags = ["--mo", program, "-o", tmp_path / "out", "--precisions=FP32"]
+    code, out, err = convert(tmp_path, capsys, *flags, "--dry_run")
+    assert (code, out[:4], err) == (
+        0, [f"========== (DRY RUN) {heading}", command, "", "========== (DRY RUN) Converting toy to IR (FP32)"], []
+    )  # fmt: skip
+    assert f"--x={tmp_path}/y.json" in out[4]
+    (tmp_path / "extensions").mkdir()
+    code, out, err = convert(tmp_path, capsys, *flags)
+    assert (code, out[:4], err) == (0, [f"========== {heading}", command, "prepared", ""], [])
+    assert f"--x={tmp_path}/extensions/y.json" in out[5]
+    assert "FP32" in names(tmp_path / "out/public/toy")
+    script.write_text("print('no')\nraise SystemExit(3)\n")
+    code, out, err = convert(tmp_path, capsys, *flags)
+    assert (code, out[2], err) == (
+        1, "no", [f"########## Error: {script}: expected exit code 0, got 3; what it said is above"]
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
         ({"model_optimizer_args": ["--mean_values=[1]"]}, "got '--mean_values=[1]'; give --mo for it"),
         ({"model_optimizer_args": []}, "toy: expected --input_model among the model_optimizer_args, got none"),
         ({"framework": "caffe"}, "toy: expected a model of ONNX or PyTorch, got caffe; give --mo for it"),
-        ({"model_optimizer_args": ["--input_model=$no_dir/x"]}, "$mo_dir, got '--input_model=$no_dir/x'"),
-        ({"model_optimizer_args": ["--input_model=5$"]}, "$mo_dir, got '--input_model=5$'"),
+        ({"model_optimizer_args": ["--input_model=$no_dir/x"]}, "$mo_ext_dir, got '--input_model=$no_dir/x'"),
+        ({"model_optimizer_args": ["--input_model=5$"]}, "$mo_ext_dir, got '--input_model=5$'"),
         (
             {"framework": "pytorch", "recipe": "toy", "model_optimizer_args": None},
             'expected "model_optimizer_args" for the route through ONNX, got no such key',

@@ -1,7 +1,7 @@
 """Make IRs by openvino.convert_model, from the arguments of Model Optimizer that it has a counterpart for."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ class ConvertModel:
         return f"Conversion by openvino.convert_model: {_file(spec)}{how} -> {spec.xml(precision)}"
 
     @contextmanager
-    def start(self, spec: ModelSpec) -> Iterator[MakeModel]:
+    def start(self, spec: ModelSpec, say: Callable[[str], None]) -> Iterator[MakeModel]:
         _check(spec)
         once = cache(lambda: _convert(spec))
         yield lambda precision: once()

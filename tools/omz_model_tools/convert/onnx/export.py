@@ -8,13 +8,12 @@ import argparse
 import ast
 import hashlib
 import importlib
-import importlib.machinery
-import importlib.util
 import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,12 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model-name", required=True, metavar="FUNCTION", help="function or class making the model")
     parser.add_argument("--import-module", required=True, metavar="MODULE", help="module that has FUNCTION")
-    paths = "folder with MODULE, by default an installed module; can be given several times"
+    paths = "folder in which imports are found first (default: only what is installed); can be given several times"
     parser.add_argument("--model-path", type=Path, metavar="DIR", action="append", default=[], help=paths)
     parameter = "argument of FUNCTION; can be given several times"
     parser.add_argument("--model-param", type=_pair, metavar="NAME=VALUE", action="append", default=[], help=parameter)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="state dict saved by torch.save")
-    shapes = "shapes of the inputs to trace the model with, such as [1,1024]"
+    shapes = "shapes of the inputs to trace the model with, such as [1,1024]; of one input also 1,1024"
     parser.add_argument("--input-shapes", required=True, type=_shapes, metavar="SHAPE[,SHAPE...]", help=shapes)
     parser.add_argument(
         "--inputs-dtype", choices=DTYPES, default="float", help="dtype of inputs (default: %(default)s)"
@@ -71,6 +70,8 @@ def _pair(text: str) -> tuple[str, Any]:
 def _shapes(text: str) -> list[list[int]]:
     try:
         shapes = ast.literal_eval(f"[{text}]")
+        if shapes and all(type(size) is int for size in shapes):  # 1,3,224,224, as Open Model Zoo often writes one
+            shapes = [shapes]
         if not shapes or not all(type(size) is int and size >= 0 for shape in shapes for size in shape):
             raise ValueError(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -111,30 +112,39 @@ def _library(name: str) -> Any:
 
 
 def _make(torch: Any, args: argparse.Namespace) -> Any:
-    module = _module(args.import_module, args.model_path)
-    create = getattr(module, args.model_name, None)
-    if create is None:
-        raise Problem(f"{module.__file__}: expected a function or class {args.model_name}, got none")
-    model = _run(module, lambda: create(**dict(args.model_param)), args.model_name)
-    if args.weights is not None:
-        loaded = torch.load(args.weights, map_location="cpu", weights_only=True)
-        _run(module, lambda: model.load_state_dict(loaded), f"loading {args.weights}")
+    with _first_on_path(args.model_path):  # also while the model is created, which may import more
+        module = _module(args.import_module, args.model_path)
+        create = getattr(module, args.model_name, None)
+        if create is None:
+            raise Problem(f"{module.__file__}: expected a function or class {args.model_name}, got none")
+        model = _run(module, lambda: create(**dict(args.model_param)), args.model_name)
+        if args.weights is not None:
+            loaded = torch.load(args.weights, map_location="cpu", weights_only=True)
+            _run(module, lambda: model.load_state_dict(loaded), f"loading {args.weights}")
     return model.eval()
+
+
+@contextmanager
+def _first_on_path(folders: Sequence[Path]) -> Iterator[None]:
+    """Search these folders before all others for whatever is imported inside the context."""
+    before = sys.path
+    sys.path = [*map(str, folders), *before]
+    try:
+        yield
+    finally:
+        sys.path = before
 
 
 def _module(name: str, folders: Sequence[Path]) -> ModuleType:
     """Import the module from the first folder that has it, else the installed one."""
-    spec = importlib.machinery.PathFinder.find_spec(name, [str(folder) for folder in folders])
-    if spec is None or spec.loader is None:
-        spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        places = ", ".join(map(str, folders)) or "what is installed"
-        raise Problem(f"--import-module: expected a module {name} in {places}, got none")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader = spec.loader
-    _run(module, lambda: loader.exec_module(module), "importing it")
-    return module
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            places = ", ".join(map(str, folders)) or "what is installed"
+            raise Problem(f"--import-module: expected a module {name} in {places}, got none") from None
+        traceback.print_exc()
+        raise Problem(f"--import-module: importing {name} raised {_named(error)}") from error
 
 
 def _run(module: ModuleType, action: Any, what: str) -> Any:
@@ -148,8 +158,11 @@ def _run(module: ModuleType, action: Any, what: str) -> Any:
         if isinstance(error, getattr(module, "Problem", ())):
             raise Problem(one_line(error)) from error
         traceback.print_exc()
-        kind = type(error).__name__
-        raise Problem(f"{module.__file__}: {what} raised {kind}: {one_line(error)}") from error
+        raise Problem(f"{module.__file__}: {what} raised {_named(error)}") from error
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _trace(torch: Any, model: Any, args: argparse.Namespace, path: Path) -> None:

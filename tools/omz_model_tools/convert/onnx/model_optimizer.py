@@ -13,7 +13,6 @@ from typing import Any
 
 from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.problem import Problem, openvino_reason
-from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.child_process import run
 from omz_model_tools.convert.onnx.route import MakeModel, ModelSpec
 
@@ -27,10 +26,10 @@ ANOTHER_ENVIRONMENT = (
 
 @dataclass(frozen=True)
 class ModelOptimizer:
-    report: Report
     program: tuple[str, ...]
     folder: Path  # $mo_dir in a descriptor
     extra: tuple[str, ...] = ()  # the user's arguments
+    advice: str = ""  # for the error of a program that fails
 
     def announce(self, spec: ModelSpec, precision: str) -> str:
         return f"Conversion command: {shlex.join(self.command(spec, precision))}"
@@ -58,21 +57,21 @@ class ModelOptimizer:
         ]
 
     @contextmanager
-    def start(self, spec: ModelSpec) -> Iterator[MakeModel]:
+    def start(self, spec: ModelSpec, say: Callable[[str], None]) -> Iterator[MakeModel]:
         _remove(spec.scratch)  # a killed run's
         try:
-            yield lambda precision: self._make(spec, precision)
+            yield lambda precision: self._make(spec, precision, say)
         finally:
             _remove(spec.scratch)
 
-    def _make(self, spec: ModelSpec, precision: str) -> Any:
+    def _make(self, spec: ModelSpec, precision: str, say: Callable[[str], None]) -> Any:
         with ends_at_once():
             import openvino  # noqa: PLC0415
         _remove(spec.scratch)
         # Warnings about its own libraries must not stop it where we run with -W error.
-        code = run(self.command(spec, precision), self.report.line, {"PYTHONWARNINGS": ""})
+        code = run(self.command(spec, precision), say, {"PYTHONWARNINGS": ""})
         if code:
-            raise Problem(f"Model Optimizer: expected exit code 0, got {code}; what it said is above")
+            raise Problem(f"Model Optimizer: expected exit code 0, got {code}; what it said is above{self.advice}")
         xml = spec.scratch / f"{spec.name}.xml"
         if not xml.is_file():
             raise Problem(f"Model Optimizer: expected it to write {xml}, got nothing there")
@@ -83,7 +82,6 @@ class ModelOptimizer:
 
 
 def find_model_optimizer(
-    report: Report,
     python: Path | None,
     mo: Path | None,
     extra: tuple[str, ...] = (),
@@ -99,9 +97,21 @@ def find_model_optimizer(
     if python is None and path.suffix != ".py":
         if not os.access(path, os.X_OK):
             raise Problem(f"--mo: {mo}: expected a program, got a file that cannot be run; give its --python too")
-        return ModelOptimizer(report, (str(path),), path.parent, extra)
+        return ModelOptimizer((str(path),), path.parent, extra)
     folder = path.parent if package is None or path.suffix == ".py" else package
-    return ModelOptimizer(report, (str(python or sys.executable), "--", str(path)), folder, extra)
+    chosen = python or _python_above(path)
+    advice = "; give --python, that of an environment with openvino-dev" if chosen is None else ""
+    return ModelOptimizer((str(chosen or sys.executable), "--", str(path)), folder, extra, advice)
+
+
+def _python_above(script: Path) -> Path | None:
+    """Return the Python of the environment in whose site-packages the script lies, if any."""
+    packages = next((folder for folder in script.parents if folder.name in ("site-packages", "dist-packages")), None)
+    for environment in () if packages is None else list(packages.parents)[:3]:  # lib/python3.11/, or Windows' Lib/
+        for name in ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe"):
+            if (environment / name).is_file():
+                return environment / name
+    return None
 
 
 def _program(python: Path | None, which: Callable[[str], str | None]) -> Path:

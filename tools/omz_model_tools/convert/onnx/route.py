@@ -21,6 +21,8 @@ from omz_model_tools.convert.route import BuiltModel, Job, Make
 from omz_model_tools.descriptor.model import InputInfo
 
 EXPORTED = "pytorch"  # the framework whose models are exported to ONNX first
+PRE_CONVERT = "pre-convert.py"
+"""A script beside the descriptor that prepares the downloaded files, in Open Model Zoo."""
 TOKENIZER_SUFFIXES = (".json", ".txt")
 """The downloaded files to copy beside the IR of a model without a recipe."""
 
@@ -52,8 +54,8 @@ MakeModel: TypeAlias = Callable[[str], Any]
 class IRMaker(Protocol):
     def announce(self, spec: ModelSpec, precision: str) -> str: ...
 
-    def start(self, spec: ModelSpec) -> AbstractContextManager[MakeModel]:
-        """Raise Problem for what the maker cannot do, before the model is exported."""
+    def start(self, spec: ModelSpec, say: Callable[[str], None]) -> AbstractContextManager[MakeModel]:
+        """Raise Problem for what the maker cannot do, before the model is exported; `say` gets a program's output."""
 
     @property
     def folder(self) -> Path:
@@ -67,9 +69,12 @@ class OnnxRoute:
     maker: IRMaker
     input_shape: str | None = None  # instead of the descriptor's
     output: str | None = None
+    python: Path = Path(sys.executable)  # for the pre-convert script, which may need the maker's libraries
 
     def announce_dry_run(self, job: Job) -> None:
         self._spec(job)  # a Problem comes before the first line of output
+        if self._say_pre_convert(job, "(DRY RUN) "):
+            self.report.line()
         if job.model.framework == EXPORTED:
             self._say_export(job, "(DRY RUN) ")
             self.report.line()
@@ -80,7 +85,8 @@ class OnnxRoute:
     @contextmanager
     def start(self, job: Job) -> Iterator[Make]:
         spec, about = self._spec(job), self._description(job)
-        with self.maker.start(spec) as make_model:
+        with self.maker.start(spec, self.report.line) as make_model:
+            self._pre_convert(job)
             if job.model.framework == EXPORTED:
                 self._export(job)
             made: dict[int, BuiltModel] = {}
@@ -93,6 +99,23 @@ class OnnxRoute:
                 return made[id(model)]
 
             yield make
+
+    def _say_pre_convert(self, job: Job, mark: str = "") -> list[str]:
+        """Return the command of the script beside the descriptor, if there is one, after reporting it."""
+        script = job.model.descriptor.with_name(PRE_CONVERT)
+        if not script.is_file():
+            return []
+        command = [str(self.python), "--", str(script), "--", str(job.downloaded), str(job.converted)]
+        self.report.section(f"{mark}Running pre-convert script for {job.model.name}")
+        self.report.line(f"Pre-convert command: {shlex.join(command)}")
+        return command
+
+    def _pre_convert(self, job: Job) -> None:
+        if command := self._say_pre_convert(job):
+            code = run(command, self.report.line, {"PYTHONWARNINGS": ""})
+            if code:
+                raise Problem(f"{command[2]}: expected exit code 0, got {code}{_hint(code)}; what it said is above")
+            self.report.line()
 
     def _say_export(self, job: Job, mark: str = "") -> list[str]:
         command = export_command(job, self._variables(job))
@@ -140,7 +163,9 @@ class OnnxRoute:
     def _variables(self, job: Job) -> dict[str, Path]:
         """Return Open Model Zoo's variables, which a descriptor's arguments may contain."""
         folders = {"dl_dir": job.downloaded, "conv_dir": job.converted, "config_dir": job.model.descriptor.parent}
-        return {**folders, "mo_dir": self.maker.folder}
+        optimizer = self.maker.folder
+        extensions = optimizer / "extensions"
+        return {**folders, "mo_dir": optimizer, "mo_ext_dir": extensions if extensions.is_dir() else optimizer}
 
 
 def export_command(job: Job, variables: Mapping[str, Path]) -> list[str]:

@@ -279,7 +279,8 @@ def _positions(ir: IR, max_seq_len: int | None) -> int:
     most = ir.n_positions or max_seq_len
     if most is None:
         raise Problem(
-            f"{ir.path}: does not say how many positions it has: give it as --max_seq_len, or max_seq_len in Python"
+            f"{ir.path}: does not say how many positions it has, nor does a config.json beside it: give it as "
+            "--max_seq_len, or max_seq_len in Python"
         )
     if max_seq_len is not None and not 2 <= max_seq_len <= most:
         raise Problem(f"--max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")

@@ -1,5 +1,6 @@
 """Reads an IR from disk, checks that it is a language model, and returns it with its facts."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class IR:
 
     path: Path
     model: ov.Model
-    n_positions: int | None  # None: neither rt_info nor the input's shape bounds L
+    n_positions: int | None  # None: neither rt_info nor the input's shape, nor a config.json beside it, bounds L
     vocab_size: int
     eos_token_ids: tuple[int, ...] = ()  # none: <|endoftext|> of the vocabulary ends a text
     bos_token_id: int | None = None
@@ -68,11 +69,17 @@ def as_ir(path: Path, model: ov.Model) -> IR:
             f"{logits.element_type.get_type_name()} {logits.partial_shape}"
         )
     vocab_size = logits.partial_shape[-1].get_length()
+    rows = _rows_of_hidden_states(model, vocab_size)
+    if rows is not None:
+        raise Problem(
+            f"{path}: has no LM head: its output is hidden states of {vocab_size} values, not logits of {rows} "
+            "tokens; convert the model with its head, such as GPT2LMHeadModel"
+        )
     bounds = [ids.partial_shape[-1].get_max_length(), _fact(model, "n_positions")]  # -1: the shape has none
     return IR(
         path=path,
         model=model,
-        n_positions=min((bound for bound in bounds if bound and bound > 0), default=None),
+        n_positions=min((bound for bound in bounds if bound and bound > 0), default=None) or _positions_beside(path),
         vocab_size=vocab_size,
         eos_token_ids=_known_ids([*_numbers(model, "eos_token_ids"), _fact(model, "eos_token_id")], vocab_size),
         bos_token_id=next(iter(_known_ids([_fact(model, "bos_token_id")], vocab_size)), None),
@@ -158,6 +165,25 @@ def _is_language_model(ids: Any, logits: Any) -> bool:
         and logits.partial_shape.rank == ov.Dimension(len(shape) + 1)
         and logits.partial_shape[-1].is_static
     )
+
+
+def _rows_of_hidden_states(model: ov.Model, width: int) -> int | None:
+    """Return the rows of the token embedding where the output is as wide as that, and so no logits; else None."""
+    shapes = [op.input_value(0).partial_shape for op in model.get_ops() if op.get_type_name() == "Gather"]
+    tables = [shape.to_shape() for shape in shapes if shape.is_static and len(shape) == 2]
+    if any(rows == width for rows, _ in tables):
+        return None
+    return max((rows for rows, columns in tables if columns == width), default=None)
+
+
+def _positions_beside(path: Path) -> int | None:
+    """Return the positions in the checkpoint's config.json that lies beside a model of another converter, if any."""
+    try:
+        config = json.loads(path.with_name("config.json").read_bytes())
+        positions = config.get("max_position_embeddings") or config.get("n_positions")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return positions if type(positions) is int and positions > 0 else None
 
 
 def _fact(model: ov.Model, name: str) -> int | None:

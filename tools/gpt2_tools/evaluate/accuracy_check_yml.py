@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.common import disk_problems
+from omz_model_tools.common import read_file
 from omz_model_tools.descriptor import schema, strict_yaml
 
 LAUNCHERS = ("dlsdk", "openvino")
@@ -81,8 +81,7 @@ def read_config(path: Path, framework: str | None = None) -> list[Check]:
 
     Raises Problem, naming the place in the file, for anything invalid or unknown.
     """
-    with disk_problems(path), path.open("rb") as stream:
-        raw = stream.read(strict_yaml.MOST_BYTES + 1)
+    raw = read_file(path, strict_yaml.MOST_BYTES + 1)
     place = schema.Location((str(path),))
     value = schema.fields(place, strict_yaml.parse(raw, str(path)), ("models",))
     found = [

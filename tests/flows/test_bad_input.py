@@ -1,6 +1,7 @@
 """Damaged and foreign files at the commands: one line that says what, where and what to do; nothing lost."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -90,6 +91,44 @@ def test_the_converter_refuses_a_damaged_checkpoint_and_keeps_the_ir(run, downlo
     assert line.startswith(f"########## Error: {named}")
     assert words in line
     assert snapshot(downloaded) == before
+
+
+NO_FILE = "expected a file, got a pipe or a device"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (
+            "gpt2_text_prediction_demo -m IR --prompt_file /dev/zero",
+            "--prompt_file: /dev/zero: is a device; expected a",
+        ),
+        (
+            "gpt2_text_prediction_demo -m IR -i a --vocab PIPE --merges PIPE",
+            "PIPE: there is no such file; expected the",
+        ),
+        ("gpt2_text_prediction_demo -m PIPE -i a", "PIPE: there is no such model file"),
+        ("gpt2_evaluate perplexity -m IR --text PIPE", NO_FILE),
+        ("gpt2_evaluate perplexity -m IR --text /dev/zero", NO_FILE),
+        ("gpt2_evaluate lambada -m IR --data PIPE", NO_FILE),
+        ("gpt2_evaluate compare IR IR --text PIPE", NO_FILE),
+        ("gpt2_evaluate accuracy-check -c PIPE -m IR -s .", NO_FILE),
+        ("gpt2_export -m PIPE -o out", "PIPE: there is no such model file"),
+        ("gpt2_benchmark -m PIPE --engine_only", "PIPE: there is no such model file"),
+        ("omz_downloader --list PIPE", NO_FILE),
+        ("omz_converter --list /dev/zero", NO_FILE),
+        ("omz_quantizer --model PIPE --dry_run", "expected the .xml of an IR, got none"),
+    ],
+)
+def test_a_pipe_or_device_where_a_file_should_be_is_not_waited_for(run, mini_ir, tmp_path, command, line):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    words = {"IR": mini_ir, "PIPE": pipe}
+    name, *arguments = [words.get(word, word) for word in command.split()]
+    done = run(name, *arguments, cwd=tmp_path)
+    assert (done.returncode, list(tmp_path.iterdir())) == (1, [pipe])
+    assert line.replace("PIPE", str(pipe)) in done.stderr.decode().splitlines()[-1]
 
 
 def test_verify_notices_a_changed_byte(run, downloaded):

@@ -174,7 +174,7 @@ def test_other_seeds_and_other_places_draw_other_texts(generator):
 
 @pytest.mark.parametrize("index", [(0,), (0, 0, 0), (0, -1), (2**64, 0), (0.0, 0), 3, None], ids=repr)
 def test_an_index_that_is_no_pair_of_numbers_is_a_problem(generator, index):
-    with pytest.raises(Problem, match=r"^index: expected \(prompt, sample\), whole numbers from 0 to .*, got "):
+    with pytest.raises(Problem, match=r"^index: expected \(prompt, sample\), two whole numbers from 0, got "):
         generator.stream(PROMPT, index=index)
 
 

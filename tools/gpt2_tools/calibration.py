@@ -9,7 +9,7 @@ import openvino as ov
 from gpt2_text_prediction.engine import read_ir
 from gpt2_text_prediction.text import load_tokenizer
 from gpt2_tools.common.problem import Problem, one_problem
-from omz_model_tools.common import disk_problems, utf8_text
+from omz_model_tools.common import read_file, utf8_text
 
 __all__ = ["Problem", "inputs"]
 
@@ -23,8 +23,7 @@ def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, 
     Raises Problem for a text that cannot be read or is too short, and for an IR without its vocabulary.
     """
     with one_problem():
-        with disk_problems(text):
-            raw = text.read_bytes()
+        raw = read_file(text)
         tokens = load_tokenizer(ir).encode(utf8_text(raw, text), template=True)
         length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
     if len(tokens) < length:

@@ -186,6 +186,7 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["-i", "a", "--explain", "-o", "x"], "-o, --explain: expected one of them"),
         (["-i", "a", "--no_echo", "-o", "x"], "-o, --no_echo: expected one of them"),
         (["-i", "a", "-r", "-o", "x"], "-o, -r: expected one of them"),
+        (["-i", "a", "-o", "x", "-nireq", "1025"], "--num_infer_requests: expected a whole number from 1 to 1024"),
         (["-i", "a", "-nireq", "2"], "-nireq: is for -o, which was not given"),
         (
             ["-i", "a", "--precision_hint", "f32", "--config", "INFERENCE_PRECISION_HINT=bf16"],

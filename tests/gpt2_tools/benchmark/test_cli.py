@@ -296,6 +296,13 @@ def test_without_curl_one_line_says_so(run, tmp_path):
     assert said == ["--download: curl is not installed; install it: omz_downloader is measured beside it"]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_download_that_does_not_fit_is_one_line(run, tmp_path):
+    done = run("gpt2_benchmark", "--download", "999999999", env={"TMPDIR": str(tmp_path)})
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, b"", [])
+    assert "expected 1999999998 MB free, got " in done.stderr.decode().splitlines()[-1]
+
+
 def test_unusable_arguments(run):
     for arguments in (
         [],

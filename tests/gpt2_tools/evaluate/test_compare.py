@@ -132,15 +132,16 @@ def test_a_window_is_as_long_as_is_asked_and_not_all_are_read(evaluate, irs, tex
 
 
 def test_a_candidate_may_run_in_another_precision(evaluate, irs, text):
-    """bf16 has 8 bits: it is near, and not the same; a CPU without it says f32. The reference stays exact."""
+    """bf16 has 8 bits: it is near, and not the same. A CPU without it emulates it or says f32. The reference is exact."""
     one, _ = irs
     has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     said = said_by(evaluate(one, f"{one}@bf16", "--text", text))
     (found,) = said["candidates"]
     assert found["model"] == f"{one}@bf16"
-    assert found["inference_precision"] == ("bf16" if has_bf16 else "f32")
+    runs_bf16 = found["inference_precision"] == "bf16"
+    assert runs_bf16 or (found["inference_precision"] == "f32" and not has_bf16)
     assert said["reference"]["inference_precision"] == "f32"
-    assert 1e-7 < found["kl_mean"] < 0.1 if has_bf16 else found["kl_mean"] == 0
+    assert 1e-7 < found["kl_mean"] < 0.1 if runs_bf16 else found["kl_mean"] == 0
 
 
 def test_a_name_with_an_at_sign_is_a_name(evaluate, irs, text, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -81,6 +82,12 @@ def test_find_error_returns_the_error(tmp_path: Path) -> None:
     path.write_bytes(CONTENT[::-1])
     assert isinstance(verify.find_error(path, file), verify.HashMismatch)
     assert not verify.matches(path, file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Problem, match="pipe: expected a file or nothing, got a pipe or a device; move it away"):
+        verify.matches(tmp_path / "pipe", described(CONTENT, None))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -325,6 +325,8 @@ def test_a_file_beside_the_descriptor(tmp_path: Path) -> None:
     assert get(FileSource(tmp_path / "x"), start=10, size=len(CONTENT)) == (10, CONTENT[10:])
     assert refusal(FileSource(tmp_path / "y")) == ("No such file or directory", False)
     assert refusal(FileSource(tmp_path)) == ("Is a directory", False)
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(FileSource(tmp_path / "pipe")) == ("is a pipe or a device", False)
     with pytest.raises(WrongLength, match="expected a file of 1 B, got one of 1280000 B"):
         get(FileSource(tmp_path / "x"), size=1)
 

@@ -1,5 +1,6 @@
 """omz_model_checker: a model of known outputs against right, wrong and broken test data."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def test_a_tensor_that_is_none(ir, tmp_path, capsys, raw):
     (data / "input_0.pb").write_bytes(raw)
     line = f"{data}/input_0.pb: expected a tensor (TensorProto), got something else"
     assert refused(capsys, "-m", ir, "--test_data", data).startswith(line)
+
+
+def test_a_pipe_is_no_tensor(ir, tmp_path, capsys):
+    data = write(tmp_path / "one", input_0=X, output_0=X, output_1=X)
+    (data / "input_0.pb").unlink()
+    os.mkfifo(data / "input_0.pb")
+    assert (
+        refused(capsys, "-m", ir, "--test_data", data) == f"{data}/input_0.pb: expected a file, got a pipe or a device"
+    )
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--rtol", "-1"), ("--atol", "nan"), ("--atol", "inf")])

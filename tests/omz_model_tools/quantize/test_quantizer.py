@@ -1,6 +1,7 @@
 """Quantized IRs: what is read, refused and published, without NNCF; and with it, that the model stays the same."""
 
 import io
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -330,6 +331,12 @@ def test_a_calibration_text_that_is_none(tmp_path: Path, content: bytes | None, 
     assert str(caught.value) == message.format(text=text)
     run = quantize(tmp_path, "FP16-INT4", int4=Int4Settings(16, calibration_text=text, awq=True))
     assert refusal(run) == message.format(text=text)
+
+
+def test_a_calibration_text_may_be_read_again_and_so_is_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(calibration.Problem, match="pipe: expected a file, got a pipe or a device"):
+        calibration.inputs(tmp_path / "pipe", converted(tmp_path))
 
 
 def test_the_calibration_of_an_unknown_recipe() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.common import disk_problems
+from omz_model_tools.common import read_file
 from omz_model_tools.descriptor import schema, strict_yaml
 
 LAUNCHERS = ("dlsdk", "openvino")
@@ -117,8 +117,7 @@ def read_definitions(path: Path) -> dict[str, DatasetSource]:
 
 
 def _read(path: Path) -> tuple[schema.Location, Any]:
-    with disk_problems(path), path.open("rb") as stream:
-        raw = stream.read(strict_yaml.MOST_BYTES + 1)
+    raw = read_file(path, strict_yaml.MOST_BYTES + 1)
     return schema.Location((str(path),)), strict_yaml.parse(raw, str(path))
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common import disk_problems
+from omz_model_tools.common import read_file
 from omz_model_tools.descriptor import packaged_dataset
 
 PIECE = 2**16
@@ -98,8 +98,7 @@ def dataset_file(name: str) -> DatasetFile:
 
 def read_text(path: Path) -> Text:
     """Read a UTF-8 file. Raises Problem if it cannot be read, is empty or not UTF-8."""
-    with disk_problems(path):
-        raw = path.read_bytes()
+    raw = read_file(path)
     if not raw:
         raise Problem(f"{path}: is empty; expected a text to score")
     try:

@@ -25,6 +25,9 @@ from omz_model_tools.descriptor.catalogue import (
 )
 from omz_model_tools.descriptor.model import PRECISIONS, Model
 
+LISTING = ("print_all", "models_dir")
+"""The flags that list the models there are."""
+
 
 @dataclass(frozen=True)
 class BrokenDescriptor:
@@ -85,6 +88,7 @@ def selected_of(
         parser.error('at most one of "--print_all", "--all", "--name" or "--list" can be specified')
     entries = find(kind, _roots(args) if roots is None else roots)
     if args.print_all:
+        refuse(parser, args, [dest for dest in given_flags(parser, args) if dest not in LISTING], "with --print_all")
         for entry in entries:
             Report(sys.stdout, sys.stderr).line(entry.name)
         return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omz_model_tools.common.guard import guarded
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
-    from omz_model_tools.common.problem import Problem, disk_problems, one_line, utf8_text
+    from omz_model_tools.common.problem import Problem, disk_problems, one_line, read_file, utf8_text
     from omz_model_tools.common.publish import PublishedFolder, locked_folders, publish_file
     from omz_model_tools.common.report import Report
 
@@ -30,6 +30,7 @@ __all__ = [
     "one_line",
     "positive_int",
     "publish_file",
+    "read_file",
     "utf8_text",
 ]
 
@@ -47,6 +48,7 @@ _HOMES = {
     "one_line": "problem",
     "positive_int": "arguments",
     "publish_file": "publish",
+    "read_file": "problem",
     "utf8_text": "problem",
 }
 

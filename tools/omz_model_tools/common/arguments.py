@@ -15,5 +15,7 @@ def given_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> di
     return {
         action.dest: next(name for name in action.option_strings if name.startswith("--"))
         for action in parser._actions
-        if action.option_strings and vars(args).get(action.dest, action.default) != parser.get_default(action.dest)
+        if action.option_strings
+        and action.help is not argparse.SUPPRESS  # other spellings
+        and vars(args).get(action.dest, action.default) != parser.get_default(action.dest)
     }

@@ -1,6 +1,7 @@
 """Problem, the exception for errors that the user can fix, and how other libraries' errors become one."""
 
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,19 @@ def utf8_text(raw: bytes, where: object) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Problem(f"{where}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at {error.start}") from error
+
+
+def read_file(path: Path, most: int = -1) -> bytes:
+    """Return the content of a file, or its first `most` bytes.
+
+    Raises Problem for one that cannot be read, and for a pipe or a device, whose end might never come.
+    """
+    with disk_problems(path):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise Problem(f"{path}: expected a file, got a pipe or a device")
+        with path.open("rb") as stream:
+            return stream.read(most)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
-from omz_model_tools.common.problem import Problem, disk_problems, utf8_text
+from omz_model_tools.common.problem import Problem, disk_problems, read_file, utf8_text
 from omz_model_tools.descriptor.dataset import Dataset, read_dataset
 from omz_model_tools.descriptor.model import Downloadable, Model
 from omz_model_tools.descriptor.model_yml import read_model
@@ -181,9 +181,8 @@ def _meant(pattern: str, names: Iterable[str]) -> str:
 def patterns_of(list_file: Path) -> list[str]:
     """Return the patterns of a .lst file: the first word of each line; # begins a comment."""
     patterns = []
-    with disk_problems(list_file):
-        raw = list_file.read_bytes()
-    lines = utf8_text(raw, list_file).removeprefix("\ufeff").splitlines()  # Windows' editors write a byte order mark
+    text = utf8_text(read_file(list_file), list_file)
+    lines = text.removeprefix("\ufeff").splitlines()  # Windows' editors write a byte order mark
     for count, line in enumerate(lines, start=1):
         try:
             words = shlex.split(line, comments=True)

@@ -104,10 +104,12 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def find_error(path: Path, file: ModelFile) -> VerificationError | None:
-    """Return why the file at `path` does not match its descriptor, or None if it does; Problem for a folder."""
+    """Return why the file at `path` does not match its descriptor, or None if it does; Problem for what is no file."""
     try:
-        if stat.S_ISDIR(path.stat().st_mode):
-            raise Problem(f"{path}: expected a file or nothing, got a folder; move it away")
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            got = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise Problem(f"{path}: expected a file or nothing, got {got}; move it away")
         check(path, file)
     except (FileNotFoundError, NotADirectoryError):
         return MissingFile()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -307,6 +308,9 @@ def _shut(answer: requests.Response) -> None:
 def _file(source: FileSource, start: int, size: int | None) -> Iterator[Delivery]:
     with contextlib.ExitStack() as stack:
         with _readable():
+            mode = source.path.stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe waits for who writes into it
+                raise Unavailable("is a pipe or a device", temporary=False)
             stream = stack.enter_context(source.path.open("rb"))
             length = stream.seek(0, os.SEEK_END)
             start = stream.seek(min(start, length))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omz_model_tools.common.interrupt import ends_at_once
-from omz_model_tools.common.problem import Problem, disk_problems, one_line, openvino_reason
+from omz_model_tools.common.problem import Problem, disk_problems, one_line, openvino_reason, read_file
 
 if TYPE_CHECKING:
     import numpy
@@ -121,8 +121,7 @@ def _tensor(path: Path) -> "Array":
         import onnx.numpy_helper  # noqa: PLC0415
     except ModuleNotFoundError:
         raise Problem(f"{path}: onnx is not installed; run: pip install 'omz-gpt2[onnx]'") from None
-    with disk_problems(path):
-        raw = path.read_bytes()
+    raw = read_file(path)
     tensor = onnx.TensorProto()
     try:
         tensor.ParseFromString(raw)

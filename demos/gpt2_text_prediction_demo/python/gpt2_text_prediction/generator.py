@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gpt2_text_prediction.argument_types import require_arguments, require_type
 from gpt2_text_prediction.engine.configuration import default_config
 from gpt2_text_prediction.engine.engine import Engine, default_back_end, make_engine, read_spec
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
@@ -35,7 +36,7 @@ from gpt2_text_prediction.generation_config import read_generation_config
 from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.results import NextToken, Result, Score
-from gpt2_text_prediction.settings import MOST_TEXTS, SETTINGS, is_whole
+from gpt2_text_prediction.settings import MOST_TEXTS, SETTINGS
 from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text.stopping import StoppingDetokenizer, TextRules
 from gpt2_text_prediction.text.tokenizer import load_tokenizer
@@ -74,6 +75,19 @@ class TextGenerator:
         use_generation_config: whether default_sampling is of the generation_config.json beside the model.
         Raises Problem for files or settings that cannot be used.
         """
+        require_arguments(
+            model=model,
+            vocab=vocab,
+            merges=merges,
+            device=device,
+            config=config,
+            max_seq_len=max_seq_len,
+            back_end=back_end,
+            cache_budget=cache_budget,
+            prompt_lookup=prompt_lookup,
+            max_waiting_callers=max_waiting_callers,
+            use_generation_config=use_generation_config,
+        )
         model = Path(model)
         settings = default_config(device) if config is None else config
         chosen = back_end or default_back_end(device)
@@ -139,8 +153,8 @@ class TextGenerator:
         clock: seconds.
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
-        _require_index(index)
-        sampling, rules = sampling or self.default_sampling, rules or TextRules()
+        require_arguments(index=index, clock=clock)
+        sampling, rules = self._sampling(sampling), _rules(rules)
         processed = self.input_processor.process(prompt, sampling, max_new_tokens, rules)
         text = StoppingDetokenizer(self.tokenizer, rules)
         return Stream(self.scheduler, processed, text, (_seed_of(sampling), *index), clock)
@@ -198,7 +212,7 @@ class TextGenerator:
         Nothing is drawn: the same call gives the same texts.
         Raises Problem as generate does, and for rules that slide: beams cannot.
         """
-        beams, rules = beams or Beams(), rules or TextRules()
+        beams, rules = Beams() if beams is None else beams, _rules(rules)
         if rules.context_overflow == "slide":
             raise Problem('context_overflow: beams cannot slide: expected "error" or "truncate"')
         inputs = self.input_processor
@@ -306,7 +320,7 @@ class TextGenerator:
         rules: TextRules | None,
         on_end: Callable[[GenerateRequest], None],
     ) -> "_Samples":
-        sampling, rules = sampling or self.default_sampling, rules or TextRules()
+        sampling, rules = self._sampling(sampling), _rules(rules)
         SETTINGS["num_return_sequences"].check(num_samples)
         if isinstance(prompts, str) or not isinstance(prompts, Sequence):
             raise Problem(f"prompts: expected a list of texts, got {type(prompts).__name__}: {shown(prompts)}")
@@ -327,6 +341,12 @@ class TextGenerator:
                 request = processed.request(shared, (seed, p, s), on_end, text.push, with_logprobs=True)
                 found.append(_Sample(request, text, processed.truncated_chars))
         return _Samples(found, seed)
+
+    def _sampling(self, given: Sampling | None) -> Sampling:
+        if given is None:
+            return self.default_sampling
+        require_type(Sampling, given)
+        return given
 
     def _stops(self, rules: TextRules) -> Callable[[Sequence[int]], bool]:
         """Return a function that says whether tokens end a text."""
@@ -410,10 +430,11 @@ def checked(logits: Logits) -> Logits:  # [V] -> [V]
     return logits
 
 
-def _require_index(index: tuple[int, int]) -> None:
-    is_pair = isinstance(index, tuple) and len(index) == 2  # prompt and sample
-    if not (is_pair and all(is_whole(number) and 0 <= number < 2**64 for number in index)):
-        raise Problem(f"index: expected (prompt, sample), whole numbers from 0 to {2**64 - 1}, got {index!r:.80}")
+def _rules(given: TextRules | None) -> TextRules:
+    if given is None:
+        return TextRules()
+    require_type(TextRules, given)
+    return given
 
 
 def _seed_of(sampling: Sampling) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from gpt2_text_prediction.argument_types import require_type
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.generation.logits_processors import (
     LogitsProcessors,
@@ -18,7 +19,7 @@ from gpt2_text_prediction.generation.logits_processors import (
 )
 from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
 from gpt2_text_prediction.generation.sampling import Sampling
-from gpt2_text_prediction.problem import Problem, shown
+from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.text.stopping import TextRules
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 
@@ -109,7 +110,7 @@ class InputProcessor:
 
     def check(self, settings: LogitsProcessors, max_new_tokens: int, kind: type[LogitsProcessors] = Sampling) -> None:
         """Raise Problem for settings that are not of the kind, name unknown tokens or contradict max_new_tokens."""
-        _require(kind, settings)
+        require_type(kind, settings)
         require_lengths(settings, max_new_tokens)
         require_known(settings, self._limits.vocab_size)
 
@@ -131,8 +132,8 @@ class InputProcessor:
         Rules that let it be cut keep its last max(N - max_new_tokens, N / 2) tokens, of N positions.
         Raises Problem as prompt_tokens does.
         """
-        _require(str, prompt)
-        _require(TextRules, rules)
+        require_type(str, prompt)
+        require_type(TextRules, rules)
         if rules.context_overflow == "error":
             return self.prompt_tokens(prompt, rules), 0
         n_positions = self._limits.n_positions
@@ -149,7 +150,7 @@ class InputProcessor:
 
         words: of the message, before the number of tokens and after the number that fits.
         """
-        _require(str, text)
+        require_type(str, text)
         has, why = words
         size = len(text.encode(errors="replace"))
         if size > max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE):
@@ -162,9 +163,3 @@ class InputProcessor:
     def _encode(self, text: str, rules: TextRules) -> list[int]:
         """Return the ids of a whole text, with the tokens that the tokenizer puts around one."""
         return self._tokenizer.encode(text, rules.parse_special, added_tokens=rules.added_tokens, template=True)
-
-
-def _require(kind: type, value: object) -> None:
-    """Raise Problem for a value of a wrong type, from Python; the command line only makes right ones."""
-    if not isinstance(value, kind):
-        raise Problem(f"expected a {kind.__name__}, got {type(value).__name__}: {shown(value)}")

@@ -32,6 +32,9 @@ def measure_download(megabytes: int, num_warmup: int, num_iter: int, downloader:
     temporary = Path(tempfile.gettempdir())
     with disk_problems(temporary), tempfile.TemporaryDirectory(dir=temporary, prefix="gpt2_benchmark.") as name:
         folder = Path(name)
+        free = shutil.disk_usage(folder).free // MB
+        if free < 2 * megabytes:  # the file, and what is downloaded
+            raise Problem(f"--download: {temporary}: expected {2 * megabytes} MB free, got {free} MB: set TMPDIR")
         digest = _write_noise(folder / "noise", megabytes)
         with _server(folder / "noise") as url:
             _write_descriptor(folder / "models", megabytes * MB, digest, url)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
 
 MAX_COUNT = 1 << 31
-PROMPTS_AT_ONCE = 8
+PROMPTS_AT_ONCE, MAX_PROMPTS_AT_ONCE = 8, 1024
+"""As many as may wait for the engine; each has a thread."""
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
@@ -70,9 +71,10 @@ def _run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Raise Problem for flags that are out of range or contradict each other."""
     flags = {"max_sample_token_num": args.max_new_tokens, "num_threads": args.num_threads, "explain": args.explain}
-    for flag, count in (flags | {"num_infer_requests": args.num_infer_requests}).items():
-        if count is not None and not 1 <= count < MAX_COUNT:
-            raise Problem(f"--{flag}: expected a whole number from 1 to {MAX_COUNT - 1}, got {count}")
+    bounds = [(flag, count, MAX_COUNT - 1) for flag, count in flags.items()]
+    for flag, count, most in [*bounds, ("num_infer_requests", args.num_infer_requests, MAX_PROMPTS_AT_ONCE)]:
+        if count is not None and not 1 <= count <= most:
+            raise Problem(f"--{flag}: expected a whole number from 1 to {most}, got {count}")
     if args.dynamic_shape and args.static_shape:
         raise Problem("--dynamic_shape, --static_shape: expected one of them")
     has_prompts = args.input is not None or args.prompt_file is not None

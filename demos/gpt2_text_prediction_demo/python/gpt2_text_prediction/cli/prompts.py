@@ -43,6 +43,8 @@ def from_file(path: Path) -> list[RawPrompt]:
             raise Problem(f"--prompt_file: {path}: is a folder; expected a file with one prompt per line")
         if not path.exists():
             raise Problem(f"--prompt_file: {path}: there is no such file")
+        if path.is_char_device() or path.is_block_device():  # a pipe has an end
+            raise Problem(f"--prompt_file: {path}: is a device; expected a file with one prompt per line")
         with path.open("rb") as file:
             return list(from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES))
 

@@ -1,0 +1,88 @@
+"""argument_types: a value of a wrong type is a Problem that names the argument, before anything is loaded or drawn."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
+from gpt2_text_prediction.argument_types import EXPECTED, require_arguments
+from support.toy import ONE_THREAD, Toy
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+WRONG: list[Any] = [5, 1.5, b"x", [1], {}, Unprintable(), 10**5000, Beams()]
+RIGHT: dict[str, list[Any]] = {
+    "model": ["x.xml", Path("x.xml")],
+    "vocab": ["vocab.json", None],
+    "merges": [Path("merges.txt"), None],
+    "device": ["CPU"],
+    "config": [{}, {"KEY": 1}, None],
+    "max_seq_len": [5, 10**5000, None],  # what it may be, the model says
+    "back_end": ["paged", "stateful", "static", None],
+    "cache_budget": [0, 1 << 40, None],
+    "prompt_lookup": [True, False, None],
+    "max_waiting_callers": [0, 5],
+    "use_generation_config": [True, False],
+    "index": [(0, 1), [3, 4]],
+    "clock": [float],
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_argument_is_of_its_type(name):
+    for value in RIGHT[name]:
+        require_arguments(**{name: value})
+    right = [value for value in RIGHT[name] if not isinstance(value, type)]
+    for value in WRONG:
+        if value in right or type(value) in map(type, right):
+            continue
+        with pytest.raises(Problem) as caught:
+            require_arguments(**{name: value})
+        assert str(caught.value).startswith(f"{name}: expected {EXPECTED[name][0]}, got {type(value).__name__}: ")
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"device": None},
+        {"back_end": "page"},
+        {"prompt_lookup": "no"},
+        {"max_waiting_callers": -1},
+        {"cache_budget": 1 << 63},
+        {"index": (0,)},
+        {"index": (0, -1)},
+        {"index": (0, True)},
+    ],
+)
+def test_values_that_are_none_of_the_argument(argument):
+    with pytest.raises(Problem, match=rf"^{next(iter(argument))}: expected "):
+        require_arguments(**argument)
+
+
+def test_the_generator_checks_its_arguments(tmp_path):
+    with pytest.raises(Problem, match=r"^model: expected a path, got NoneType: None$"):
+        TextGenerator(None)
+    ir = Toy(n_layer=1).ir(tmp_path)
+    with pytest.raises(Problem, match=r"^back_end: expected one of paged, stateful, static, or None, got str: 'page'$"):
+        TextGenerator(ir, back_end="page")
+    with TextGenerator(ir, config=ONE_THREAD) as generator:
+        for call, message in [
+            (lambda: generator.stream("a", index=5), "index: expected two whole numbers from 0, got int: 5"),
+            (lambda: generator.stream("a", {}), "expected a Sampling, got dict: {}"),
+            (lambda: generator.generate(["a"], 0), "expected a Sampling, got int: 0"),
+            (lambda: generator.generate(["a"], rules={}), "expected a TextRules, got dict: {}"),
+            (lambda: generator.generate(["a"], Beams()), "expected a Sampling, got Beams: Beams(repetition_penalty="),
+            (lambda: generator.generate(["a", None]), "prompt 2: expected a str, got NoneType: None"),
+            (lambda: generator.beam_search("a", Sampling()), "expected a Beams, got Sampling: Sampling("),
+            (lambda: generator.beam_search("a", rules=[]), "expected a TextRules, got list: []"),
+            (lambda: generator.beam_search("a", TextRules()), "expected a Beams, got TextRules: TextRules("),
+        ]:
+            with pytest.raises(Problem) as caught:
+                call()
+            assert str(caught.value).startswith(message)

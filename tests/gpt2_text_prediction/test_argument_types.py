@@ -73,7 +73,10 @@ def test_the_generator_checks_its_arguments(tmp_path):
         TextGenerator(ir, back_end="page")
     with TextGenerator(ir, config=ONE_THREAD) as generator:
         for call, message in [
-            (lambda: generator.stream("a", index=5), "index: expected two whole numbers from 0, got int: 5"),
+            (
+                lambda: generator.stream("a", index=5),
+                "index: expected (prompt, sample), two whole numbers from 0, got int: 5",
+            ),
             (lambda: generator.stream("a", {}), "expected a Sampling, got dict: {}"),
             (lambda: generator.generate(["a"], 0), "expected a Sampling, got int: 0"),
             (lambda: generator.generate(["a"], rules={}), "expected a TextRules, got dict: {}"),

@@ -132,7 +132,7 @@ def test_a_window_is_as_long_as_is_asked_and_not_all_are_read(evaluate, irs, tex
 
 
 def test_a_candidate_may_run_in_another_precision(evaluate, irs, text):
-    """bf16 has 8 bits: it is near, and not the same. A CPU without it emulates it or says f32. The reference is exact."""
+    """bf16 has 8 bits: it is near, and not the same. A CPU without it emulates it, or says f32."""
     one, _ = irs
     has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     said = said_by(evaluate(one, f"{one}@bf16", "--text", text))

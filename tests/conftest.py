@@ -62,6 +62,14 @@ def fault_schedules(pytestconfig, record_property) -> Iterator[FaultSchedules]:
     record_property(FaultSchedules.__name__, schedules.text())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> Iterator[None]:
+    """Keep what commands remember out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Return a function that returns a folder of the session, made by the first process of it that asks: (name, make).

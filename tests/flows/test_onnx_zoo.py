@@ -23,7 +23,7 @@ TOY = Toy(n_layer=12, n_head=2, n_embd=12, n_positions=1024)
 OUTPUTS = [f"output{i}" for i in range(1, 14)]
 PAST = ["[2,?,2,?,6]"] * 12
 SCORES, HIDDEN = "gpt2-lm-head-10", "gpt2-10"
-RECOMPUTES = "[ WARNING ] this model cannot be given a key/value cache: each token computes the whole text again"
+RECOMPUTES = "cannot be given a key/value cache "
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_checker_tells_another_models_data(run, converted, tmp_path):
 def test_the_demo_runs_on_the_scores(run, converted, text):
     done = demo(run, converted / f"public/{SCORES}/FP32/{SCORES}.xml")
     assert done.stdout == text
-    assert done.stderr.decode().splitlines().count(RECOMPUTES) == 1
+    assert done.stderr.decode().count(RECOMPUTES) == 1
 
 
 @pytest.mark.parametrize("maker", ["openvino", "model_optimizer"])

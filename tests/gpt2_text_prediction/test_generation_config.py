@@ -7,7 +7,7 @@ import pytest
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator
 from gpt2_text_prediction.cli.settings import make_settings
-from gpt2_text_prediction.generation_config import read_generation_config
+from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.text import GPT2Tokenizer
 from support.toy import ONE_THREAD, Toy, save
 
@@ -40,7 +40,20 @@ def test_its_settings_are_those_that_transformers_follows(tmp_path, fields, expe
     assert read_generation_config(written(tmp_path, **fields)) == expected
 
 
+def test_what_would_change_the_texts_and_is_not_followed_is_named(tmp_path):
+    used = {"do_sample": True, "top_k": 5, "num_beams": 1, "eos_token_id": 3, "transformers_version": "5.0"}
+    neutral = {"max_length": 20, "num_beam_groups": 1, "diversity_penalty": 0.0, "suppress_tokens": None}
+    assert ignored_names(written(tmp_path, **used, **neutral)) == []
+    others = {"suppress_tokens": [7], "max_length": 50, "num_return_sequences": 2}
+    assert ignored_names(written(tmp_path, **used, **others)) == [
+        "max_length",
+        "num_return_sequences",
+        "suppress_tokens",
+    ]
+
+
 def test_without_the_file_there_are_none(tmp_path):
+    assert ignored_names(tmp_path / "model.xml") == []
     assert read_generation_config(tmp_path / "model.xml") == {}
 
 

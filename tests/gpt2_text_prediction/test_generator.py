@@ -17,10 +17,10 @@ import pytest
 
 from gpt2_recipe import convert
 from gpt2_text_prediction import Beams, Busy, Problem, Result, Sampling, Stream, TextGenerator, TextRules
-from gpt2_text_prediction.engine.configuration import default_config
+from gpt2_text_prediction.engine.configuration import default_config, overridden
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
 from support import HANGS_AFTER, until
-from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
+from support.toy import DEVICES_OF_A_CPU, HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
@@ -167,9 +167,15 @@ def test_the_same_seed_gives_the_same_text_whatever_comes_between(generator):
 def test_other_seeds_and_other_places_draw_other_texts(generator):
     texts = [
         tuple(finished(generator.stream(PROMPT, Sampling(seed=seed, top_p=1), index=index))[1].tokens)
-        for seed, index in itertools.product((1, 2), ((0, 0), (0, 1), (1, 0), (1, 1)))
+        for seed, index in itertools.product((1, 2, 1 + 2**32, 2**64 - 1), ((0, 0), (0, 1), (1, 0), (1, 2**32)))
     ]
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("index", [(0,), (0, 0, 0), (0, -1), (2**64, 0), (0.0, 0), 3, None], ids=repr)
+def test_an_index_that_is_no_pair_of_numbers_is_a_problem(generator, index):
+    with pytest.raises(Problem, match=r"^index: expected \(prompt, sample\), whole numbers from 0 to .*, got "):
+        generator.stream(PROMPT, index=index)
 
 
 def test_without_a_seed_each_text_has_its_own_which_makes_it_again(generator):
@@ -265,16 +271,36 @@ def test_a_missing_model_is_a_problem(tmp_path):
         TextGenerator(tmp_path / "missing.xml")
 
 
+ON_CPU = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}
+
+
 @pytest.mark.parametrize(
     ("device", "config"),
-    [("CPU", {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}), ("GPU.0", {}), ("AUTO", {})],
+    [
+        ("CPU", ON_CPU),
+        ("CPU.0", ON_CPU),
+        ("GPU.0", {}),
+        ("AUTO", {"DEVICE_PROPERTIES": {"CPU": ON_CPU}}),
+        ("MULTI:GPU,CPU", {"DEVICE_PROPERTIES": {"CPU": ON_CPU}}),
+        ("HETERO:CPU", {"DEVICE_PROPERTIES": {"CPU": ON_CPU}}),
+    ],
 )
 def test_the_default_settings_are_exact_arithmetic_on_a_cpu(device, config):
     assert default_config(device) == config
 
 
-def test_the_default_settings_are_in_force(ir):
-    with TextGenerator(ir) as generator:
+@pytest.mark.parametrize("device", ["CPU", *DEVICES_OF_A_CPU])
+def test_the_default_settings_are_in_force(ir, device):
+    with TextGenerator(ir, device=device) as generator:
+        assert generator.engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
+        assert generator.engine.property_of_device("KV_CACHE_PRECISION") == "f16"
+
+
+@pytest.mark.parametrize("device", DEVICES_OF_A_CPU)
+def test_a_property_that_is_given_counts_before_the_default_for_the_cpu_behind_a_device(ir, device):
+    config = overridden(default_config(device), {"KV_CACHE_PRECISION": "u8"})
+    with TextGenerator(ir, device=device, config=config) as generator:
+        assert generator.engine.property_of_device("KV_CACHE_PRECISION") == "u8"
         assert generator.engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
 
 
@@ -486,7 +512,18 @@ def test_closing_lets_go_of_the_model(ir):
         (["a", "z" * 24], {}, r"^prompt 2: the prompt has 24 tokens; at most 23 fit"),
         (["\udcff"], {}, r"^prompt 1: the text is not valid UTF-8"),
         (["a"], {"max_new_tokens": 0}, r"^max_new_tokens: "),
-        (["a"], {"num_return_sequences": 0}, r"^num_return_sequences: expected a whole number from 1, got 0$"),
+        (
+            ["a"],
+            {"num_return_sequences": 0},
+            r"^num_return_sequences: expected a whole number from 1 to 1048576, got 0$",
+        ),
+        (["a"], {"num_return_sequences": 1_500_000_000}, r"^num_return_sequences: .* to 1048576, got 1500000000$"),
+        (
+            ["a"] * 3,
+            {"num_return_sequences": 1 << 19},
+            r"at most 1048576 texts of one call, got 524288 of each of 3 prompts$",
+        ),
+        (["a"], {"max_new_tokens": -(10**5000)}, r"^max_new_tokens: expected a whole number from 1, got a int$"),
         (["a"], {"num_return_sequences": 1.5}, r"^num_return_sequences: "),
     ],
 )

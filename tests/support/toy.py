@@ -22,6 +22,8 @@ from support import numpy_gpt2
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 ONE_THREAD = {**EXACT, "INFERENCE_NUM_THREADS": "1"}
 """For toys: to share one among threads costs more than to compute it."""
+DEVICES_OF_A_CPU = ("AUTO", "MULTI:CPU", "HETERO:CPU")
+"""Devices that run a model on others; the tests have a CPU alone."""
 END_OF_TEXT = "<|endoftext|>"
 HAS_PAGED_ATTENTION = int(ov.get_version()[:4]) >= 2026
 """Tried: openvino 2025.0 to 2025.4 have another, 2026.0 and 2026.4 the one that we use."""

@@ -12,6 +12,7 @@ import pytest
 from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
 from support import HANGS_AFTER, until
 from support.command import COMMANDS
+from support.toy import Toy
 
 DEMO = "gpt2_text_prediction_demo"
 PROMPT = "The poem was written by"
@@ -124,8 +125,9 @@ def test_a_static_shape_writes_the_same(demo):
 def test_the_compiled_model_is_kept_and_a_property_reaches_the_plugin(demo, tmp_path):
     arguments = ("-i", PROMPT, "--temp", 0, "-n", 2, "--cache_dir", tmp_path / "cache")
     first = demo(*arguments, "--config", "INFERENCE_NUM_THREADS=1")
-    assert list((tmp_path / "cache").glob("*.blob"))
+    assert list((tmp_path / "cache").rglob("*.blob"))
     assert "Number of threads: 1\n" in first.stderr.decode()
+    assert "runs without a paged cache: " in first.stderr.decode()
     assert demo(*arguments, "--config", "INFERENCE_NUM_THREADS=1").stdout == first.stdout
 
 
@@ -136,6 +138,11 @@ def test_ids_and_candidates_are_logged(demo, generator):
     heading, *lines = re.findall(r"^\[ INFO \] \t(?: *step| +\d).*$", log, flags=re.M)
     assert heading.split()[3:5] == ["step", "token"]
     assert len(lines) == 3
+
+
+def test_a_text_that_has_no_table_says_so(demo):
+    done = demo("-i", PROMPT, "--max_seq_len", 8, "-n", 9, "--temp", 0, "--context_overflow", "slide", "--explain")
+    assert "WARNING ] --explain: this text went on past the model's positions" in done.stderr.decode()
 
 
 def test_special_tokens_of_a_prompt(demo, generator):
@@ -176,6 +183,22 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["-o", "out.jsonl"], "-o: expected prompts: give -i or --prompt_file"),
         (["--loop"], "--loop: expected prompts: give -i or --prompt_file"),
         (["-i", "a", "--loop", "-o", "x"], "-o, --loop: expected one of them"),
+        (["-i", "a", "--explain", "-o", "x"], "-o, --explain: expected one of them"),
+        (["-i", "a", "--no_echo", "-o", "x"], "-o, --no_echo: expected one of them"),
+        (["-i", "a", "-r", "-o", "x"], "-o, -r: expected one of them"),
+        (["-i", "a", "-nireq", "2"], "-nireq: is for -o, which was not given"),
+        (
+            ["-i", "a", "--precision_hint", "f32", "--config", "INFERENCE_PRECISION_HINT=bf16"],
+            "--config INFERENCE_PRECISION_HINT, --precision_hint: expected one of them",
+        ),
+        (
+            ["-i", "a", "-nthreads", "1", "--config", "INFERENCE_NUM_THREADS=2"],
+            "--config INFERENCE_NUM_THREADS, -nthreads: expected one of them",
+        ),
+        (
+            ["-i", "a", "--config", "PERFORMANCE_HINT=LATENCY", "--config", "PERFORMANCE_HINT=THROUGHPUT"],
+            "--config PERFORMANCE_HINT: expected one value, got 'LATENCY' and 'THROUGHPUT'",
+        ),
         (["-i", "a", "--interactive"], "--interactive: expected no -i"),
         (["-i", "a", "--explain", "0"], "--explain: expected a whole number from 1 to 2147483647, got 0"),
         (["-i", "a", "--static_shape", "--dynamic_shape"], "--dynamic_shape, --static_shape: expected one of them"),
@@ -246,14 +269,82 @@ def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tm
     assert lines_of(out) == records
     assert f"30 texts are in {out} already" in again.stderr.decode()
     other = demo("--prompt_file", prompts, "-o", out, "-n", 13)
-    assert "line 1 is of another run" in the_error(other)
+    assert "line 1 is of another run; different: the settings: give another" in the_error(other)
     assert lines_of(out) == records
 
 
-def test_more_positions_are_another_run(demo, tmp_path):
-    arguments = ("-i", PROMPT, "-o", tmp_path / "out.jsonl", "-n", 30, "--seed", 1)
-    assert demo(*arguments, "--max_seq_len", 16).returncode == 0
-    assert "line 1 is of another run" in the_error(demo(*arguments))
+def test_a_killed_run_keeps_the_texts_of_a_prompt_that_has_more(mini_ir, tmp_path):
+    out = tmp_path / "out.jsonl"
+    many = ["-i", PROMPT, "--num_return_sequences", "1000000", "-n", "2"]
+    with subprocess.Popen([COMMANDS / DEMO, "-m", mini_ir, *many, "-o", out], stderr=subprocess.DEVNULL) as process:
+        written(out, 3, process)
+        process.kill()
+    assert [record["sample"] for record in lines_of_whole(out)][:3] == [1, 2, 3]
+
+
+def lines_of_whole(path: Path) -> list[dict]:
+    """The records but for one that was being written."""
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def toys(tmp_path: Path) -> tuple[Path, Path]:
+    """Two IRs that differ in their weights alone."""
+    first, second = (Toy(seed=seed).ir(tmp_path / str(seed)) for seed in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    return first, second
+
+
+def test_a_run_is_resumed_with_the_same_weights_tokenizer_settings_and_device_only(run, tmp_path):
+    first, second = toys(tmp_path)
+    out, vocab, merges = tmp_path / "out.jsonl", first.parent / "vocab.json", first.parent / "merges.txt"
+    prefix = (first.parent / "copy.json", first.parent / "copy.txt")
+    for source, copy in zip((vocab, merges), prefix, strict=True):
+        copy.write_bytes(source.read_bytes())
+
+    def resumed(*arguments, model=first):
+        return run(DEMO, "-m", model, "-i", "a", "-i", "b", "-o", out, "-n", 3, *arguments)
+
+    assert resumed("--seed", 1).returncode == 0
+    written = out.read_bytes()
+    same = [(), ("--seed", 1), ("-nireq", 2), ("-nthreads", 1), ("--temperature", 1), ("-d", "CPU")]
+    same += [("--vocab", prefix[0], "--merges", prefix[1]), ("--precision_hint", "f32")]
+    for arguments in same:
+        assert resumed(*arguments).returncode == 0, arguments
+    flags = {
+        "the settings": [("--top_k", 5), ("--max_seq_len", 8)],
+        "the device or its properties": [
+            ("--static_shape",),
+            ("--precision_hint", "bf16"),
+            ("--config", "KV_CACHE_PRECISION=u8"),
+        ],
+    }
+    for part, others in flags.items():
+        for arguments in others:
+            assert f"is of another run; different: {part}: give another" in the_error(resumed(*arguments))
+    assert "different: the weights: give another" in the_error(resumed(model=second))
+    assert "is of a run with the seed 1, not 2" in the_error(resumed("--seed", 2))
+    merges.write_text(merges.read_text(encoding="utf-8") + "a b\n", encoding="utf-8")
+    assert "different: the tokenizer: give another" in the_error(resumed())
+    assert out.read_bytes() == written
+
+
+def test_a_line_with_other_settings_is_not_taken_for_the_one_in_the_file(demo, tmp_path):
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out.jsonl"
+    command = ("--prompt_file", prompts, "-o", out, "-n", 2)
+    prompts.write_text('{"prompt": "a", "temperature": 0.5}\n{"prompt": "b"}\n')
+    assert demo(*command).returncode == 0
+    records = lines_of(out)
+    assert [record["settings"] for record in records] == [{"temperature": 0.5}, {}]
+    prompts.write_text('{"prompt": "a", "temperature": 0.5, "num_return_sequences": 2}\n{"prompt": "b"}\n')
+    message = "num_return_sequences: is another than in the output file: give another file with -o"
+    assert the_error(demo(*command)) == f"{prompts}: line 1: {message}"
+    assert lines_of(out) == records
+
+
+def test_a_model_that_is_missing_is_said_before_the_file_is_made(run, tmp_path):
+    done = run(DEMO, "-m", tmp_path / "none.xml", "-i", "a", "-o", tmp_path / "out.jsonl")
+    assert the_error(done).startswith(f"{tmp_path / 'none.xml'}: there is no such model file")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_pipe_is_a_file_of_prompts(demo, tmp_path):

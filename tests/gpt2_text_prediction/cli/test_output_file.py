@@ -10,20 +10,25 @@ from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem
 from gpt2_text_prediction.cli.output_file import Records
+from gpt2_text_prediction.cli.run_key import PARTS
 
+RUN = dict.fromkeys(PARTS, "abc")
 WRONG = [
-    b'{"run": "abc", "prompt_number": [1], "sample": 1, "prompt": "a", "run_seed": 1}\n',
-    b'{"run": "abc", "prompt_number": 1, "sample": 1, "prompt": null, "run_seed": 1}\n',
-    b'{"run": "abc", "prompt_number": 1, "sample": {}, "prompt": "a", "run_seed": "x"}\n',
+    b'{"run": {}, "prompt_number": [1], "sample": 1, "prompt": "a", "settings": {}, "run_seed": 1}\n',
+    b'{"run": {}, "prompt_number": 1, "sample": 1, "prompt": null, "settings": {}, "run_seed": 1}\n',
+    b'{"run": {}, "prompt_number": 1, "sample": {}, "prompt": "a", "settings": {}, "run_seed": "x"}\n',
+    b'{"run": [], "prompt_number": 1, "sample": 1, "prompt": "a", "settings": {}, "run_seed": 1}\n',
+    b'{"run": {}, "prompt_number": 1, "sample": 1, "prompt": "a", "settings": [], "run_seed": 1}\n',
 ]
 
 
-def record(n: int, sample: int = 1) -> dict:
-    return {"run_seed": 7, "prompt_number": n, "sample": sample, "prompt": f"prompt {n}", "text": "é\n"}
+def record(n: int, sample: int = 1, seed: int = 7) -> dict:
+    shared = {"run_seed": seed, "prompt_number": n, "settings": {}, "sample": sample}
+    return {**shared, "prompt": f"prompt {n}", "text": "é\n"}
 
 
-def written(path, count: int, run: str = "abc") -> bytes:
-    records = Records(path, run)
+def written(path, count: int) -> bytes:
+    records = Records(path, RUN)
     for n in range(1, count + 1):
         records.add(record(n))
     records.close()
@@ -33,10 +38,10 @@ def written(path, count: int, run: str = "abc") -> bytes:
 def test_records_are_lines_of_json_that_are_found_again(tmp_path):
     path = tmp_path / "out.jsonl"
     lines = written(path, 3).splitlines()
-    assert [json.loads(line) for line in lines] == [{"run": "abc", **record(n)} for n in (1, 2, 3)]
-    again = Records(path, "abc")
+    assert [json.loads(line) for line in lines] == [{"run": RUN, **record(n)} for n in (1, 2, 3)]
+    again = Records(path, RUN)
     assert set(again.done) == {(1, 1), (2, 1), (3, 1)}
-    assert again.seed() == {"seed": 7}
+    assert again.seed == 7
     again.close()
 
 
@@ -44,23 +49,23 @@ def test_what_has_no_end_to_read_to_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(Problem, match=rf"^-o {path}: is no regular file; expected one"):
-            Records(path, "abc")
+            Records(path, RUN)
 
 
 def test_a_new_file_has_no_seed(tmp_path):
-    records = Records(tmp_path / "out.jsonl", "abc")
-    assert (records.done, records.seed()) == ({}, {})
+    records = Records(tmp_path / "out.jsonl", RUN)
+    assert (records.done, records.seed) == ({}, None)
     records.close()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(cut=st.integers(0, 400))
+@given(cut=st.integers(0, 1000))
 def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path, cut):
     path = tmp_path / "out.jsonl"
     path.unlink(missing_ok=True)
     whole = written(path, 4)
     path.write_bytes(whole[:cut])
-    records = Records(path, "abc")
+    records = Records(path, RUN)
     assert sorted(records.done) == [(n + 1, 1) for n in range(whole[:cut].count(b"\n"))]
     for n in range(1, 5):
         if (n, 1) not in records.done:
@@ -77,7 +82,6 @@ def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path
         b"[]\n",
         b"3\n",
         b"notes without an end",
-        b'{"run": "xyz"}\n',
         b"[" * 100_000 + b"\n",
         *WRONG,
     ],
@@ -85,23 +89,46 @@ def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path
 def test_a_file_of_anything_else_is_a_problem_and_stays(tmp_path, content):
     path = tmp_path / "out.jsonl"
     path.write_bytes(content)
-    with pytest.raises(Problem, match="line 1 is of another run"):
-        Records(path, "abc")
+    with pytest.raises(Problem, match="line 1 is no record: give another file, or remove this one"):
+        Records(path, RUN)
     assert path.read_bytes() == content
 
 
 def test_another_runs_records_are_a_problem(tmp_path):
     path = tmp_path / "out.jsonl"
     whole = written(path, 2)
-    with pytest.raises(Problem, match="line 1 is of another run, of another model or other settings: give another"):
-        Records(path, "other")
+    for parts, words in [
+        ({"weights": "x"}, "the weights"),
+        ({"weights": "x", "device": "x"}, "the weights and the device or its properties"),
+        ({"tokenizer": "x", "settings": "x", "openvino": "x"}, "the tokenizer, the settings and OpenVINO's version"),
+    ]:
+        with pytest.raises(Problem, match=f"line 1 is of another run; different: {words}: give another"):
+            Records(path, RUN | parts)
+    with pytest.raises(Problem, match="line 1 is of a run with the seed 7, not 8: give another"):
+        Records(path, RUN, 8)
     assert path.read_bytes() == whole
 
 
+def test_a_run_has_one_seed(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(written(path, 1) + json.dumps({"run": RUN, **record(2, seed=8)}).encode() + b"\n")
+    with pytest.raises(Problem, match="line 2 is of a run with the seed 8, not 7"):
+        Records(path, RUN)
+
+
+def test_records_of_an_earlier_version_stay_and_the_line_says_what_to_do(tmp_path):
+    path = tmp_path / "out.jsonl"
+    old = b'{"run": "0123456789abcdef", "run_seed": 7, "prompt_number": 1, "sample": 1, "prompt": "a", "text": "b"}\n'
+    path.write_bytes(old)
+    with pytest.raises(Problem, match=r"line 1 is of an earlier version, .*: finish it with that version, or give"):
+        Records(path, RUN)
+    assert path.read_bytes() == old
+
+
 def test_two_cannot_write_at_once_and_a_folder_cannot_be_written(tmp_path):
-    first = Records(tmp_path / "out.jsonl", "abc")
+    first = Records(tmp_path / "out.jsonl", RUN)
     with pytest.raises(Problem, match="another process is writing it"):
-        Records(tmp_path / "out.jsonl", "abc")
+        Records(tmp_path / "out.jsonl", RUN)
     first.close()
     with pytest.raises(Problem, match="cannot be written: "):
-        Records(tmp_path, "abc")
+        Records(tmp_path, RUN)

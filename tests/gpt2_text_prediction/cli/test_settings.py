@@ -55,6 +55,12 @@ def test_every_setting_has_its_flag():
             "num_return_sequences: expected at most num_beams, 2, got 3",
         ),
         ({"min_new_tokens": 41}, "min_new_tokens: expected at most max_new_tokens, 40, got 41"),
+        (
+            {"num_return_sequences": 1_500_000_000},
+            "num_return_sequences: expected a whole number from 1 to 1048576, got 1500000000",
+        ),
+        ({"num_beams": 1025}, "num_beams: expected a whole number from 1 to 1024, got 1025"),
+        ({"stop_at": "x" * 100_000}, 'stop_at: expected "line", "sentence" or nothing, got \'' + "x" * 79),
         ({"max_new_tokens": 0}, "max_new_tokens: expected a whole number from 1, got 0"),
         ({"max_new_tokens": True}, "max_new_tokens: expected a whole number from 1, got True"),
         (
@@ -76,6 +82,8 @@ def test_what_contradicts_is_one_line(values, message):
 def test_an_unknown_name_is_a_problem():
     with pytest.raises(Problem, match=r"^top_q: there is no such setting; known: max_new_tokens, "):
         make_settings({"top_q": 1})
+    with pytest.raises(Problem, match=r"^x{80}: there is no such setting"):
+        make_settings({"x" * 100_000: 1})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ from gpt2_text_prediction import Problem
 from gpt2_text_prediction.engine.backends.stateful import Stateful
 from gpt2_text_prediction.engine.engine import STEPS_UNTIL_HUGE_PAGES, Engine, load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
-from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close, save, without_attention_ops
+from support.toy import (
+    DEVICES_OF_A_CPU,
+    HAS_PAGED_ATTENTION,
+    ONE_THREAD,
+    Toy,
+    assert_close,
+    save,
+    without_attention_ops,
+)
 
 TOY = Toy(n_layer=2, n_head=3, n_embd=6, n_positions=8, vocab_size=11)
 
@@ -61,6 +69,7 @@ def as_in_the_onnx_zoo(model: ov.Model) -> ov.Model:
 
 BACK_ENDS = {
     "stateful": lambda model: model,
+    **{f"stateful on {device}": lambda model: model for device in DEVICES_OF_A_CPU},
     "paged": lambda model: model,
     "recompute": without_attention_ops,
     "recompute of [1, 8]": static(1, 8),
@@ -80,9 +89,10 @@ needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="open
 def engine(request, tmp_path_factory) -> Engine:
     folder = tmp_path_factory.mktemp("engine")
     path = save(BACK_ENDS[request.param](TOY.model(folder)), folder / "toy.xml")
-    asked_for = "paged" if request.param == "paged" else "stateful"
-    loaded = load_engine(path, config=ONE_THREAD, back_end=asked_for)
-    assert (loaded.back_end.name, loaded.fallback) == (request.param.split()[0], None)
+    name, _, device = request.param.partition(" on ")
+    loaded = load_engine(path, device or "CPU", ONE_THREAD, back_end="paged" if name == "paged" else "stateful")
+    assert loaded.back_end.name == name.split()[0]
+    assert (loaded.fallback is None) == (loaded.back_end.name != "recompute")
     return loaded
 
 
@@ -340,6 +350,36 @@ def test_any_schedule_gives_the_oracles_logits(engine, steps):
         judged.step(*rows_of(moves, caches))
 
 
+@pytest.mark.parametrize("device", ["CPU", *DEVICES_OF_A_CPU])
+def test_a_cache_in_8_bits_gives_about_the_oracles_logits(tmp_path, device):
+    """One row, then more, again and again: OpenVINO 2026.4 has NaN or other logits there, if its state is reset."""
+    config = ONE_THREAD | {"KV_CACHE_PRECISION": "u8"}
+    engine, rng = load_engine(TOY.ir(tmp_path), device, config), np.random.default_rng(1)
+    assert (engine.back_end.name, engine.property_of_device("KV_CACHE_PRECISION")) == ("stateful", "u8")
+    for count in (1, 2, 4, 1, 3, 5) * 3:
+        texts = [rng.integers(0, 11, rng.integers(3, 7)).tolist() for _ in range(count)]
+        caches = [SequenceCache() for _ in texts]
+        engine.step([StepInput(cache, text[:2]) for cache, text in zip(caches, texts, strict=True)])
+        got = engine.step([StepInput(cache, text[2:]) for cache, text in zip(caches, texts, strict=True)])
+        for logits, text in zip(got, texts, strict=True):
+            expected = TOY.logits(text)[-1:]
+            np.testing.assert_allclose(logits, expected, rtol=0, atol=0.03 * np.ptp(expected))
+
+
+def test_a_cache_that_answers_wrongly_is_not_used(tmp_path, monkeypatch):
+    remembers = Stateful._part
+    monkeypatch.setattr(
+        Stateful, "_part", lambda self, row: remembers(self, row)._replace(shown=np.zeros(self._shown.shape[1], bool))
+    )
+    path = TOY.ir(tmp_path)
+    judged = Judged(load_engine(path, "AUTO:CPU", config=ONE_THREAD))
+    reason = "answers differently with a key/value cache on AUTO:CPU: each token computes the whole text again"
+    assert judged.engine.fallback == f"{path}: {reason}"
+    cache = SequenceCache()
+    judged.step(StepInput(cache, [1, 2, 3]))
+    judged.step(StepInput(cache, [4]))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_long_schedule_gives_the_oracles_logits(judged, seed):
     rng = np.random.default_rng(seed)
@@ -460,15 +500,13 @@ class Watched:
     """A compiled model that counts what it is given, and is interrupted once, before or after it has computed."""
 
     def __init__(self, compiled: ov.CompiledModel, interrupted: int = 0, when: str = "") -> None:
-        self._request = compiled.create_infer_request()
+        self._compiled = compiled
         self._interrupted, self._when = interrupted, when
         self.calls = self.most_columns = self.most_tokens = 0
 
     def create_infer_request(self) -> "Watched":
+        self._request = self._compiled.create_infer_request()
         return self
-
-    def reset_state(self) -> None:
-        self._request.reset_state()
 
     def infer(self, inputs, **options):
         self.calls += 1
@@ -586,3 +624,39 @@ def test_a_setting_that_the_device_refuses_is_a_problem(ir, config):
         load_engine(ir, config=config)
     assert "\n" not in str(caught.value)
     assert str(ir) in str(caught.value)
+
+
+@pytest.mark.parametrize("back_end", ["static", "stateful"])
+def test_a_compiled_model_is_loaded_again_for_the_same_properties_only(ir, tmp_path, back_end):
+    """One of f32 that OpenVINO took for one of bf16 ended the process."""
+
+    def is_loaded(**properties: str) -> bool:
+        config = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": str(tmp_path / "cache"), **properties}
+        engine = load_engine(ir, config=config, back_end=back_end)
+        engine.step([StepInput(SequenceCache(), [1, 2, 3])])
+        return engine.property_of_device("LOADED_FROM_CACHE") == "True"
+
+    others = [{}, {"INFERENCE_PRECISION_HINT": "bf16"}, {"INFERENCE_NUM_THREADS": "1"}]
+    assert [is_loaded(**properties) for properties in others] == [False] * 3
+    assert [is_loaded(**properties) for properties in others] == [True] * 3
+
+
+def test_without_a_folder_no_compiled_model_is_kept(ir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load_engine(ir, config={**ONE_THREAD, "CACHE_DIR": ""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_whose_compiled_model_is_kept_has_a_cache_that_can_be(ir, tmp_path):
+    engine = load_engine(ir, config={**ONE_THREAD, "CACHE_DIR": str(tmp_path)}, back_end="paged")
+    assert engine.back_end.name == "stateful"
+    reason = "OpenVINO cannot load a compiled model with one from CACHE_DIR"
+    assert engine.fallback == f"{ir}: runs without a paged cache: {reason}"
+
+
+@pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="this openvino has no such paged attention")
+def test_openvino_still_cannot_load_a_compiled_paged_cache(ir):
+    """Once it can, the engine need not choose another back end for CACHE_DIR."""
+    compiled = load_engine(ir, config=ONE_THREAD, back_end="paged").compiled
+    with pytest.raises(RuntimeError, match="k_head_size"):
+        ov.Core().import_model(compiled.export_model(), "CPU", {})

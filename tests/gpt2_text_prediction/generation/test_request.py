@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from queue import SimpleQueue
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from gpt2_text_prediction.engine.engine import Engine, load_engine
 from gpt2_text_prediction.engine.scheduler import Cancelled, Scheduler
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
+from gpt2_text_prediction.generation.counter_rng import CounterRng
 from gpt2_text_prediction.generation.request import (
     MAX_LOGITS,
     GenerateRequest,
@@ -24,12 +24,21 @@ from gpt2_text_prediction.generation.request import (
 )
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from support import HANGS_AFTER
-from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close, save, without_attention_ops
+from support.toy import (
+    DEVICES_OF_A_CPU,
+    HAS_PAGED_ATTENTION,
+    ONE_THREAD,
+    Toy,
+    assert_close,
+    save,
+    without_attention_ops,
+)
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 GREEDY = Sampling(temperature=0)
 BACK_ENDS = {
     "stateful": lambda model: model,
+    **{f"stateful on {device}": lambda model: model for device in DEVICES_OF_A_CPU},
     "paged": lambda model: model,
     "recompute": without_attention_ops,
 }
@@ -43,8 +52,9 @@ needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="open
 def engine(request, tmp_path_factory) -> Engine:
     folder = tmp_path_factory.mktemp("generation")
     path = save(BACK_ENDS[request.param](TOY.model(folder)), folder / "toy.xml")
-    loaded = load_engine(path, config=ONE_THREAD, back_end="paged" if request.param == "paged" else "stateful")
-    assert loaded.back_end.name == request.param
+    name, _, device = request.param.partition(" on ")
+    loaded = load_engine(path, device or "CPU", ONE_THREAD, back_end="paged" if name == "paged" else "stateful")
+    assert loaded.back_end.name == name
     return loaded
 
 
@@ -69,9 +79,9 @@ def text(seed: int, length: int, kinds: int = 11) -> list[int]:
 
 def oracle(prompt: Sequence[int], plan: RequestParams) -> tuple[list[int], str]:
     """Token by token, each from the oracle's logits for the whole text."""
-    rng, new = np.random.default_rng(plan.seed), []
+    rng, new = CounterRng(*plan.seed), []
     while len(new) < plan.max_new_tokens:
-        token = choose(TOY.logits([*prompt, *new])[-1], plan.sampling, rng)
+        token = choose(TOY.logits([*prompt, *new])[-1], plan.sampling, rng.at(len(prompt) + len(new)))
         if token in plan.ending_ids:
             return new, "stop"
         new.append(token)
@@ -84,13 +94,11 @@ def with_its_end(tokens: list[int], reason: str | None, plan: RequestParams) -> 
 
 def is_near_tie(tokens: list[int], expected: list[int], prompt: Sequence[int], plan: RequestParams) -> bool:
     """Tell whether the first token that is not the oracle's is one that rounding could draw."""
-    rng = np.random.default_rng(plan.seed)
     place = next(i for i, pair in enumerate(zip(tokens, expected, strict=False)) if pair[0] != pair[1])
-    for i in range(place):
-        choose(TOY.logits([*prompt, *tokens[:i]])[-1], plan.sampling, rng)
     logits, noise = TOY.logits([*prompt, *tokens[:place]])[-1], np.random.default_rng(0)
     near = [(logits + noise.normal(0, 1e-5, logits.size)).astype(np.float32) for _ in range(50)]
-    return tokens[place] in {choose(one, plan.sampling, deepcopy(rng)) for one in near}
+    rng = CounterRng(*plan.seed)
+    return tokens[place] in {choose(one, plan.sampling, rng.at(len(prompt) + place)) for one in near}
 
 
 def run(
@@ -163,6 +171,14 @@ def test_texts_that_never_repeat_are_hardly_drafted(engine):
     tasks = [(text(3, 20), RequestParams(flat, (1,), 110, (), True))]
     judge(run(counting, tasks), tasks)
     assert counting.tokens <= 20 + 110 + 2 * 12
+
+
+@pytest.mark.parametrize("first", [1, 11, 29])
+def test_a_text_is_continued_elsewhere_from_its_tokens_and_seed(engine, first):
+    prompt, drawn = text(5, 9), Sampling(temperature=1.5, repetition_penalty=1.2, no_repeat_ngram_size=4)
+    (whole,) = run(engine, [(prompt, RequestParams(drawn, (2**64 - 1, 3, 1), 30))])
+    (rest,) = run(engine, [([*prompt, *whole.tokens[:first]], RequestParams(drawn, (2**64 - 1, 3, 1), 30 - first))])
+    assert [*whole.tokens[:first], *rest.tokens] == whole.tokens
 
 
 def test_logprobs_are_the_models_own(engine):

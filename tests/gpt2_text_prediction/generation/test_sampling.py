@@ -258,7 +258,7 @@ def test_tokens_made_impossible_are_never_drawn(settings_):
 @pytest.mark.parametrize(
     ("name", "value"),
     [(n, v) for n in ("temperature", "top_p") for v in (-0.1, -INF, INF, math.nan)]
-    + [("top_p", 1.0000001), ("top_p", 90), ("top_k", -1), ("top_k", -(10**30)), ("seed", -1)],
+    + [("top_p", 1.0000001), ("top_p", 90), ("top_k", -1), ("top_k", -(10**30)), ("seed", -1), ("seed", 2**64)],
 )
 def test_a_setting_out_of_range_is_a_problem_with_name_and_value(name, value):
     with pytest.raises(Problem, match=f"^{name}: expected .*got {value!r}".replace("+", r"\+")):
@@ -274,7 +274,7 @@ def test_a_setting_out_of_range_is_a_problem_with_name_and_value(name, value):
         {"top_p": 0},
         {"top_p": 1},
         {"seed": 0},
-        {"seed": 2**200},
+        {"seed": 2**64 - 1},
     ],
 )
 def test_the_ends_of_each_range_are_allowed(settings_):

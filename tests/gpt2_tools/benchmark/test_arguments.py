@@ -1,8 +1,12 @@
-"""arguments: lists of lengths, and options that exclude each other."""
+"""arguments: lists of lengths, options that exclude each other, and that each mode uses its options and no others."""
+
+import ast
+import inspect
 
 import pytest
 
-from gpt2_tools.benchmark.arguments import parse
+from gpt2_tools.benchmark import cli
+from gpt2_tools.benchmark.arguments import FLAGS, build_argparser, parse
 
 
 def test_a_single_length_leaves_the_form_as_it_was():
@@ -23,6 +27,16 @@ def test_several_lengths_make_a_table():
         (["-m", "x", "-p", "1,2", "--peers", "none"], "not allowed together: -o, or several lengths; --peers"),
         (["-m", "x", "--plot", "a.png", "--with-transformers"], "not allowed together: --plot; --with-transformers"),
         (["--download", "--plot", "a.png"], "--plot: expected -m, the IR to measure"),
+        (["-m", "x", "--checkpoint", "d"], "--checkpoint: is for --peers and --with-transformers, not for -m alone"),
+        (
+            ["-m", "x", "--peers", "none", "--engine_only"],
+            "--engine_only: is for -o, or several lengths and --plot and ",
+        ),
+        (["-m", "x", "--plot", "a.png", "-M", "4"], "--max_new_tokens: is for --peers and -o, or several lengths and "),
+        (["-m", "x", "--size", "gpt-2-xl"], "--size: is for --make_checkpoint, not for -m alone"),
+        (["--make_checkpoint", "d", "--precision_hint", "f32"], "--precision_hint: is for --peers and "),
+        (["--download", "--device", "GPU"], "--device: is for --peers and "),
+        (["-m", "x", "-o", "md", "--int8_model", "y"], "--int8_model: is for --peers, not for -o, or several lengths"),
         (["-m", "x", "-p", "0,1"], "argument -p/--prompt_tokens: expected a whole number from 1, got '0'"),
     ],
 )
@@ -30,4 +44,37 @@ def test_what_cannot_be_asked_for(capsys, arguments, line):
     with pytest.raises(SystemExit) as caught:
         parse(arguments)
     assert caught.value.code == 2
-    assert capsys.readouterr().err.endswith(f"gpt2_benchmark: error: {line}\n")
+    assert f"gpt2_benchmark: error: {line}" in capsys.readouterr().err
+
+
+def reads_of_functions() -> dict[str, set[str]]:
+    """Return the arguments that each function of cli.py reads, itself or in those to which it passes args."""
+    functions = {
+        node.name: node for node in ast.parse(inspect.getsource(cli)).body if isinstance(node, ast.FunctionDef)
+    }
+
+    def reads(name: str) -> set[str]:
+        found = set()
+        for node in ast.walk(functions[name]):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "args":
+                found.add(node.attr)
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in functions:
+                found |= reads(node.func.id) if any(getattr(part, "id", "") == "args" for part in node.args) else set()
+        return found
+
+    return {name: reads(name) for name in functions}
+
+
+def test_every_mode_uses_its_flags_and_no_others():
+    assert cli.MODES.keys() == FLAGS.keys()
+    reads = reads_of_functions()
+    for function in set(cli.MODES.values()):
+        modes = [mode for mode in FLAGS if cli.MODES[mode] is function]
+        taken = set().union(*(FLAGS[mode] for mode in modes))
+        needless = {"engine_only", *modes}  # said already by the mode, which measures nothing else
+        assert reads[function.__name__] - needless == taken - needless, modes
+
+
+def test_every_flag_is_of_some_mode():
+    parser = build_argparser()
+    assert {action.dest for action in parser._actions} - {"help"} == set().union(*FLAGS.values())

@@ -297,6 +297,46 @@ def test_a_missing_model_is_one_line(tasks, tmp_path):
 
 
 @needs_harness
+def test_responses_of_another_model_are_not_taken_from_the_harness_cache(tmp_path):
+    import lm_eval.models  # noqa: PLC0415, F401
+    from lm_eval.api.instance import Instance  # noqa: PLC0415
+    from lm_eval.api.model import CachingLM  # noqa: PLC0415
+
+    (entry,) = importlib.metadata.entry_points(group="lm_eval.models", name="gpt2_openvino")
+    first, second = (Toy(n_positions=16, seed=seed).ir(tmp_path / str(seed)) for seed in (1, 2))
+
+    def score(ir: Path, cache: str = "cache.db", **arguments: object) -> float:
+        model = CachingLM(entry.load()(pretrained=str(ir), **arguments), str(tmp_path / cache))
+        ((logprob, _),) = model.loglikelihood([Instance("loglikelihood", {}, ("the", " sea"), 0)])
+        return logprob
+
+    expected = score(first)
+    assert score(first, num_threads=1, batch_size=4) == expected
+    for ir, arguments, part in [
+        (second, {}, "weights"),
+        (first, {"precision_hint": "bf16"}, "precision"),
+        (first, {"max_gen_toks": 4}, "max_gen_toks"),
+    ]:
+        with pytest.raises(Problem, match=f"^--use_cache: its responses are of another run; different: {part}: give"):
+            score(ir, **arguments)
+    assert score(second, "other.db") != expected
+    (first.parent / "generation_config.json").write_text('{"repetition_penalty": 1.5}')
+    with pytest.raises(Problem, match=r"different: generation_config\.json: give another path"):
+        score(first)
+
+
+@needs_harness
+def test_responses_that_do_not_say_of_which_model_they_are_are_refused(tmp_path, toy_ir):
+    from sqlitedict import SqliteDict  # noqa: PLC0415
+
+    with SqliteDict(str(tmp_path / "old.db"), autocommit=True) as responses:
+        responses["a request"] = (0.0, True)
+        with pytest.raises(Problem, match=r"^--use_cache: nothing says which model its responses are of: "):
+            Testee(pretrained=str(toy_ir)).set_cache_hook(SimpleNamespace(dbdict=responses))
+        assert dict(responses) == {"a request": (0.0, True)}
+
+
+@needs_harness
 def test_drawing_has_the_keywords_of_the_harness(mini_ir):
     model = gpt2_openvino(mini_ir, batch_size=2)
 

@@ -5,11 +5,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_text_prediction.engine import PRECISION_HINTS
-from gpt2_tools.benchmark.peers.environments import default_cache
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
 from gpt2_tools.benchmark.random_checkpoint import SIZES
 from gpt2_tools.benchmark.report import LINES
-from omz_model_tools.common import positive_int
+from omz_model_tools.common import given_flags, positive_int
+
+ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_warmup"}
+LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
+FLAGS = {
+    "make_checkpoint": {"make_checkpoint", "size"},
+    "download": {"download", "num_iter", "num_warmup"},
+    "peers": LENGTHS - {"engine_only"} | {"peers", "checkpoint", "peer_cache", "int8_model"},
+    "output": LENGTHS | {"output"},
+    "plot": ENGINE | {"plot", "prompt_tokens", "engine_only"},
+    "profile": LENGTHS | {"profile"},
+    "with_transformers": LENGTHS | {"with_transformers", "checkpoint"},
+    "model": LENGTHS,
+}
+"""The flags of each mode, which is named by the flag that selects it; all others are refused."""
+SHARE_MODEL = ("output", "peers", "plot", "profile", "with_transformers")
+"""The modes that measure -m in another way than alone."""
+NAMES = {mode: f"--{mode}" for mode in FLAGS} | {
+    "output": "-o, or several lengths",
+    "with_transformers": "--with-transformers",
+    "model": "-m alone",
+}
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -19,17 +39,26 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     several = len(args.prompt_tokens) * len(args.max_new_tokens) > 1
     if several and args.output is None and args.model is not None:
         args.output = "md"
-    modes = {"-o, or several lengths": args.output, "--peers": args.peers, "--plot": args.plot}
-    given = [flag for flag, value in modes.items() if value is not None]
-    if args.profile:
-        given.append("--profile")
-    if args.with_transformers:
-        given.append("--with-transformers")
+    given = [NAMES[mode] for mode in SHARE_MODEL if getattr(args, mode) not in (None, False)]
     if len(given) > 1:
         parser.error(f"not allowed together: {'; '.join(given)}")
     if given and args.model is None:
         parser.error(f"{given[0]}: expected -m, the IR to measure")
+    _refuse_flags_of_other_modes(parser, args)
     return args
+
+
+def _refuse_flags_of_other_modes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    mode = mode_of(args)
+    for dest, flag in given_flags(parser, args).items():
+        if dest not in FLAGS[mode]:
+            owners = " and ".join(NAMES[owner] for owner, flags in FLAGS.items() if dest in flags)
+            parser.error(f"{flag}: is for {owners}, not for {NAMES[mode]}")
+
+
+def mode_of(args: argparse.Namespace) -> str:
+    """Return the mode that the arguments select, one of FLAGS."""
+    return next(mode for mode in FLAGS if getattr(args, mode) not in (None, False))
 
 
 def build_argparser() -> argparse.ArgumentParser:
@@ -143,7 +172,6 @@ def _add_peers(group: argparse._ArgumentGroup) -> None:
         "--peer_cache",
         type=Path,
         metavar="DIR",
-        default=default_cache(),
         help="folder of the engines' Python environments, which pip installs on first use, and of their converted "
         "models (default: the user's cache folder)",
     )

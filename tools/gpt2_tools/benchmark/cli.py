@@ -10,15 +10,15 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine import check_files
-from gpt2_tools.benchmark.arguments import parse
+from gpt2_text_prediction.engine import check_files, user_cache
+from gpt2_tools.benchmark.arguments import mode_of, parse
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, profile_figures
 from gpt2_tools.benchmark.engine.scaling import batch_curve, check_room, length_curve, thread_curve
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, Setup, engine_figures, length_rows
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.peers.benchmark import TableSettings, measure_speed
-from gpt2_tools.benchmark.peers.peers import RunSettings, Weights
+from gpt2_tools.benchmark.peers.peers import OurEngine, RunSettings, Weights
 from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
@@ -40,22 +40,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     report = Report(sys.stdout, sys.stderr)
-    if args.make_checkpoint is not None:
-        make_checkpoint(args.make_checkpoint, args.size)
-        say(f"{args.make_checkpoint}: a {args.size} with random weights")
-    elif args.download is not None:
-        _benchmark_download(args, report)
-    elif args.peers is not None:
-        _benchmark_peers(args, report)
-    elif args.output is not None:
-        _benchmark_lengths(args, report)
-    elif args.plot is not None:
-        _plot_scaling(args, report)
-    elif args.profile:
-        _profile(args, report)
-    else:
-        _benchmark(args, report)
+    MODES[mode_of(args)](args, report)
     return 0
+
+
+def _make_checkpoint(args: argparse.Namespace, report: Report) -> None:
+    make_checkpoint(args.make_checkpoint, args.size)
+    say(f"{args.make_checkpoint}: a {args.size} with random weights")
 
 
 def _benchmark(args: argparse.Namespace, report: Report) -> None:
@@ -125,21 +116,30 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
     lengths.check(read_config(weights.checkpoint / "config.json").n_positions)
     if "INT8" not in weights.irs:
         say(f"INT8 is not measured: {_int8_beside(args.model)} does not exist: omz_quantizer makes it")
-    settings = TableSettings(
-        weights, args.device, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup
-    )
-    threads = args.num_threads or PEER_THREADS
-    table = measure_speed(settings, args.peers, args.peer_cache.absolute(), RunSettings(threads, PEER_TIMEOUT, say))
+    engine = OurEngine(args.device, args.precision_hint, args.num_threads or PEER_THREADS)
+    settings = TableSettings(weights, engine, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup)
+    cache = _peer_cache(args.peer_cache).absolute()
+    table = measure_speed(settings, args.peers, cache, RunSettings(engine.threads, PEER_TIMEOUT, say))
     workload = {
         **_workload(args),
+        "precision_hint": args.precision_hint,
         "prompt_tokens": lengths.prompt_tokens,
         "max_new_tokens": lengths.new_tokens,
-        "threads": threads,
+        "threads": engine.threads,
         "peers": table.versions,
         "not_run": table.not_run,
         CHECKSUM: table.tokens_sha256,
     }
     print_figures(report, workload, _repeats(args), table.figures, table.not_run)
+
+
+def _peer_cache(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    cache = user_cache()
+    if cache is None:
+        raise Problem("--peer_cache: expected a folder, as this user has no home folder with a cache")
+    return cache / "peers"
 
 
 def _irs(args: argparse.Namespace) -> dict[str, Path]:
@@ -197,3 +197,16 @@ def _checkpoint(args: argparse.Namespace) -> Path:
             f"{folder}: expected the model.safetensors that the IR was converted from: give its folder as --checkpoint"
         )
     return folder
+
+
+MODES = {
+    "make_checkpoint": _make_checkpoint,
+    "download": _benchmark_download,
+    "peers": _benchmark_peers,
+    "output": _benchmark_lengths,
+    "plot": _plot_scaling,
+    "profile": _profile,
+    "with_transformers": _benchmark,
+    "model": _benchmark,
+}
+"""What each mode runs."""

@@ -19,11 +19,12 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import openvino as ov
 
 from gpt2_text_prediction import Sampling, Stream, TextGenerator, TextRules
-from gpt2_text_prediction.engine import PRECISION_HINTS
+from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, user_cache
 from gpt2_text_prediction.generation import read_generation_config
-from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer
+from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.evaluate.model import required_token, start_token
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
@@ -36,6 +37,8 @@ SAMPLING = {field.name for field in fields(Sampling)} - {"eos_token_id"}
 """Generation keywords of a task that are fields of Sampling, by the same names; `hf` shows the text of such a token."""
 DEFAULTS: dict[str, Any] = {"top_k": 50, "top_p": 1.0}
 """transformers' own, where neither a task nor the model's generation_config.json has others."""
+THREADS = "INFERENCE_NUM_THREADS"
+"""The property that changes how fast a response comes."""
 
 Request = tuple[Any, list[int], list[int]]
 """(key in the harness's cache or None, context, continuation), both in tokens."""
@@ -242,6 +245,35 @@ class Model:
     def _generator(self) -> TextGenerator:
         """Loaded when a task generates: the weights are in memory twice then."""
         return TextGenerator(self._path, device=self._device_name, config=self._config)
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Take the harness's cache of responses (--use_cache), which knows them by their requests alone.
+
+        Raises Problem for one whose responses are of another model, or do not say of which.
+        """
+        responses = cache_hook.dbdict
+        if responses is not None:
+            key = self._key()
+            begun = responses.get(NAME, key if len(responses) == 0 else None)
+            if begun is None:
+                raise Problem("--use_cache: nothing says which model its responses are of: give another path")
+            if differing := [part for part in key if begun.get(part) != key[part]]:
+                parts = ", ".join(differing)
+                raise Problem(f"--use_cache: its responses are of another run; different: {parts}: give another path")
+            responses[NAME] = key
+        vars(self)["cache_hook"] = cache_hook
+
+    def _key(self) -> dict[str, Any]:
+        """Return what responses depend on beside their requests."""
+        return {
+            **model_checksums(self._path, user_cache()),
+            "tokenizer": [checksum(path) for path in tokenizer_files(self._path)],
+            "device": self._device_name,
+            "precision": {name: str(value) for name, value in self._config.items() if name != THREADS},
+            "max_gen_toks": self.max_gen_toks,
+            "generation_config.json": self._own_settings,
+            "OpenVINO": ov.get_version(),
+        }
 
     def _keep(self, method: str, request: Any, result: Any) -> None:
         hook: Any = vars(self)["cache_hook"]  # set by the harness's base class

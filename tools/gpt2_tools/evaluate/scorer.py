@@ -156,8 +156,7 @@ def scoring_configuration(
     """
     if precision_hint not in (None, "f32"):
         return default_config(device, precision_hint, num_threads)
-    exact = default_config(device, "f32", num_threads)
-    return exact | {"KV_CACHE_PRECISION": "f32"} if device.startswith("CPU") else exact
+    return default_config(device, "f32", num_threads, cache_precision="f32")
 
 
 def with_scores(model: ov.Model) -> ov.Model:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
+from omz_model_tools.cli.selection import add_folder, add_selection, each, folder_of, precisions, refuse, selected
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
@@ -40,15 +40,17 @@ def _convert(argv: Sequence[str] | None, roots: Iterable[Path] | None, load: Cal
     args = parser.parse_args(argv)
     if args.checkpoint is not None or args.hub is not None or args.peft_adapter is not None:
         return _convert_checkpoint(parser, args, load)
-    _refuse(parser, args, ["recipe", "model_name"], "without --checkpoint or --hub")
+    refuse(parser, args, ["recipe", "model_name"], "without --checkpoint or --hub")
+    if args.dry_run:
+        refuse(parser, args, ["verify"], "with --dry_run, which reads no file")
     models = selected(parser, args, roots)
     if models is None:
         return 0
     report = Report(sys.stdout, sys.stderr)
-    route_of = _route_of(parser, args, report, load)
+    route_of, download_dir = _route_of(parser, args, report, load), folder_of(args.download_dir)
     work = Converter(
-        download_dir=args.download_dir,
-        output_dir=args.output_dir or args.download_dir,
+        download_dir=download_dir,
+        output_dir=args.output_dir or download_dir,
         precisions=precisions(args.precisions, KNOWN_PRECISIONS),
         report=report,
         route_of=route_of,
@@ -67,7 +69,7 @@ def _route_of(
     A flag that only the route through ONNX knows selects that route.
     """
     if args.route == "direct":
-        _refuse(parser, args, ONNX_FLAGS, "with --route direct")
+        refuse(parser, args, ONNX_FLAGS, "with --route direct")
         return lambda model: DirectRoute(load)
     maker: IRMaker = ConvertModel()
     if args.python or args.mo or args.add_mo_arg:
@@ -81,11 +83,11 @@ def _route_of(
 def _convert_checkpoint(
     parser: argparse.ArgumentParser, args: argparse.Namespace, load: Callable[[str], Recipe]
 ) -> int:
-    others = ["name", "list", "all", "print_all", "models_dir", "verify", "route", *ONNX_FLAGS]
+    others = ["name", "list", "all", "print_all", "models_dir", "download_dir", "verify", "route", *ONNX_FLAGS]
     flag = next(name for name in ("hub", "checkpoint", "peft_adapter") if getattr(args, name) is not None)
     if args.checkpoint is not None and args.hub is not None:
         parser.error("--checkpoint cannot be used with --hub")
-    _refuse(parser, args, [*others, *(["dry_run"] if args.hub is not None else [])], f"with --{flag}")
+    refuse(parser, args, [*others, *(["dry_run"] if args.hub is not None else [])], f"with --{flag}")
     if args.output_dir is None:
         parser.error(f"--{flag} needs -o/--output_dir")
     report, recipe = Report(sys.stdout, sys.stderr), args.recipe or DEFAULT_RECIPE
@@ -127,12 +129,6 @@ def _fetched(text: str, recipe: Recipe, report: Report) -> tuple[Path, str]:
     report.line(f"Commit {fetched.commit}, checksums verified: {', '.join(fetched.names)}")
     report.line()
     return fetched.folder, repository.short_name
-
-
-def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
-    for flag in flags:
-        if getattr(args, flag):
-            parser.error(f"--{flag} cannot be used {why}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omz_model_tools.cli.selection import BrokenDescriptor, add_folder
+from omz_model_tools.cli.selection import BrokenDescriptor, add_folder, folder_of
 from omz_model_tools.common.arguments import positive_int
 from omz_model_tools.common.report import Events, Quiet, Report
 from omz_model_tools.common.version import version
@@ -20,6 +20,7 @@ NOT_BESIDE = {
     "verify": ("dry_run", "offline", "mirror", "cache_dir", "num_attempts", "jobs", "progress_format json"),
     "dry_run": ("quiet", "progress_format json"),
     "quiet": ("progress_format json",),
+    "offline": ("mirror",),
 }
 
 
@@ -46,7 +47,7 @@ def add_download_flags(parser: argparse.ArgumentParser, what: str) -> None:
 
 def refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse flags that exclude each other."""
-    given = [flag for flag in (*NOT_BESIDE, *NOT_BESIDE["verify"]) if getattr(args, flag, False)]
+    given = [flag for flag in {*NOT_BESIDE, *NOT_BESIDE["verify"]} if getattr(args, flag, False)]
     if args.progress_format == "json":
         given.append("progress_format json")
     for flag, others in NOT_BESIDE.items():
@@ -79,12 +80,13 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
     from omz_model_tools.download.progress import NoDisplay, display_on  # noqa: PLC0415
     from omz_model_tools.download.sources import Sources, hub_token  # noqa: PLC0415
 
+    output_dir = folder_of(args.output_dir)
     if args.verify:
-        return Audit(args.output_dir, report).check(models)
+        return Audit(output_dir, report).check(models)
     mirror = args.mirror or mirror_of(os.environ)
     cache = None if args.cache_dir is None else Cache(args.cache_dir)
     if args.dry_run:
-        return DryRun(args.output_dir, report, mirror, cache, args.offline).run(models)
+        return DryRun(output_dir, report, mirror, cache, args.offline).run(models)
     fetcher = Fetcher(
         open=Sources(f"omz_downloader/{version()}", login=hub_token(os.environ)).open,
         num_attempts=args.num_attempts or ATTEMPTS,
@@ -95,7 +97,7 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
         offline=args.offline,
     )
     display = NoDisplay() if args.quiet else display_on(sys.stderr)
-    return Downloader(args.output_dir, fetcher.fetch, report, display, args.jobs or 1).download(models)
+    return Downloader(output_dir, fetcher.fetch, report, display, args.jobs or 1).download(models)
 
 
 def report_of(args: argparse.Namespace) -> Report:

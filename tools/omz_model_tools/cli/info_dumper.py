@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.cli.selection import BrokenDescriptor, add_folder, add_selection, selected
+from omz_model_tools.cli.selection import BrokenDescriptor, add_folder, add_selection, folder_of, refuse, selected
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
@@ -25,6 +25,8 @@ def info_dumper(argv: Sequence[str] | None = None, roots: Iterable[Path] | None 
 def _dump(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    if not args.with_stats:
+        refuse(parser, args, ("model_dir", "input_shape"), "without --with_stats")
     chosen = selected(parser, args, roots)
     if chosen is None:
         return 0
@@ -37,7 +39,7 @@ def _dump(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
             infos.append(info_of(model))
             if args.with_stats:
                 infos[-1]["stats"] = None  # stays, if counting fails
-                infos[-1]["stats"] = _stats(model, args.model_dir, args.input_shape)
+                infos[-1]["stats"] = _stats(model, folder_of(args.model_dir), args.input_shape)
         except Problem as problem:
             report.error(str(problem))
             failed = True

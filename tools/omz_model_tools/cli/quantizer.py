@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from omz_model_tools.cli.selection import add_folder, add_selection, each, precisions, selected
+from omz_model_tools.cli.selection import add_folder, add_selection, each, folder_of, precisions, refuse, selected
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.report import Report
 from omz_model_tools.quantize.nncf import load_compress
 from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, folder_above, load_calibration, source_precision
 from omz_model_tools.quantize.settings import Int4Settings
+
+INT4_FLAGS = ("group_size", "ratio", "all_layers", "calibration_text", "awq", "scale_estimation")
 
 
 def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
@@ -22,29 +24,26 @@ def _quantize(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     if args.model is not None:
-        _refuse_selection(parser, args)
-        _quantizer_of(args, args.output_dir or folder_above(args.model)).quantize_ir(args.model)
+        refuse(parser, args, ("name", "list", "all", "print_all", "models_dir", "model_dir"), "with --model")
+        _quantizer_of(parser, args, args.output_dir or folder_above(args.model)).quantize_ir(args.model)
         return 0
     models = selected(parser, args, roots)
     if models is None:
         return 0
-    work = _quantizer_of(args, args.output_dir or args.model_dir)
+    work = _quantizer_of(parser, args, args.output_dir or folder_of(args.model_dir))
     return each(models, work.quantize, work.report)
 
 
-def _refuse_selection(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    for flag in ("name", "list", "all", "print_all", "models_dir"):
-        if getattr(args, flag):
-            parser.error(f"--{flag} cannot be used with --model")
-
-
-def _quantizer_of(args: argparse.Namespace, output_dir: Path) -> Quantizer:
+def _quantizer_of(parser: argparse.ArgumentParser, args: argparse.Namespace, output_dir: Path) -> Quantizer:
     report = Report(sys.stdout, sys.stderr)
     source = "FP16" if args.model is None else source_precision(args.model)
+    wanted = precisions(args.precisions or f"{source}-INT8,{source}-INT4", QUANTIZED)
+    if not any(precision.endswith("INT4") for precision in wanted):
+        refuse(parser, args, INT4_FLAGS, "without an INT4 among --precisions")
     return Quantizer(
-        model_dir=args.model_dir,
+        model_dir=folder_of(args.model_dir),
         output_dir=output_dir,
-        precisions=precisions(args.precisions or f"{source}-INT8,{source}-INT4", QUANTIZED),
+        precisions=wanted,
         report=report,
         compress=_no_compress if args.dry_run else load_compress(),
         load_calibration=load_calibration,

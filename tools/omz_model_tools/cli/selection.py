@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omz_model_tools.common.arguments import given_flags
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
 from omz_model_tools.common.version import version
@@ -57,13 +58,13 @@ def add_selection(parser: argparse.ArgumentParser, verb: str, what: str = "model
 
 def add_folder(parser: argparse.ArgumentParser, short: str, long: str, what: str) -> None:
     text = f"{what} (default: the current directory)"
-    parser.add_argument(short, long, type=_folder, metavar="DIR", default="", help=text)
+    parser.add_argument(short, long, type=Path, metavar="DIR", help=text)
 
 
-def _folder(text: str) -> Path:
-    """Ask for the current directory only if no folder is given: it may have been deleted."""
+def folder_of(given: Path | None) -> Path:
+    """Return the folder that is given, else the current one, which is asked for only then: it may have been deleted."""
     with disk_problems(Path("current directory")):
-        return Path(text) if text else Path.cwd()
+        return Path.cwd() if given is None else given
 
 
 def selected(
@@ -111,6 +112,14 @@ def _read(entry: Entry[T]) -> T | BrokenDescriptor:
         return entry.read()
     except Problem as problem:
         return BrokenDescriptor(entry.name, problem)
+
+
+def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
+    """Refuse those of the flags that are given, by other values than their defaults; why: "with --x"."""
+    given = given_flags(parser, args)
+    for flag in flags:
+        if flag in given:
+            parser.error(f"{given[flag]} cannot be used {why}")
 
 
 def _roots(args: argparse.Namespace) -> list[Path]:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
-    from omz_model_tools.common.arguments import positive_int
+    from omz_model_tools.common.arguments import given_flags, positive_int
     from omz_model_tools.common.guard import guarded
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
@@ -24,6 +24,7 @@ __all__ = [
     "disk_problems",
     "ends_at_once",
     "exclusive",
+    "given_flags",
     "guarded",
     "locked_folders",
     "one_line",
@@ -40,6 +41,7 @@ _HOMES = {
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",
+    "given_flags": "arguments",
     "guarded": "guard",
     "locked_folders": "publish",
     "one_line": "problem",

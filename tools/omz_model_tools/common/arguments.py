@@ -1,4 +1,4 @@
-"""Types of command-line arguments that several commands share."""
+"""What the command lines of several commands share: types of arguments, and which flags were given."""
 
 import argparse
 
@@ -8,3 +8,12 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:  # more digits fit into no 32-bit integer
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def given_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, str]:
+    """Return the flags whose values are not their defaults, by their names in args."""
+    return {
+        action.dest: next(name for name in action.option_strings if name.startswith("--"))
+        for action in parser._actions
+        if action.option_strings and vars(args).get(action.dest, action.default) != parser.get_default(action.dest)
+    }

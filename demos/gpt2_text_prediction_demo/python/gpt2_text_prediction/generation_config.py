@@ -20,6 +20,34 @@ OTHERS = (
     "early_stopping",
 )
 
+ELSEWHERE = (
+    "_from_model_config",
+    "transformers_version",
+    "do_sample",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "use_cache",
+    *SAMPLING,
+    *OTHERS,
+)
+"""What is used here, by the converter, which writes the tokens into the IR, or changes no text."""
+NEUTRAL = {"max_length": 20}
+"""Defaults of transformers that leave the texts as they are, beside nothing, 0 and 1."""
+
+
+def ignored_names(model: Path) -> list[str]:
+    """Return the names in the file beside a model that would change its texts in transformers, and here do not.
+
+    Raises Problem as read_generation_config does.
+    """
+    fields = _read(model.parent / NAME)
+    return sorted(
+        name
+        for name, value in fields.items()
+        if name not in ELSEWHERE and value not in (None, 0, 1, [], {}, NEUTRAL.get(name))
+    )
+
 
 def read_generation_config(model: Path) -> dict[str, Any]:
     """Return the settings, by name, of the file beside a model; none where there is no file.

@@ -33,8 +33,9 @@ from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, Sco
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.generation_config import read_generation_config
 from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.results import NextToken, Result, Score
+from gpt2_text_prediction.settings import MOST_TEXTS, SETTINGS, is_whole
 from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text.stopping import StoppingDetokenizer, TextRules
 from gpt2_text_prediction.text.tokenizer import load_tokenizer
@@ -133,9 +134,12 @@ class TextGenerator:
 
         An empty prompt starts a new text. rules: where the text stops, see TextRules. index is (prompt, sample):
         with the same seed, another index draws another text, and generate's are those of the same index.
+        The text goes on the same where it is cut after any token and that part becomes the prompt, unless a setting
+        tells prompt and new text apart, such as presence_penalty.
         clock: seconds.
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
+        _require_index(index)
         sampling, rules = sampling or self.default_sampling, rules or TextRules()
         processed = self.input_processor.process(prompt, sampling, max_new_tokens, rules)
         text = StoppingDetokenizer(self.tokenizer, rules)
@@ -248,7 +252,7 @@ class TextGenerator:
         require_count("k", k, least=1)
         vocab_size = self.engine.vocab_size - self.unused_ids.size
         if k > vocab_size:
-            raise Problem(f"k: expected at most {vocab_size}, the size of the vocabulary, got {k}")
+            raise Problem(f"k: expected at most {vocab_size}, the size of the vocabulary, got {shown(k)}")
         tokens = self.input_processor.prompt_tokens(text)
         found: list[Logits] = []
         self.read(tokens, len(tokens) - 1, lambda _, logits: found.append(checked(logits)))
@@ -303,9 +307,12 @@ class TextGenerator:
         on_end: Callable[[GenerateRequest], None],
     ) -> "_Samples":
         sampling, rules = sampling or self.default_sampling, rules or TextRules()
-        require_count("num_return_sequences", num_samples, least=1)
+        SETTINGS["num_return_sequences"].check(num_samples)
         if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-            raise Problem(f"prompts: expected a list of texts, got {type(prompts).__name__}: {prompts!r:.80}")
+            raise Problem(f"prompts: expected a list of texts, got {type(prompts).__name__}: {shown(prompts)}")
+        if num_samples > 1 and len(prompts) * num_samples > MOST_TEXTS:
+            asked = f"{num_samples} of each of {len(prompts)} prompts"
+            raise Problem(f"num_return_sequences: expected at most {MOST_TEXTS} texts of one call, got {asked}")
         inputs = self.input_processor
         inputs.check(sampling, max_new_tokens)
         seed = _seed_of(sampling)
@@ -401,6 +408,12 @@ def checked(logits: Logits) -> Logits:  # [V] -> [V]
     """Return logits that are finite, else raise Problem."""
     argmax(logits)
     return logits
+
+
+def _require_index(index: tuple[int, int]) -> None:
+    is_pair = isinstance(index, tuple) and len(index) == 2  # prompt and sample
+    if not (is_pair and all(is_whole(number) and 0 <= number < 2**64 for number in index)):
+        raise Problem(f"index: expected (prompt, sample), whole numbers from 0 to {2**64 - 1}, got {index!r:.80}")
 
 
 def _seed_of(sampling: Sampling) -> int:

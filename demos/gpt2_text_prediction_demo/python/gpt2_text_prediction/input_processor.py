@@ -3,7 +3,7 @@
 This is the only place that decides what fits into the model's positions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from gpt2_text_prediction.generation.logits_processors import (
 )
 from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
 from gpt2_text_prediction.generation.sampling import Sampling
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.text.stopping import TextRules
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 
@@ -59,7 +59,7 @@ class ProcessedPrompt:
     def request(
         self,
         prompt: Prompt,
-        seed: Sequence[int],
+        seed: tuple[int, int, int],
         on_end: Callable[[GenerateRequest], None],
         on_token: Callable[[int], bool | None],
         with_logprobs: bool = False,
@@ -98,7 +98,7 @@ class InputProcessor:
         ending_ids = sampling.ending_ids(limits.eos_token_ids)
         params = RequestParams(
             sampling,
-            (),
+            (0, 0, 0),
             max_new_tokens if slides else min(max_new_tokens, room),
             ending_ids,
             limits.prompt_lookup,
@@ -167,4 +167,4 @@ class InputProcessor:
 def _require(kind: type, value: object) -> None:
     """Raise Problem for a value of a wrong type, from Python; the command line only makes right ones."""
     if not isinstance(value, kind):
-        raise Problem(f"expected a {kind.__name__}, got {type(value).__name__}: {value!r:.80}")
+        raise Problem(f"expected a {kind.__name__}, got {type(value).__name__}: {shown(value)}")

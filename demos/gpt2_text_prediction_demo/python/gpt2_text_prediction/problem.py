@@ -9,6 +9,14 @@ class Problem(Exception):
     """One line for the user: what, where, expected, got, what to do."""
 
 
+def shown(value: object) -> str:
+    """Return a value as an error line has it: not longer than a line, whatever it is."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # a number of thousands of digits, an object that cannot be printed
+        return f"a {type(value).__name__}"
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn what the file system refuses (no permission, a name too long) into a Problem."""

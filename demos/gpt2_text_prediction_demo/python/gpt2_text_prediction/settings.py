@@ -13,12 +13,15 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 
 GENERATION, LOGITS, BEAMS, TEXT = "Generation", "Logits processing", "Beam search", "Text"
 """Groups of flags in --help."""
 SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 """The smallest number that f32 can divide by, and the largest that it can hold."""
+MOST_TEXTS = 1 << 20
+"""Texts of one call, whose requests are made before the first is begun."""
+MOST_BEAMS = 1024
 MAY_BE_REPEATED = "may be given several times"
 
 
@@ -50,14 +53,14 @@ class Setting:
     def check(self, value: Any) -> None:
         """Raise Problem for a value that is out of range or of another type."""
         if self.accepts is not None and not self.accepts(value):
-            raise Problem(f"{self.name}: expected {self.expected}, got {value!r}")
+            raise Problem(f"{self.name}: expected {self.expected}, got {shown(value)}")
 
     def parse(self, text: str) -> Any:
         """Return the value that a person has typed, whose range is checked later; raise Problem where it is none."""
         try:
             return self.kind.parse(text)
         except ValueError:
-            raise Problem(f"{self.name}: expected {self.kind.expected}, got {text!r}") from None
+            raise Problem(f"{self.name}: expected {self.kind.expected}, got {shown(text)}") from None
 
 
 def is_number(value: Any) -> bool:
@@ -138,10 +141,11 @@ def _whole(  # noqa: PLR0913  # the columns of a row
     help_: str,
     *flags: str,
     metavar: str = "N",
+    most: float = math.inf,
     meaning: str = "",
     shown_default: str | None = None,
 ) -> Setting:
-    """Return the row of a whole number >= least. meaning: explains the value least. None is valid as a default."""
+    """Return the row of a whole number from least to most. meaning: of the value least. None is valid as a default."""
     return Setting(
         name,
         group,
@@ -150,8 +154,8 @@ def _whole(  # noqa: PLR0913  # the columns of a row
         help_,
         metavar,
         flags,
-        lambda value: (value is None and default is None) or (is_whole(value) and value >= least),
-        f"a whole number from {least}{meaning}",
+        lambda value: (value is None and default is None) or (is_whole(value) and least <= value <= most),
+        f"a whole number from {least}{meaning}" + ("" if most == math.inf else f" to {most}"),
         shown_default=shown_default,
     )
 
@@ -250,6 +254,7 @@ ROWS = (
         "Seed of the random draws: the same seed gives the same text.",
         "-s",
         shown_default="a new one, printed",
+        most=2**64 - 1,
     ),
     _number(
         "repetition_penalty",
@@ -322,13 +327,14 @@ ROWS = (
         "ID",
         shown_default="none",
     ),
-    _whole("num_return_sequences", GENERATION, 1, 1, "Number of texts for each prompt.", "--nsamples"),
+    _whole("num_return_sequences", GENERATION, 1, 1, "Number of texts for each prompt.", "--nsamples", most=MOST_TEXTS),
     _whole(
         "num_beams",
         BEAMS,
         1,
         1,
         "Number of beams: continuations kept at each step, to find the most likely whole text; 1 samples instead.",
+        most=MOST_BEAMS,
     ),
     _number(
         "length_penalty",
@@ -404,4 +410,4 @@ def require_known_names(names: Iterable[str]) -> None:
     """Raise Problem for a name that is no setting."""
     for name in sorted(names):
         if name not in SETTINGS:
-            raise Problem(f"{name}: there is no such setting; known: {', '.join(SETTINGS)}")
+            raise Problem(f"{name:.80}: there is no such setting; known: {', '.join(SETTINGS)}")

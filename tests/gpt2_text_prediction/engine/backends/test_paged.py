@@ -379,7 +379,8 @@ def test_a_model_without_attention_ops_is_recomputed_and_says_so(tmp_path):
     engine = load_engine(path, config=ONE_THREAD, back_end="paged")
     judge(engine, StepInput(SequenceCache(), [1, 2, 3]))
     assert engine.back_end.name == "recompute"
-    assert engine.fallback.startswith(f"{path}: runs without a paged cache: found 0 ScaledDotProductAttention")
+    reason = "cannot be given a key/value cache (found 0 ScaledDotProductAttention and 3 Range ops)"
+    assert engine.fallback == f"{path}: {reason}: each token computes the whole text again"
 
 
 def test_a_setting_that_the_device_refuses_is_a_problem_as_ever(ir):

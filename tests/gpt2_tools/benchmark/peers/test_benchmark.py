@@ -7,9 +7,10 @@ import pytest
 
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.peers.benchmark import TableSettings, batch_figures, bound_figures, measure_speed
-from gpt2_tools.benchmark.peers.peers import RunSettings, Weights
+from gpt2_tools.benchmark.peers.peers import OurEngine, RunSettings, Weights, start_ours
 from gpt2_tools.benchmark.peers.table import Workload
 from gpt2_tools.benchmark.processes.process import memory_of
+from gpt2_tools.common.json_process import PeerFailed
 from gpt2_tools.common.problem import Problem
 from support import HANGS_AFTER
 from support.fake_peer import fake_peer
@@ -47,7 +48,7 @@ def table(tmp_path_factory, mini, mini_ir, new_cache):
         fake_peer(folder / "runners", variants),
         fake_peer(folder / "others", {"good": "FP16"}, "fake_engine==2.0", "missing"),
     ]
-    plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "CPU", 8, 4, 2, 1)
+    plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), OurEngine("CPU", None, 1), 8, 4, 2, 1)
     return measure_speed(plan, peers, new_cache(folder / "cache"), RunSettings(1, HANGS_AFTER, said.append)), said
 
 
@@ -112,9 +113,14 @@ def test_what_was_measured_before_a_failure_stays(table):
 
 
 def test_an_engine_of_ours_that_does_not_run_is_a_problem(mini, mini_ir, tmp_path):
-    plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), "TPU", 8, 4, 1, 0)
+    plan = TableSettings(Weights(mini / "gpt2", {"FP16": mini_ir}), OurEngine("TPU", None, 1), 8, 4, 1, 0)
     with pytest.raises(Problem, match=r"gpt-2-mini\.xml: ended with exit code 1: .*there is no such device"):
         measure_speed(plan, [], tmp_path, RunSettings(1, HANGS_AFTER, lambda _: None))
+
+
+def test_our_engines_precision_reaches_the_device(mini_ir):
+    with pytest.raises(PeerFailed, match="INFERENCE_PRECISION_HINT"):
+        start_ours(mini_ir, OurEngine("CPU", "no_such", 1), RunSettings(1, HANGS_AFTER, lambda _: None))
 
 
 def test_a_process_that_is_gone_has_no_memory():

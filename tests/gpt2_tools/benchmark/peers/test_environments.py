@@ -10,7 +10,7 @@ import pytest
 from gpt2_tools.benchmark.peers.environments import (
     commands,
     complete_once,
-    default_cache,
+    folder_name,
     provide_environment,
     python_of,
 )
@@ -110,7 +110,10 @@ def test_a_folder_whose_filling_fails_is_filled_anew(tmp_path):
         assert not begin
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="where Linux keeps caches")
-def test_the_users_cache_folder(tmp_path):
-    assert default_cache({}, tmp_path) == tmp_path / ".cache/omz-gpt2/peers"
-    assert default_cache({"XDG_CACHE_HOME": "/elsewhere"}, tmp_path) == Path("/elsewhere/omz-gpt2/peers")
+def test_an_environment_is_of_its_packages_its_python_and_where_it_compiles_of_its_machine(monkeypatch):
+    names = {folder_name("x", *key) for key in [("a", {}), ("b", {}), ("a", {"CMAKE_ARGS": "1"})]}
+    monkeypatch.setattr("gpt2_tools.benchmark.peers.environments.processor", lambda: "another")
+    assert folder_name("x", "a", {}) in names
+    assert folder_name("x", "a", {"CMAKE_ARGS": "1"}) not in names
+    monkeypatch.setattr(sys, "base_prefix", "/elsewhere")
+    assert folder_name("x", "a", {}) not in names

@@ -35,7 +35,7 @@ def test_the_peers_of_the_documentation():
 
 @pytest.fixture(scope="module")
 def fake(tmp_path_factory, new_cache):
-    """Return a function that starts a variant of the fake peer, and what it has said."""
+    """Return a function that starts a variant of the fake peer, what it has said, its checkpoint and its module."""
     folder, said = tmp_path_factory.mktemp("fake"), []
     peer = fake_peer(folder / "runners", {})
     run = RunSettings(2, HANGS_AFTER, said.append)
@@ -44,17 +44,17 @@ def fake(tmp_path_factory, new_cache):
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
     for name in ("config.json", "model.safetensors"):
-        (checkpoint / name).write_text("{}")
+        (checkpoint / name).write_text('{"a": 1}')
 
     def start(variant):
         said.clear()
         return start_peer(peer, variant, Weights(checkpoint, {}), cache, runner, run)
 
-    return start, said
+    return start, said, checkpoint, peer.folder / "run_fake.py"
 
 
 def test_it_is_converted_once_and_answers_by_the_real_runner(fake):
-    start, said = fake
+    start, said, *_ = fake
     for times in (2, 1):
         with start("single") as process:
             assert process.first == {"versions": {"fake_engine": "1.0"}}
@@ -64,6 +64,17 @@ def test_it_is_converted_once_and_answers_by_the_real_runner(fake):
                 process.ask({"prompts": [[5, 6], [7, 8]], "new_tokens": 3})
         assert len(said) == times
         assert said[-1] == "fake single: loading ..."
+
+
+def test_it_is_converted_again_for_another_checkpoint_or_by_another_converter(fake):
+    start, said, checkpoint, module = fake
+    for path in (checkpoint / "config.json", checkpoint / "model.safetensors", module):
+        start("once").close()
+        before = path.stat()
+        path.write_bytes(path.read_bytes().swapcase() if path != module else path.read_bytes() + b"# changed\n")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        start("once").close()
+        assert said[0].startswith("fake once: converting "), path
 
 
 @pytest.mark.parametrize(

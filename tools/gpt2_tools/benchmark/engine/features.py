@@ -29,7 +29,7 @@ class Script:
 
     def speed(self, engine: Engine, lookup: bool, clock: Clock = time.perf_counter) -> float:
         """Return the tokens/s after the first token, with prompt lookup or without; sampling takes its usual time."""
-        plan = RequestParams(GREEDY, [0], len(self.continuation), prompt_lookup=lookup)
+        plan = RequestParams(GREEDY, (0, 0, 0), len(self.continuation), prompt_lookup=lookup)
         generation = GenerateRequest(Prompt(self.prompt), plan, PrefixCache(), lambda _: None)
         generation.start()
         self._step(engine, generation, len(self.prompt))

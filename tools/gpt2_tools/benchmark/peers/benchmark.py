@@ -8,13 +8,20 @@ from pathlib import Path
 
 from gpt2_recipe import read_config
 from gpt2_text_prediction import TextGenerator
-from gpt2_text_prediction.engine import default_config
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, lookup_figures, python_figures
 from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 from gpt2_tools.benchmark.engine.repetitive_texts import LONGEST, TEXTS
 from gpt2_tools.benchmark.engine.roofline import decode_bound
 from gpt2_tools.benchmark.figures import Figure
-from gpt2_tools.benchmark.peers.peers import Peer, RunSettings, Weights, provide_runner, start_ours, start_peer
+from gpt2_tools.benchmark.peers.peers import (
+    OurEngine,
+    Peer,
+    RunSettings,
+    Weights,
+    provide_runner,
+    start_ours,
+    start_peer,
+)
 from gpt2_tools.benchmark.peers.table import (
     EngineRun,
     TableEngine,
@@ -37,10 +44,10 @@ PREFILL = 1000
 
 @dataclass(frozen=True)
 class TableSettings:
-    """The models, the device, the lengths and the repetitions of the table."""
+    """The models, our engine, the lengths and the repetitions of the table."""
 
     weights: Weights
-    device: str
+    engine: OurEngine
     prompt_tokens: int
     new_tokens: int
     runs: int
@@ -84,7 +91,7 @@ def _ours(settings: TableSettings, run: RunSettings, stack: ExitStack) -> Iterat
     for precision, ir in settings.weights.irs.items():
         run.say(f"ours {precision}: loading ...")
         try:
-            process = stack.enter_context(start_ours(ir, settings.device, run))
+            process = stack.enter_context(start_ours(ir, settings.engine, run))
         except PeerFailed as reason:
             raise Problem(f"{ir}: {reason}") from None
         yield StartedEngine(TableEngine(ours(precision), process.ask), process)
@@ -196,7 +203,7 @@ def _memory(started: Sequence[StartedEngine], not_run: Mapping[str, str]) -> dic
 def _alone(settings: TableSettings, run: RunSettings, table: SpeedTable) -> None:
     rng = random.Random(1)
     for precision, ir in settings.weights.irs.items():
-        with _generator(settings, ir, run.threads) as generator:
+        with _generator(settings.engine, ir) as generator:
             run.say(f"{ours(precision)}: Python's share, prompt lookup, a longer prompt ...")
             share = python_figures(generator, settings.prompt_tokens, settings.new_tokens, settings.runs, rng)
             length = min(PREFILL, generator.engine.n_positions)
@@ -216,6 +223,6 @@ def _scripts(generator: TextGenerator) -> dict[str, Script]:
 
 
 @contextmanager
-def _generator(settings: TableSettings, ir: Path, threads: int) -> Iterator[TextGenerator]:
-    with TextGenerator(ir, device=settings.device, config=default_config(settings.device, None, threads)) as generator:
+def _generator(engine: OurEngine, ir: Path) -> Iterator[TextGenerator]:
+    with TextGenerator(ir, device=engine.device, config=engine.config()) as generator:
         yield generator

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from gpt2_tools.benchmark.report import processor
 from gpt2_tools.common.json_process import PeerFailed
 from omz_model_tools.common import exclusive
 
@@ -23,26 +24,12 @@ COMPLETE = "complete"
 """Name of the file that is written last."""
 
 
-def default_cache(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
-    """Return the user's cache folder for peers."""
-    home = home or Path.home()
-    if sys.platform == "win32":
-        caches = Path(environment.get("LOCALAPPDATA") or home / "AppData/Local")
-    elif sys.platform == "darwin":
-        caches = home / "Library/Caches"
-    else:
-        caches = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
-    return caches / "omz-gpt2" / "peers"
-
-
 def provide_environment(name: str, requirements: Path, cache: Path, variables: Mapping[str, str], say: Say) -> Path:
     """Return the python of a peer's environment, which is created if it does not exist.
 
     variables: additional environment variables for pip. Raises PeerFailed.
     """
-    pinned = requirements.read_text(encoding="utf-8")
-    key = "\n".join([pinned, platform.python_version(), *(f"{key}={value}" for key, value in variables.items())])
-    folder = cache / "environments" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    folder = cache / "environments" / folder_name(name, requirements.read_text(encoding="utf-8"), variables)
     with complete_once(folder, name, say) as begin:
         if begin:
             say(f"{name}: creating its environment in {folder} ...")
@@ -52,6 +39,14 @@ def provide_environment(name: str, requirements: Path, cache: Path, variables: M
             pip += ["install", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements)]
             _run(pip, variables, log, lambda line: _pass_on(line, name, say))
     return python_of(folder)
+
+
+def folder_name(name: str, pinned: str, variables: Mapping[str, str]) -> str:
+    """Return the name of the folder of an environment: another one for other packages, Pythons and machines."""
+    compiled_for = processor() if variables else ""  # which are those of a compiler
+    python = [platform.python_version(), platform.machine(), sys.base_prefix]  # an environment uses its files
+    key = "\n".join([pinned, *python, compiled_for, *(f"{key}={value}" for key, value in variables.items())])
+    return f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def commands(folder: Path, pip_here: str | None) -> tuple[list[str], list[str]]:

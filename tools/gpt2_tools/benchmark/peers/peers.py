@@ -1,6 +1,7 @@
 """The other engines of the speed table: their variants, and how each gets its environment, model and process."""
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -9,7 +10,10 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from gpt2_text_prediction import Problem
+from gpt2_text_prediction.engine import checksum, default_config, user_cache
 from gpt2_tools.benchmark.peers.environments import Say, complete_once, foreign, provide_environment
 from gpt2_tools.common.json_process import JsonProcess, PeerFailed, run_to_end
 
@@ -72,6 +76,19 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class OurEngine:
+    """How our own engine is run."""
+
+    device: str
+    precision_hint: str | None
+    threads: int
+
+    def config(self) -> dict[str, Any]:
+        """Return the properties of its device."""
+        return default_config(self.device, self.precision_hint, self.threads)
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """How peers are run: their threads, the timeout of an answer in seconds, and where progress is printed."""
 
@@ -96,10 +113,10 @@ def start_peer(
     return JsonProcess(command, run.patience, foreign(OFFLINE))
 
 
-def start_ours(ir: Path, device: str, run: RunSettings) -> JsonProcess:
+def start_ours(ir: Path, engine: OurEngine, run: RunSettings) -> JsonProcess:
     """Start our own engine. Raises PeerFailed."""
-    command = [sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", str(ir), device, str(run.threads)]
-    return JsonProcess(command, run.patience)
+    arguments = [str(ir), engine.device, json.dumps(engine.config())]
+    return JsonProcess([sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", *arguments], run.patience)
 
 
 def _provide_model(
@@ -107,7 +124,7 @@ def _provide_model(
 ) -> Path:
     """Return a peer's form of the weights, which is converted once."""
     source = weights.irs[variant] if peer.exported else weights.checkpoint
-    key = json.dumps([_identity(source), peer.name, variant, runner[0]])
+    key = json.dumps([_content(source), peer.name, variant, runner[0], _converter(peer)])
     target = cache / "models" / f"{peer.name}-{variant}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     with complete_once(target, f"{peer.name} {variant}", run.say) as begin:
         if begin:
@@ -128,8 +145,19 @@ def _convert(peer: Peer, variant: str, source: Path, target: Path, runner: list[
     run_to_end([command, "-m", str(source), "-o", str(target)], CONVERSION)
 
 
-def _identity(source: Path) -> list[object]:
-    """Return what identifies a model: path, size and modification time of its weights."""
-    path = source / "model.safetensors" if source.is_dir() else source.with_suffix(".bin")
-    status = path.stat()
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+def _content(source: Path) -> dict[str, str]:
+    """Return the checksums of all that a conversion may read: the files of the checkpoint's or the IR's folder."""
+    folder = source if source.is_dir() else source.parent
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        cache = user_cache()
+        return {path.name: checksum(path, cache) for path in files}
+    except (OSError, Problem) as error:
+        raise PeerFailed(f"{source}: cannot be read: {error}") from None
+
+
+def _converter(peer: Peer) -> list[str]:
+    """Return what converts a peer's models: its own module, or gpt2_export with the OpenVINO that it runs on."""
+    if not peer.exported:
+        return [checksum(peer.folder / name) for name in (f"{peer.module}.py", "runner.py")]
+    return [f"{package} {importlib.metadata.version(package)}" for package in ("omz-gpt2", "openvino")]

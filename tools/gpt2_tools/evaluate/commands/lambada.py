@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.lambada import (
     Metrics,
@@ -27,7 +28,7 @@ from gpt2_tools.evaluate.model import (
     runtime_lines,
 )
 from gpt2_tools.evaluate.scorer import Likelihood
-from gpt2_tools.evaluate.texts import LAMBADA, dataset_file, read_dataset, read_text
+from gpt2_tools.evaluate.texts import LAMBADA, Text, dataset_file, read_dataset, read_text
 from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
 HELP = "measure accuracy and perplexity of a passage's last word"
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="the IR, an .xml, or an .onnx")
     data = 'JSONL of passages, {"text": ...} (default: the data set lambada of omz_data_downloader)'
     parser.add_argument("--data", type=Path, metavar="FILE", help=data)
-    folder = "the -o of omz_data_downloader (default: the current folder)"
-    parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
+    folder = "without --data: the -o of omz_data_downloader (default: the current folder)"
+    parser.add_argument("--data_dir", type=Path, metavar="DIR", help=folder)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N passages")
     batch = "passages per infer call (default: %(default)s)"
     parser.add_argument("--batch", type=positive_int, default=8, metavar="N", help=batch)
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
-    text = read_dataset(dataset_file(LAMBADA), args.data_dir) if args.data is None else read_text(args.data)
+    text = _text(args)
     passages = read_passages(text.path, text.text)[: args.limit]
     model = load_model(args, args.model)
     start = time.perf_counter()
@@ -69,6 +70,14 @@ def run(args: argparse.Namespace) -> int:
     }
     _print(Report(sys.stdout, sys.stderr), results, facts, len(passages))
     return INTERRUPTED if interrupted else 0
+
+
+def _text(args: argparse.Namespace) -> Text:
+    if args.data is None:
+        return read_dataset(dataset_file(LAMBADA), args.data_dir or Path())
+    if args.data_dir is not None:
+        raise Problem("--data, --data_dir: expected one of them")
+    return read_text(args.data)
 
 
 def _likelihoods(model: ModelUnderTest, passages: list[str], batch: int) -> tuple[list[tuple[Likelihood, ...]], bool]:

@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8")
     text.add_argument("--dataset", choices=[WIKITEXT_2], help="a data set that omz_data_downloader has downloaded")
-    folder = "the -o of omz_data_downloader (default: the current folder)"
-    parser.add_argument("--data_dir", type=Path, default=Path(), metavar="DIR", help=folder)
+    folder = "for --dataset: the -o of omz_data_downloader (default: the current folder)"
+    parser.add_argument("--data_dir", type=Path, metavar="DIR", help=folder)
     method = (
         "omz: Open Model Zoo's, disjoint windows without the incomplete last one, newlines of any kind; strided: "
         "Hugging Face's, overlapping windows that score their last tokens only, newlines as they are (default: "
@@ -75,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
     if args.stride is not None and args.method != "strided":
         raise Problem(f"--stride: belongs to --method strided; the method is {args.method}")
+    if args.data_dir is not None and args.dataset is None:
+        raise Problem("--data_dir: belongs to --dataset; the text is of --text")
+    if args.checkpoint is not None and not args.with_transformers:
+        raise Problem("--checkpoint: belongs to --with-transformers, which was not given")
     text = _text(args)
     model = load_model(args, args.model, max_seq_len=args.context)
     context = context_of(args.context, model)
@@ -131,7 +135,10 @@ def context_of(requested: int | None, model: ModelUnderTest, option: str = "--co
 
 def _text(args: argparse.Namespace) -> Text:
     """Return the text to encode, with Open Model Zoo's newlines, or a data set's lines joined as Hugging Face does."""
-    text = read_text(args.text) if args.dataset is None else read_dataset(dataset_file(args.dataset), args.data_dir)
+    if args.dataset is None:
+        text = read_text(args.text)
+    else:
+        text = read_dataset(dataset_file(args.dataset), args.data_dir or Path())
     if args.method == "omz":
         return text.with_universal_newlines()
     return text if args.dataset is None else text.lines_joined()

@@ -146,7 +146,6 @@ def _add_inference_options(group: argparse._ArgumentGroup) -> None:
         "-nireq",
         "--num_infer_requests",
         type=int,
-        default=8,
         metavar="N",
         help="Optional. Number of prompts that run at the same time with -o. Default: 8.",
     )

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2_text_prediction.cli.output_file import Records
 from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
@@ -13,6 +14,9 @@ from gpt2_text_prediction.problem import Problem
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
+
+Found: TypeAlias = dict[str, Any] | str | None
+"""A record, an error message, or the end of a prompt's."""
 
 
 class Batch:
@@ -41,44 +45,55 @@ class Batch:
         """
         with ThreadPoolExecutor(at_once) as pool:
             try:
-                for found in pool.map(self._answer, prompts):
-                    self._keep(found)
-                    progress(bool(found))
+                for found, answer in [self._begin(pool, prompt) for prompt in prompts]:
+                    is_new = False
+                    while (one := found.get()) is not None:
+                        self._keep(one)
+                        is_new = True
+                    answer.result()  # raises what is no Problem of the prompt's
+                    progress(is_new)
             except BaseException:
                 self._generator.close()  # running requests end before their next step
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _keep(self, found: list[dict[str, Any]] | str) -> None:
+    def _begin(self, pool: ThreadPoolExecutor, raw: RawPrompt) -> tuple[SimpleQueue[Found], Future[None]]:
+        found: SimpleQueue[Found] = SimpleQueue()
+        return found, pool.submit(self._answer, raw, found.put)
+
+    def _keep(self, found: dict[str, Any] | str) -> None:
         if isinstance(found, str):
             self.failed = True
             self._say("ERROR", found)
             return
-        for record in found:
-            self._records.add(record)
+        self._records.add(found)
 
-    def _answer(self, raw: RawPrompt) -> list[dict[str, Any]] | str:
-        """Return a prompt's new records, or an error message."""
+    def _answer(self, raw: RawPrompt, put: Callable[[Found], None]) -> None:
+        """Put a prompt's new records as they come, or an error message, and then None."""
         try:
             prompt, own = read_prompt(raw)
             settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode, self._defaults)
-            left = [n for n in range(settings.samples) if not self._is_done(raw, n, prompt)]
-            return [
-                {"run_seed": self._given["seed"], "prompt_number": raw.number, **record}
-                for record in self._texts(raw.number, prompt, settings, left)
-            ]
+            left = (n for n in range(settings.samples) if not self._is_done(raw, n, prompt, own))
+            for record in self._texts(raw.number, prompt, settings, left):
+                put({"run_seed": self._given["seed"], "prompt_number": raw.number, "settings": own, **record})
         except Problem as problem:
-            return f"{raw.name}: {problem}"
+            put(f"{raw.name}: {problem}")
+        finally:
+            put(None)
 
-    def _is_done(self, raw: RawPrompt, sample: int, prompt: str) -> bool:
+    def _is_done(self, raw: RawPrompt, sample: int, prompt: str, own: dict[str, Any]) -> bool:
         record = self._records.done.get((raw.number, sample + 1))
-        if record is not None and record["prompt"] != prompt:
+        if record is None:
+            return False
+        if record["prompt"] != prompt:
             raise Problem("is another prompt than the one in the output file: give another file with -o")
-        return record is not None
+        if changed := _differing_names(record["settings"], own):
+            raise Problem(f"{changed[0]}: is another than in the output file: give another file with -o")
+        return True
 
-    def _texts(self, number: int, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
+    def _texts(self, number: int, prompt: str, settings: Settings, samples: Iterator[int]) -> Iterator[dict[str, Any]]:
         if isinstance(settings.how, Beams):
-            yield from self._beams(prompt, settings, samples)
+            yield from self._beams(prompt, settings, list(samples))
             return
         for sample in samples:
             stream = settings.stream(self._generator, prompt, (number - 1, sample), self._clock)
@@ -111,3 +126,8 @@ class Batch:
                 "seed": None,
                 "seconds": seconds,
             }
+
+
+def _differing_names(settings: dict[str, Any], others: dict[str, Any]) -> list[str]:
+    names = sorted(settings.keys() | others.keys())
+    return [name for name in names if settings.get(name) != others.get(name)]

@@ -151,6 +151,10 @@ class Conversation:
             self._say("DEBUG", f"new tokens: {tokens}")
 
     def _explain(self, prompt: list[int], tokens: list[int], sampling: Sampling) -> None:
-        if self._display.candidates is not None:
-            for line in explain(self._generator, prompt, tokens, sampling, self._display.candidates):
-                self._say("INFO", f"\t{line}")
+        if self._display.candidates is None:
+            return
+        lines = explain(self._generator, prompt, tokens, sampling, self._display.candidates)
+        if tokens and not lines:
+            self._say("WARNING", "--explain: this text went on past the model's positions, which has no table")
+        for line in lines:
+            self._say("INFO", f"\t{line}")

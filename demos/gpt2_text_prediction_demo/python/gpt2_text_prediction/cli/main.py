@@ -4,9 +4,7 @@ OpenVINO is imported only where it is needed, so that --help, a missing -m and C
 """
 
 import argparse
-import hashlib
 import itertools
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
 from gpt2_text_prediction.cli.terminal import draw, say, set_up_stdout, silence_stdout, typed_prompts, write
-from gpt2_text_prediction.generation_config import read_generation_config
+from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
 
 MAX_COUNT = 1 << 31
+PROMPTS_AT_ONCE = 8
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
@@ -81,8 +80,13 @@ def _check(args: argparse.Namespace) -> None:
         raise Problem("-i, --prompt_file: expected one of them")
     if (args.output is not None or args.loop) and not has_prompts:
         raise Problem(f"{'--loop' if args.loop else '-o'}: expected prompts: give -i or --prompt_file")
-    if args.output is not None and (args.loop or args.explain is not None):
-        raise Problem(f"-o, {'--loop' if args.loop else '--explain'}: expected one of them")
+    unrecorded = {"--loop": args.loop, "--explain": args.explain is not None}
+    unrecorded |= {"--no_echo": not args.echo, "-r": args.raw_output_message}
+    for flag, is_given in unrecorded.items():
+        if args.output is not None and is_given:
+            raise Problem(f"-o, {flag}: expected one of them")
+    if args.output is None and args.num_infer_requests is not None:
+        raise Problem("-nireq: is for -o, which was not given: without it one prompt runs after the other")
     if args.interactive and has_prompts:
         raise Problem("--interactive: expected no -i and no --prompt_file: prompts are typed")
 
@@ -90,6 +94,8 @@ def _check(args: argparse.Namespace) -> None:
 def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of the generation_config.json beside the model, and say them."""
     defaults = {} if args.no_generation_config else read_generation_config(args.model)
+    if ignored := [] if args.no_generation_config else ignored_names(args.model):
+        say("WARNING", f"not used of the model's generation_config.json: {', '.join(ignored)}")
     if defaults:
         values = ", ".join(f"{name} {value}" for name, value in defaults.items())
         say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
@@ -163,10 +169,12 @@ def _write_records(
     from gpt2_text_prediction.cli.batch import Batch  # noqa: PLC0415
     from gpt2_text_prediction.cli.output_file import Records  # noqa: PLC0415
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
+    from gpt2_text_prediction.cli.run_key import run_key  # noqa: PLC0415
 
-    records = Records(args.output, _run_key(args, {**defaults, **given}))
+    records = Records(args.output, run_key(args, {**defaults, **given}, _device_config(args)), given.get("seed"))
     try:
-        given = records.seed() | given
+        if records.seed is not None:
+            given["seed"] = records.seed
         _choose_seed(given)
         if records.done:
             say("INFO", f"{len(records.done)} texts are in {args.output} already")
@@ -180,22 +188,13 @@ def _write_records(
             batch = Batch(generator, given, defaults, records, say_beside)
             progress.draw()
             try:
-                batch.run(prompts, args.num_infer_requests, progress.step)
+                batch.run(prompts, args.num_infer_requests or PROMPTS_AT_ONCE, progress.step)
             finally:
                 progress.end()
             say("INFO", f"{len(records.done)} texts are in {args.output}")
             return 1 if batch.failed else 0
     finally:
         records.close()
-
-
-def _run_key(args: argparse.Namespace, given: dict[str, Any]) -> str:
-    """Return a key that is the same for two runs whose texts belong together: of the model and all settings."""
-    try:
-        model = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    except OSError:  # loading the model will report it
-        model = str(args.model)
-    return hashlib.sha256(json.dumps([model, args.max_seq_len, given], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _load(args: argparse.Namespace) -> "TextGenerator":
@@ -219,25 +218,37 @@ def _load(args: argparse.Namespace) -> "TextGenerator":
     say("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _device_settings(generator):
         say("INFO", line)
-    if generator.engine.back_end.name == "recompute" and not args.static_shape:
-        say("WARNING", "this model cannot be given a key/value cache: each token computes the whole text again")
-    elif generator.engine.fallback is not None:
-        say("INFO", generator.engine.fallback)
+    if generator.engine.fallback is not None:
+        say("WARNING" if generator.engine.back_end.name == "recompute" else "INFO", generator.engine.fallback)
     return generator
 
 
 def _device_config(args: argparse.Namespace) -> dict[str, Any]:
-    from gpt2_text_prediction.engine.configuration import default_config  # noqa: PLC0415
+    from gpt2_text_prediction.engine.configuration import default_config, overridden  # noqa: PLC0415
 
-    config = default_config(args.device, args.precision_hint, args.num_threads)
-    if args.cache_dir is not None:
-        config["CACHE_DIR"] = str(_writable(args.cache_dir))
+    given: dict[str, Any] = {} if args.cache_dir is None else {"CACHE_DIR": str(_writable(args.cache_dir))}
+    defaults = default_config(args.device, args.precision_hint, args.num_threads)
+    return overridden(defaults, given | _given_properties(args))
+
+
+def _given_properties(args: argparse.Namespace) -> dict[str, str]:
+    """Return the properties of --config; raise Problem for one that is given in two ways."""
+    flags = {
+        "INFERENCE_PRECISION_HINT": ("--precision_hint", args.precision_hint),
+        "INFERENCE_NUM_THREADS": ("-nthreads", args.num_threads),
+        "CACHE_DIR": ("--cache_dir", args.cache_dir),
+    }
+    found: dict[str, str] = {}
     for pair in args.config or []:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise Problem(f"--config: expected KEY=VALUE, got {pair!r}")
-        config[key] = value
-    return config
+        flag, other = flags.get(key, ("", None))
+        if other is not None:
+            raise Problem(f"--config {key}, {flag}: expected one of them")
+        if found.setdefault(key, value) != value:
+            raise Problem(f"--config {key}: expected one value, got {found[key]!r} and {value!r}")
+    return found
 
 
 def _writable(folder: Path) -> Path:

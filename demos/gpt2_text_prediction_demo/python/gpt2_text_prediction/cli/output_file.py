@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gpt2_text_prediction.cli.run_key import differing
 from gpt2_text_prediction.problem import Problem
 
 if sys.platform == "win32":
@@ -21,20 +22,23 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-FIELDS = {"prompt_number": int, "sample": int, "prompt": str, "run_seed": int}
+FIELDS = {"run": dict, "prompt_number": int, "sample": int, "prompt": str, "settings": dict, "run_seed": int}
 """What a record must have, whatever wrote it."""
-BEGINNING = b'{"run": "'
+BEGINNING = b'{"run": {"'
 
 
 class Records:
-    """The records of one run, by prompt and sample; a record that was not written whole is cut off."""
+    """The records of one run, by prompt and sample; a record that was not written whole is cut off.
 
-    def __init__(self, path: Path, run: str) -> None:
-        """Open a file, or create it; run: the key of the run that its records must be of.
+    seed: that of the run, None until it is given or has begun.
+    """
+
+    def __init__(self, path: Path, run: dict[str, str], seed: int | None = None) -> None:
+        """Open a file, or create it; run: the key of the run that its records must be of, seed: its seed, if given.
 
         Raises Problem for a file that cannot be written, is locked by another process, or holds anything else.
         """
-        self._path, self._run = path, run
+        self._path, self._run, self.seed = path, run, seed
         try:
             if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device has no end to read to
                 raise Problem(f"-o {path}: is no regular file; expected one that a later run can go on with")
@@ -61,11 +65,6 @@ class Records:
             raise Problem(f"-o {self._path}: cannot be written: {problem.strerror}") from None
         self.done[record["prompt_number"], record["sample"]] = record
 
-    def seed(self) -> dict[str, Any]:
-        """Return the seed of the run, if it has begun."""
-        first = next(iter(self.done.values()), None)
-        return {} if first is None else {"seed": first["run_seed"]}
-
     def close(self) -> None:
         """Close the file, and so release its lock."""
         self._file.close()
@@ -84,21 +83,27 @@ class Records:
             record = self._record(line, n)
             found[record["prompt_number"], record["sample"]] = record
         if not found and whole[: len(BEGINNING)] != BEGINNING[: len(whole)]:
-            raise self._of_another_run(1)
+            raise self._refusal(1, "is no record")
         self._file.truncate(kept)  # a record that was being written when the process was killed
         return found
 
     def _record(self, line: bytes, n: int) -> dict[str, Any]:
         try:
             record = json.loads(line)
-            if record["run"] == self._run and all(isinstance(record[name], kind) for name, kind in FIELDS.items()):
-                return dict(record)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            pass
-        raise self._of_another_run(n)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict) and isinstance(record.get("run"), str):
+            reason = "is of an earlier version, which did not note its weights and its device"
+            raise self._refusal(n, reason, "finish it with that version, or give another file")
+        if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in FIELDS.items()):
+            raise self._refusal(n, "is no record")
+        if differs := differing(self._run, record["run"]):
+            raise self._refusal(n, f"is of another run; different: {differs}")
+        if self.seed is None:
+            self.seed = record["run_seed"]
+        if record["run_seed"] != self.seed:
+            raise self._refusal(n, f"is of a run with the seed {record['run_seed']}, not {self.seed}")
+        return record
 
-    def _of_another_run(self, line: int) -> Problem:
-        return Problem(
-            f"-o {self._path}: line {line} is of another run, of another model or other settings: "
-            "give another file, or remove this one"
-        )
+    def _refusal(self, line: int, reason: str, remedy: str = "give another file, or remove this one") -> Problem:
+        return Problem(f"-o {self._path}: line {line} {reason}: {remedy}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.generation.logits_processors import LogitsProcessors, require_lengths
 from gpt2_text_prediction.generation.sampling import Sampling
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.results import Result
 from gpt2_text_prediction.settings import SETTINGS, is_whole, require_known_names
 from gpt2_text_prediction.text.stopping import TextRules
@@ -126,7 +126,7 @@ def _logits_processors(given: Mapping[str, Any], encode: Callable[[str], list[in
         found["logit_bias"] = _bias_of_ids(given["logit_bias"])
     words = given.get("bad_words", [])
     if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
-        raise Problem(f"bad_words: expected a list of words, none of them blank, got {words!r}")
+        raise Problem(f"bad_words: expected a list of words, none of them blank, got {shown(words)}")
     if words and encode is not None:
         forms = [form for word in words for form in (word.strip(), " " + word.strip())]
         found["bad_words_ids"] = [encode(form) for form in dict.fromkeys(forms)]

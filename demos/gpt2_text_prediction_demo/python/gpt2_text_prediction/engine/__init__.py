@@ -8,6 +8,7 @@ from gpt2_text_prediction.lazy_names import lazy_names
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
     from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache
+    from gpt2_text_prediction.engine.checksums import checksum, model_checksums, user_cache
     from gpt2_text_prediction.engine.configuration import PRECISION_HINTS, default_config
     from gpt2_text_prediction.engine.engine import (
         Engine,
@@ -43,15 +44,18 @@ __all__ = [
     "TokenInput",
     "as_ir",
     "check_files",
+    "checksum",
     "compile_model",
     "default_back_end",
     "default_config",
     "device_property",
     "last_line",
     "load_engine",
+    "model_checksums",
     "raise_error",
     "read_ir",
     "read_model",
+    "user_cache",
     "with_kv_cache",
 ]
 
@@ -60,6 +64,9 @@ __getattr__ = lazy_names(
     {
         "NoCachePossible": "backends.kv_cache",
         "with_kv_cache": "backends.kv_cache",
+        "checksum": "checksums",
+        "model_checksums": "checksums",
+        "user_cache": "checksums",
         "PRECISION_HINTS": "configuration",
         "default_config": "configuration",
         "Engine": "engine",

@@ -19,7 +19,9 @@ from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_
 from gpt2_text_prediction.engine.backends.paged import Paged
 from gpt2_text_prediction.engine.backends.paged_attention import NoPagedAttention, with_paged_attention
 from gpt2_text_prediction.engine.backends.recompute import Recompute
+from gpt2_text_prediction.engine.backends.self_test import agrees_with_its_cache
 from gpt2_text_prediction.engine.backends.stateful import Stateful
+from gpt2_text_prediction.engine.configuration import with_own_cache_dir
 from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
@@ -140,8 +142,19 @@ def device_property(compiled: ov.CompiledModel, name: str) -> str | None:
     try:
         value = compiled.get_property(name)
     except RuntimeError:
+        value = _property_of_part(compiled, name)
+    if value is None:
         return None
     return value.get_type_name() if isinstance(value, ov.Type) else str(value)
+
+
+def _property_of_part(compiled: ov.CompiledModel, name: str) -> Any:
+    """Return a property of the first device behind AUTO, MULTI or HETERO, or None where there is none."""
+    try:
+        first = compiled.get_property("EXECUTION_DEVICES")[0]
+        return compiled.get_property("DEVICE_PROPERTIES")[first].get(name)
+    except (RuntimeError, LookupError, TypeError):
+        return None
 
 
 def default_back_end(device: str) -> Literal["paged", "stateful"]:
@@ -184,8 +197,8 @@ def read_spec(path: Path, device: str, config: dict[str, Any], max_seq_len: int 
     Raises Problem for files or a length that cannot be used.
     """
     core, huge_pages = ov.Core(), HugePages()
-    ir = read_ir(core, path)
-    return ModelSpec(core, ir, device, config, _positions(ir, max_seq_len), huge_pages)
+    ir, properties = read_ir(core, path), with_own_cache_dir(device, config)
+    return ModelSpec(core, ir, device, properties, _positions(ir, max_seq_len), huge_pages)
 
 
 def make_engine(
@@ -214,6 +227,8 @@ def make_engine(
 def _paged(spec: ModelSpec, cache_budget: int | None) -> Engine:
     if not spec.device.startswith("CPU"):
         raise NoPagedAttention(f"it needs a CPU, and the device is {spec.device}")
+    if spec.config.get("CACHE_DIR"):
+        raise NoPagedAttention("OpenVINO cannot load a compiled model with one from CACHE_DIR")
     model = with_kv_cache(spec.ir.model)
     with_logits_indices(model)
     with_paged_attention(model)
@@ -239,15 +254,23 @@ def _stateful(spec: ModelSpec, model: ov.Model, fallback: str | None = None) -> 
     try:
         model = with_kv_cache(model)
         with_logits_indices(model)
-        has_cache = True
-    except NoCachePossible:
-        model, has_cache = spec.read_again(), False
+    except NoCachePossible as reason:
+        return _recomputing(spec, f"cannot be given a key/value cache ({reason})")
     compiled = _compile(spec, model)
     try:
-        back_end: BackEnd = Stateful(compiled, spec.n_positions) if has_cache else Recompute(compiled)
+        back_end = Stateful(compiled, spec.n_positions)
+        is_right = agrees_with_its_cache(back_end.step, spec.n_positions, spec.ir.vocab_size)
     except RuntimeError as error:
         raise Problem(f"{spec.ir.path}: cannot be run on {spec.device}: {last_line(error)}") from None
+    if not is_right:
+        return _recomputing(spec, f"answers differently with a key/value cache on {spec.device}")
     return Engine(spec, back_end, compiled, fallback)
+
+
+def _recomputing(spec: ModelSpec, reason: str) -> Engine:
+    compiled = _compile(spec, spec.read_again())
+    fallback = f"{spec.ir.path}: {reason}: each token computes the whole text again"
+    return Engine(spec, Recompute(compiled), compiled, fallback)
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:

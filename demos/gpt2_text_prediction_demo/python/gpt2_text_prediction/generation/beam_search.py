@@ -21,7 +21,7 @@ from gpt2_text_prediction.generation.logits_processors import (
     process,
     require_lengths,
 )
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.settings import default
 
 BLOCK = 256
@@ -49,7 +49,7 @@ class Beams(LogitsProcessors):
         super().__post_init__()
         if self.num_return_sequences > self.num_beams:
             most = f"at most num_beams, {self.num_beams}"
-            raise Problem(f"num_return_sequences: expected {most}, got {self.num_return_sequences}")
+            raise Problem(f"num_return_sequences: expected {most}, got {shown(self.num_return_sequences)}")
 
 
 class Steps(Protocol):

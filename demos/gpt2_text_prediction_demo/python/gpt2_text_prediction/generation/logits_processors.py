@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.settings import LARGEST, SETTINGS, check_fields, default, is_number, is_whole
 
 NO_IDS = np.empty(0, np.int64)
@@ -144,8 +144,8 @@ def require_lengths(settings: LogitsProcessors, max_new_tokens: int) -> None:
     """Raise Problem unless max_new_tokens is a whole number from 1 that min_new_tokens does not exceed."""
     SETTINGS["max_new_tokens"].check(max_new_tokens)
     if settings.min_new_tokens > max_new_tokens:
-        expected = f"at most max_new_tokens, {max_new_tokens}"
-        raise Problem(f"min_new_tokens: expected {expected}, got {settings.min_new_tokens}")
+        expected = f"at most max_new_tokens, {shown(max_new_tokens)}"
+        raise Problem(f"min_new_tokens: expected {expected}, got {shown(settings.min_new_tokens)}")
 
 
 def require_known(settings: LogitsProcessors, vocab_size: int) -> None:
@@ -154,39 +154,39 @@ def require_known(settings: LogitsProcessors, vocab_size: int) -> None:
         return
     for name, ids in settings.ids_by_setting().items():
         if ids and max(ids) >= vocab_size:
-            raise Problem(f"{name}: expected token ids of 0 .. {vocab_size - 1}, got {max(ids)}")
+            raise Problem(f"{name}: expected token ids of 0 .. {vocab_size - 1}, got {shown(max(ids))}")
 
 
 def require_count(name: str, value: Any, least: int = 0) -> None:
     """Raise Problem unless it is a whole number from least."""
     if not (is_whole(value) and value >= least):
-        raise Problem(f"{name}: expected a whole number from {least}, got {value!r}")
+        raise Problem(f"{name}: expected a whole number from {least}, got {shown(value)}")
 
 
 def _bias(given: Any) -> dict[int, float]:
     expected = "logit_bias: expected a number or -inf for each token id"
     if not isinstance(given, Mapping):
-        raise Problem(f"{expected}, got {given!r}")
+        raise Problem(f"{expected}, got {shown(given)}")
     for token, value in given.items():
         fits = is_number(value) and (-LARGEST <= value <= LARGEST or value == -math.inf)
         if not (_is_id(token) and fits):
-            raise Problem(f"{expected}, got {token!r}: {value!r}")
+            raise Problem(f"{expected}, got {shown(token)}: {shown(value)}")
     return dict(given)
 
 
 def _sequences(given: Any) -> tuple[tuple[int, ...], ...]:
     expected = "bad_words_ids: expected sequences of token ids"
     if not _is_sequence(given):
-        raise Problem(f"{expected}, got {given!r}")
+        raise Problem(f"{expected}, got {shown(given)}")
     for word in given:
         if not (_is_sequence(word) and len(word) and all(map(_is_id, word))):
-            raise Problem(f"{expected}, none of them empty, got {word!r}")
+            raise Problem(f"{expected}, none of them empty, got {shown(word)}")
     return tuple(map(tuple, given))
 
 
 def _ids(name: str, given: Any) -> tuple[int, ...]:
     if not (_is_sequence(given) and all(map(_is_id, given))):
-        raise Problem(f"{name}: expected token ids, got {given!r}")
+        raise Problem(f"{name}: expected token ids, got {shown(given)}")
     return tuple(map(int, given))
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.sequence import Logits, SequenceCache, StepInput
+from gpt2_text_prediction.generation.counter_rng import CounterRng
 from gpt2_text_prediction.generation.logits_processors import NO_IDS, History
 from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
 from gpt2_text_prediction.generation.sampling import Sampling, choose
@@ -41,7 +42,7 @@ class RequestParams:
     """
 
     sampling: Sampling
-    seed: Sequence[int]  # (seed, number of the prompt, number of the sample)
+    seed: tuple[int, int, int]  # (seed, number of the prompt, number of the sample), for CounterRng
     max_new_tokens: int
     ending_ids: Sequence[int] = ()
     prompt_lookup: bool = False
@@ -73,7 +74,7 @@ class GenerateRequest:
         self._params = params
         self._prefix_cache = prefix_cache
         self._on_end, self._on_token = on_end, on_token
-        self._rng = np.random.default_rng(params.seed)
+        self._rng = CounterRng(*params.seed)
         self._history = History(prompt.tokens, self.tokens, params.ending_ids, params.unused_ids)
         self._cache = SequenceCache()
         self._context: Sequence[int] = prompt.tokens  # what comes before the new tokens from _first on
@@ -177,7 +178,9 @@ class GenerateRequest:
             self._lookup.push(token)
 
     def _sample(self, logits: Logits) -> int:  # [V]
-        token = choose(logits, self._params.sampling, self._rng, self._history)
+        # Counted from the prompt's beginning, so that a text that goes on as a longer prompt draws the same numbers.
+        position = len(self._history.prompt) + len(self.tokens)
+        token = choose(logits, self._params.sampling, self._rng.at(position), self._history)
         if token in self._params.ending_ids:
             self.finish_reason = "stop"
             return token

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.settings import check_fields, default
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, IncrementalDetokenizer
 
@@ -39,7 +39,7 @@ class TextRules:
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str) or not isinstance(self.stop, Sequence):
-            raise Problem(f"stop: expected a list of strings, got {self.stop!r}")
+            raise Problem(f"stop: expected a list of strings, got {shown(self.stop)}")
         for text in self.stop:
             _require_stop_string(text)
         check_fields(self)
@@ -86,11 +86,11 @@ class StoppingDetokenizer:
 
 def _require_stop_string(text: Any) -> None:
     if not isinstance(text, str) or not text:
-        raise Problem(f"stop: expected strings of at least one character, got {text!r}")
+        raise Problem(f"stop: expected strings of at least one character, got {shown(text)}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Problem(f"stop: expected valid Unicode, got {text!r}") from None
+        raise Problem(f"stop: expected valid Unicode, got {shown(text)}") from None
 
 
 def _overlap(text: str, stop: str) -> int:

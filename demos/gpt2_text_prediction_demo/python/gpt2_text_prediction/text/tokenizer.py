@@ -215,16 +215,25 @@ def load_tokenizer(
     remedy: what the line about a tokenizer of another model tells the user to do.
     Raises Problem for a file that is missing or cannot be used, and for a tokenizer of another model.
     """
-    path = model.parent / TOKENIZER
-    with readable(path):
-        is_own = vocab is None and merges is None and path.is_file()
-    tokenizer = GPT2Tokenizer.from_file(path) if is_own else GPT2Tokenizer(*find_tokenizer_files(model, vocab, merges))
+    path, *others = tokenizer_files(model, vocab, merges)
+    tokenizer = GPT2Tokenizer(path, *others) if others else GPT2Tokenizer.from_file(path)
     if vocab_size is None:
         return tokenizer
     if not tokenizer.fits(vocab_size):
         raise Problem(f"{model}: has {vocab_size} tokens, its tokenizer {tokenizer.vocab_size}; {remedy}")
     tokenizer.limit(vocab_size)
     return tokenizer
+
+
+def tokenizer_files(model: Path, vocab: str | Path | None = None, merges: str | Path | None = None) -> tuple[Path, ...]:
+    """Return the path of the tokenizer.json beside a model, or where it is not used those of vocab.json and merges.txt.
+
+    Raises Problem, naming the places, where there is no such file.
+    """
+    path = model.parent / TOKENIZER
+    with readable(path):
+        is_own = vocab is None and merges is None and path.is_file()
+    return (path,) if is_own else find_tokenizer_files(model, vocab, merges)
 
 
 def find_tokenizer_files(

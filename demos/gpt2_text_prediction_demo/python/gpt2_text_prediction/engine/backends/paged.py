@@ -23,14 +23,13 @@ from gpt2_text_prediction.engine.backends.block_pool import (
     NotEnoughBlocks,
 )
 from gpt2_text_prediction.engine.backends.paged_attention import INPUTS, CacheInput, NoPagedAttention, cache_inputs
-from gpt2_text_prediction.engine.sequence import Logits, NoRoom, SequenceCache, StepInput
+from gpt2_text_prediction.engine.backends.self_test import agrees_with_its_cache
+from gpt2_text_prediction.engine.sequence import Logits, NoRoom, StepInput
 from gpt2_text_prediction.problem import Problem
 
 SEQUENCES_BY_DEFAULT = 8
 """Size of the pool without a budget, in sequences of all positions; memory is taken as it is used. `fits` admits one
 fewer, as it reserves a block of each sequence for copy-on-write."""
-SELF_TEST_TOKENS = 3
-"""Tokens of the self-test at load; few enough that oneDNN does not pack the weights for a new shape."""
 
 
 class Paged:
@@ -55,7 +54,8 @@ class Paged:
         for cache, memory in zip(caches, self._memory, strict=True):
             self._request.set_tensor(cache.name, ov.Tensor(memory, ov.Shape([count, *cache.shape]), cache.dtype))
         vocab_size = compiled.output(0).get_partial_shape()[1].get_length()
-        self._self_test([token % vocab_size for token in range(min(n_positions, SELF_TEST_TOKENS))])
+        if not agrees_with_its_cache(self.step, n_positions, vocab_size):
+            raise NoPagedAttention("its paged attention answers differently with a cache")
 
     def step(self, inputs: Sequence[StepInput]) -> tuple[list[Logits], list[BlockTable]]:
         """Run one step; see BackEnd.step. Raises NoRoom, before anything is computed, where memory does not suffice."""
@@ -134,16 +134,6 @@ class Paged:
         logits = self._request.get_output_tensor(0).data.copy()  # the next step writes into the same memory
         logits_ends = [0, *accumulate(len(sequence.logits_indices) for sequence in inputs)]
         return [logits[first:end] for first, end in pairwise(logits_ends)]
-
-    def _self_test(self, tokens: list[int]) -> None:
-        """Raise NoPagedAttention unless a few tokens give about the same logits at once and through the cache."""
-        first, last = tokens[:-1], tokens[-1:]
-        at_once_and_first = [StepInput(SequenceCache(), tokens), StepInput(SequenceCache(), first)]
-        (at_once, _), (_, table) = self.step(at_once_and_first)
-        (through_cache,), _ = self.step([StepInput(SequenceCache(first, table), last)])
-        all_nan = np.isnan(at_once).all()  # damaged weights, which the first draw reports
-        if not (all_nan or np.abs(at_once - through_cache).max() <= 0.1 * np.ptp(at_once)):
-            raise NoPagedAttention("its paged attention answers differently with a cache")
 
 
 class _Input:

@@ -1,0 +1,58 @@
+"""What the texts of a run with -o depend on, as checksums: it is resumed only where all of them are the same."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gpt2_text_prediction.engine.checksums import checksum, model_checksums, user_cache
+from gpt2_text_prediction.settings import SETTINGS
+
+DRAWING = "1"
+"""Another number where the same key, seed and prompt give another text."""
+PARTS = {
+    "drawing": "this program's way of drawing",
+    "model": "the model's description",
+    "weights": "the weights",
+    "tokenizer": "the tokenizer",
+    "settings": "the settings",
+    "device": "the device or its properties",
+    "openvino": "OpenVINO's version",
+}
+"""The parts of a key, and their names for the user."""
+SPEED = {"CACHE_DIR", "INFERENCE_NUM_THREADS"}
+"""Properties of a device that change how fast a text comes."""
+
+
+def run_key(args: argparse.Namespace, settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the key of a run, by part: of its files, its settings but the seed, and the properties of its device.
+
+    Raises Problem for a file that is missing or cannot be used.
+    """
+    import openvino as ov  # noqa: PLC0415
+
+    from gpt2_text_prediction.text import tokenizer_files  # noqa: PLC0415
+
+    values = {name: row.default for name, row in SETTINGS.items()} | dict(settings)
+    del values["seed"]
+    properties = {name: str(value) for name, value in config.items() if name not in SPEED}
+    parts = {
+        "drawing": DRAWING,
+        **model_checksums(args.model, user_cache()),
+        "tokenizer": [checksum(path) for path in tokenizer_files(args.model, args.vocab, args.merges)],
+        "settings": [args.max_seq_len, values],
+        "device": [args.device, args.static_shape, properties],
+        "openvino": ov.get_version(),
+    }
+    return {name: _digest(value) for name, value in parts.items()}
+
+
+def differing(key: Mapping[str, str], other: Mapping[str, Any]) -> str:
+    """Return the parts of two keys that differ, in words."""
+    names = [words for part, words in PARTS.items() if other.get(part) != key[part]]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

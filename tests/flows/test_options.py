@@ -13,6 +13,7 @@ from gpt2_text_prediction.cli import arguments
 from gpt2_text_prediction.settings import SETTINGS
 from gpt2_tools.benchmark.arguments import build_argparser as benchmark_parser
 from gpt2_tools.benchmark.cli import MODES
+from gpt2_tools.evaluate.accuracy_check_cli import build_argparser as accuracy_check_parser
 from gpt2_tools.evaluate.cli import build_argparser as evaluate_parser
 from gpt2_tools.export.cli import build_argparser as export_parser
 from omz_model_tools.cli import converter, downloader, info_dumper, model_checker, quantizer
@@ -62,7 +63,7 @@ def commands_of(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser
 
 PARSERS = {
     gpt2_text_prediction: [arguments.build_argparser()],
-    gpt2_tools: [benchmark_parser(), export_parser(), *commands_of(evaluate_parser())],
+    gpt2_tools: [benchmark_parser(), export_parser(), accuracy_check_parser(), *commands_of(evaluate_parser())],
     omz_model_tools: [
         *(command._parser() for command in (converter, downloader, info_dumper, model_checker, quantizer)),
     ],

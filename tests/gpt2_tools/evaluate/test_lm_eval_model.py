@@ -320,8 +320,8 @@ def test_responses_of_another_model_are_not_taken_from_the_harness_cache(tmp_pat
         with pytest.raises(Problem, match=f"^--use_cache: its responses are of another run; different: {part}: give"):
             score(ir, **arguments)
     assert score(second, "other.db") != expected
-    (first.parent / "generation_config.json").write_text('{"temperature": 0.5, "do_sample": true}')
-    with pytest.raises(Problem, match=r"different: generation_config\.json: give"):
+    (first.parent / "generation_config.json").write_text('{"repetition_penalty": 1.5}')
+    with pytest.raises(Problem, match=r"different: generation_config\.json: give another path"):
         score(first)
 
 

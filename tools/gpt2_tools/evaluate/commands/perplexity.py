@@ -135,8 +135,10 @@ def context_of(requested: int | None, model: ModelUnderTest, option: str = "--co
 
 def _text(args: argparse.Namespace) -> Text:
     """Return the text to encode, with Open Model Zoo's newlines, or a data set's lines joined as Hugging Face does."""
-    folder = args.data_dir or Path()
-    text = read_text(args.text) if args.dataset is None else read_dataset(dataset_file(args.dataset), folder)
+    if args.dataset is None:
+        text = read_text(args.text)
+    else:
+        text = read_dataset(dataset_file(args.dataset), args.data_dir or Path())
     if args.method == "omz":
         return text.with_universal_newlines()
     return text if args.dataset is None else text.lines_joined()

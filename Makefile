@@ -34,8 +34,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM),--numprocesses auto --dist worksteal) $(PYTEST_OPTIONS)
 
-# The downloader through ten times as many random schedules of faults as `make test` tries, and the memory of 10000
-# generations; a few minutes each.
+# The downloader through ten times as many random schedules of faults as `make test` tries, the memory of 10000
+# generations, and 3000 releases of a small model in one process and at the end of as many; the last takes an hour.
 soak: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/omz_model_tools/download/test_fault_schedules.py --fault_schedules $(SCHEDULES)
 	$(BIN)/python -m pytest tests/gpt2_text_prediction/test_soak.py --generations $(GENERATIONS)

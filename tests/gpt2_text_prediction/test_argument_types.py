@@ -21,13 +21,14 @@ RIGHT: dict[str, list[Any]] = {
     "vocab": ["vocab.json", None],
     "merges": [Path("merges.txt"), None],
     "device": ["CPU"],
-    "config": [{}, {"KEY": 1}, None],
+    "config": [{}, {"KEY": 1}, {"CACHE_DIR": Path("cache")}, None],
     "max_seq_len": [5, 10**5000, None],  # what it may be, the model says
     "back_end": ["paged", "stateful", "static", None],
     "cache_budget": [0, 1 << 40, None],
     "prompt_lookup": [True, False, None],
     "max_waiting_callers": [0, 5],
     "use_generation_config": [True, False],
+    "add_start_token": [True, False],
     "index": [(0, 1), [3, 4]],
     "clock": [float],
 }
@@ -55,6 +56,8 @@ def test_each_argument_is_of_its_type(name):
         {"prompt_lookup": "no"},
         {"max_waiting_callers": -1},
         {"cache_budget": 1 << 63},
+        {"config": {1: 2}},
+        {"config": {"CACHE_DIR": 5}},
         {"index": (0,)},
         {"index": (0, -1)},
         {"index": (0, True)},
@@ -73,6 +76,7 @@ def test_the_generator_checks_its_arguments(tmp_path):
         TextGenerator(ir, back_end="page")
     with TextGenerator(ir, config=ONE_THREAD) as generator:
         for call, message in [
+            (lambda: generator.score("a", add_start_token=1), "add_start_token: expected True or False, got int: 1"),
             (
                 lambda: generator.stream("a", index=5),
                 "index: expected (prompt, sample), two whole numbers from 0, got int: 5",

@@ -18,6 +18,7 @@ import pytest
 from gpt2_recipe import convert
 from gpt2_text_prediction import Beams, Busy, Problem, Result, Sampling, Stream, TextGenerator, TextRules
 from gpt2_text_prediction.engine.configuration import default_config, overridden
+from gpt2_text_prediction.engine.scheduler import MAX_NUM_SEQS
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
 from support import HANGS_AFTER, until
 from support.toy import DEVICES_OF_A_CPU, HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
@@ -672,6 +673,21 @@ def test_thousands_of_generations_leave_nothing_behind(generator):
     assert blocks.num_free_blocks() >= blocks.count - 4 * 2
 
 
+def test_callers_for_whom_there_is_a_place_do_not_wait(ir):
+    with TextGenerator(ir, config=ONE_THREAD, max_waiting_callers=0) as generator:
+        expected = tokens_of(generator.generate([PROMPT], DRAWN))
+        found = []
+        threads = [
+            threading.Thread(target=lambda: found.append(tokens_of(generator.generate([PROMPT], DRAWN))))
+            for _ in range(MAX_NUM_SEQS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [expected] * MAX_NUM_SEQS
+
+
 def test_callers_past_the_limit_are_told_to_come_again(ir):
     with TextGenerator(ir, config=ONE_THREAD, max_waiting_callers=1) as generator:
         entered, gate = threading.Event(), threading.Event()
@@ -689,10 +705,11 @@ def test_callers_past_the_limit_are_told_to_come_again(ir):
         running = generator.stream(PROMPT, clock=clock)
         threads = [threading.Thread(target="".join, args=(running,))]
         threads[0].start()
-        assert entered.wait(HANGS_AFTER)  # the scheduler's thread is held: whoever comes now waits
-        threads.append(threading.Thread(target=generator.generate, args=([PROMPT],)))
-        threads[1].start()
-        until(lambda: len(generator.scheduler._groups) == 1)
+        assert entered.wait(HANGS_AFTER)  # the scheduler's thread is held: nobody begins
+        threads += [threading.Thread(target=generator.generate, args=([PROMPT],)) for _ in range(MAX_NUM_SEQS)]
+        for thread in threads[1:]:
+            thread.start()
+        until(lambda: len(generator.scheduler._groups) == MAX_NUM_SEQS)  # all but one have a place
         with pytest.raises(Busy, match=r"^1 callers are waiting already: try again later$"):
             generator.generate([PROMPT])
         gate.set()

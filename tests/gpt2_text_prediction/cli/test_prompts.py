@@ -37,6 +37,8 @@ def test_a_file_that_is_not_there_is_a_problem(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        (b'{"prompt": "a", "seed": 1, "seed": 2}', "'seed': expected one value, got several"),
+        (b'{"prompt": "a", "logit_bias": {"5": 1, "5": 1}}', "'5': expected one value, got several"),
         (b'{"prompt":', "is not JSON: "),
         (b"[]", 'expected a JSON object with a "prompt" that is a text'),
         (b'{"prompt": 5}', 'expected a JSON object with a "prompt" that is a text'),

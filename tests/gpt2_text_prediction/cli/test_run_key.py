@@ -4,6 +4,7 @@ import pytest
 
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.run_key import differing, run_key
+from support.toy import Toy
 
 
 def onnx_tensor(location: str) -> bytes:
@@ -27,3 +28,14 @@ def test_the_data_beside_an_onnx_file_are_its_weights(tmp_path, name):
     assert differing(key, run_key(args, {}, {})) == "the weights"
     model.write_bytes(model.read_bytes() + b" ")
     assert differing(key, run_key(args, {}, {})) == "the model's description and the weights"
+
+
+def test_positions_beside_a_model_and_another_back_end_are_in_the_key(tmp_path):
+    """A model of [?,?] has its positions from config.json; with CACHE_DIR the back end is not the paged one."""
+    ir = Toy(n_layer=1).ir(tmp_path)
+    args = build_argparser().parse_args(["-m", str(ir)])
+    key = run_key(args, {}, {})
+    assert differing(key, run_key(args, {}, {"CACHE_DIR": "one"})) == "the device or its properties"
+    assert run_key(args, {}, {"CACHE_DIR": "one"}) == run_key(args, {}, {"CACHE_DIR": "two"})
+    (tmp_path / "config.json").write_text('{"n_positions": 20}')
+    assert differing(key, run_key(args, {}, {})) == "the model's description"

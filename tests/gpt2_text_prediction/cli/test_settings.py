@@ -69,6 +69,7 @@ def test_every_setting_has_its_flag():
         ),
         ({"stop": [""]}, "stop: expected strings of at least one character, got ''"),
         ({"bad_words": [" "]}, "bad_words: expected a list of words, none of them blank, got [' ']"),
+        ({"logit_bias": {"5": 1, "05": 2}}, "logit_bias: expected each token id once, got ['5', '05']"),
         ({"logit_bias": {"x": 1}}, "logit_bias: expected a number or -inf for each token id, got 'x': 1"),
         ({"temperature": math.nan}, "temperature: expected a number from 0 (greedy), got nan"),
     ],

@@ -1,5 +1,6 @@
 """ir: files that are whole, a model of the right kind, and its facts."""
 
+import os
 from functools import partial
 
 import numpy as np
@@ -75,6 +76,14 @@ def test_the_config_beside_a_model_that_does_not_say_its_positions_does(tmp_path
     (tmp_path / "config.json").write_bytes(config)
     assert read_ir(ov.Core(), path).n_positions == positions
     assert with_facts(tmp_path).n_positions == 8
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_beside_a_model_is_not_waited_for(tmp_path):
+    path = save(unbounded(tmp_path), tmp_path / "foreign.xml")
+    (tmp_path / "config.json").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "config.json")
+    assert read_ir(ov.Core(), path).n_positions is None
 
 
 @pytest.mark.parametrize("toy", [TOY, Toy(n_layer=1, n_embd=12, vocab_size=300), Toy(n_layer=1, tied=False)])

@@ -79,6 +79,31 @@ def test_in_a_forked_process_the_generator_says_so_and_waits_for_nothing(ir):
     assert (parent, done.returncode) == ("2", 0)
 
 
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+@pytest.mark.parametrize("begin", ["begun()", "iter(())"], ids=["while a text runs", "while it is idle"])
+def test_a_forked_process_reads_no_text_of_its_parent_s_and_ends_as_any_other(ir, begin):
+    done = program(
+        ir,
+        f"""
+        generator.generate(["the"], Sampling(temperature=0), max_new_tokens=2)
+        text = {begin}
+        child = os.fork()
+        if not child:
+            try:
+                print("".join(text), flush=True)
+            except Problem as problem:
+                print(problem, flush=True)
+            generator.close()
+            del generator, text
+            sys.exit(5)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+    )
+    said, code = done.stdout.splitlines()
+    assert said.startswith("this process was forked from the one that loaded the model") or begin == "iter(())"
+    assert (code, done.returncode) == ("5", 0)
+
+
 def test_a_clock_that_exits_or_calls_the_generator_is_an_error(ir):
     def calls_back() -> float:
         generator.generate(["x"])

@@ -129,7 +129,7 @@ def test_the_tree_of_the_descriptor_is_not_written_to(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["-d", "x"], "--download_dir is for --upstream"),
+        (["-d", "x"], "--download_dir cannot be used without --upstream"),
         (["--upstream=x", "--with_stats"], "--with_stats cannot be used with --upstream"),
     ],
 )

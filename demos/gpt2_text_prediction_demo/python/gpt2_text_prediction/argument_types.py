@@ -23,18 +23,24 @@ def _is_index(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value))
 
 
+def _is_config(value: Any) -> bool:
+    names_fit = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+    return names_fit and _is_path(value.get("CACHE_DIR", ""))
+
+
 EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "model": ("a path", _is_path),
     "vocab": ("a path or None", lambda value: value is None or _is_path(value)),
     "merges": ("a path or None", lambda value: value is None or _is_path(value)),
     "device": ("the name of a device", lambda value: isinstance(value, str)),
-    "config": ("a dict of properties or None", lambda value: value is None or isinstance(value, Mapping)),
+    "config": ("a dict of properties by their names, or None", lambda value: value is None or _is_config(value)),
     "max_seq_len": ("a whole number or None", lambda value: value is None or is_whole(value)),
     "back_end": (f"one of {', '.join(BACK_ENDS)}, or None", lambda value: value is None or value in BACK_ENDS),
     "cache_budget": ("a whole number of bytes or None", lambda value: value is None or _is_count(value)),
     "prompt_lookup": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "max_waiting_callers": ("a whole number from 0", _is_count),
     "use_generation_config": ("True or False", lambda value: isinstance(value, bool)),
+    "add_start_token": ("True or False", lambda value: isinstance(value, bool)),
     "index": ("(prompt, sample), two whole numbers from 0", _is_index),
     "clock": ("a function", callable),
 }

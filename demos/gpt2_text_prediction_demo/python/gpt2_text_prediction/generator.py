@@ -148,8 +148,8 @@ class TextGenerator:
 
         An empty prompt starts a new text. rules: where the text stops, see TextRules. index is (prompt, sample):
         with the same seed, another index draws another text, and generate's are those of the same index.
-        The text goes on the same where it is cut after any token and that part becomes the prompt, unless a setting
-        tells prompt and new text apart, such as presence_penalty.
+        The text goes on the same where it is cut after any token and that part becomes the prompt, unless the prompt
+        was empty or a setting tells prompt and new text apart, such as presence_penalty.
         clock: seconds.
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
@@ -243,6 +243,7 @@ class TextGenerator:
         Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode, and for a
         model without such a token.
         """
+        require_arguments(add_start_token=add_start_token)
         tokens = self.input_processor.encode(text, self.engine.n_positions, ("the text has", ""))
         start = self.input_processor.start_token("add_start_token is given") if add_start_token else None
         before = [] if start is None or tokens[:1] == [start] else [start]

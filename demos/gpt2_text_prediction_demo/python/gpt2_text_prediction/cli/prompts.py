@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from gpt2_text_prediction.problem import Problem, readable
+from gpt2_text_prediction.problem import Problem, readable, shown
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 JSON_LINES = (".jsonl", ".ndjson")
@@ -67,12 +67,21 @@ def from_lines(lines: Iterable[bytes], name: str, is_json: bool) -> Iterator[Raw
             yield RawPrompt(number, f"{name} {n}", text.rstrip(b"\r\n"), is_json)
 
 
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Problem(f"{shown(twice)}: expected one value, got several")
+    return found
+
+
 def read_prompt(asked: RawPrompt) -> tuple[str, dict[str, Any]]:
     """Return a prompt's text and the settings that came with it, else raise Problem."""
     if not asked.is_json:
         return checked_text(_decoded(asked.raw)), {}
     try:
-        found = json.loads(_decoded(asked.raw))
+        found = json.loads(_decoded(asked.raw), object_pairs_hook=_named_once)
     except (ValueError, RecursionError) as problem:
         raise Problem(f"is not JSON: {problem}") from None
     if not isinstance(found, dict) or not isinstance(found.get("prompt"), str):

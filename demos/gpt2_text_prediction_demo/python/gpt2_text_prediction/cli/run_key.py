@@ -22,7 +22,7 @@ PARTS = {
 }
 """The parts of a key, and their names for the user."""
 SPEED = {"CACHE_DIR", "INFERENCE_NUM_THREADS"}
-"""Properties of a device that change how fast a text comes."""
+"""Properties of a device whose value changes how fast a text comes, and nothing else."""
 
 
 def run_key(args: argparse.Namespace, settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
@@ -32,17 +32,20 @@ def run_key(args: argparse.Namespace, settings: Mapping[str, Any], config: Mappi
     """
     import openvino as ov  # noqa: PLC0415
 
+    from gpt2_text_prediction.engine.ir import positions_beside  # noqa: PLC0415
     from gpt2_text_prediction.text import tokenizer_files  # noqa: PLC0415
 
+    files = model_checksums(args.model, user_cache())
     values = {name: row.default for name, row in SETTINGS.items()} | dict(settings)
     del values["seed"]
     properties = {name: str(value) for name, value in config.items() if name not in SPEED}
     parts = {
         "drawing": DRAWING,
-        **model_checksums(args.model, user_cache()),
+        "model": [files["model"], positions_beside(args.model)],
+        "weights": files["weights"],
         "tokenizer": [checksum(path) for path in tokenizer_files(args.model, args.vocab, args.merges)],
         "settings": [args.max_seq_len, values],
-        "device": [args.device, args.static_shape, properties],
+        "device": [args.device, args.static_shape, "CACHE_DIR" in config, properties],  # which has another back end
         "openvino": ov.get_version(),
     }
     return {name: _digest(value) for name, value in parts.items()}

@@ -137,7 +137,10 @@ def _bias_of_ids(given: Any) -> Any:
     """Return a bias by token ids, which JSON has as strings."""
     if not isinstance(given, dict):
         return given
-    return {int(key) if _is_id(key) else key: value for key, value in given.items()}
+    found = {int(key) if _is_id(key) else key: value for key, value in given.items()}
+    if len(found) < len(given):
+        raise Problem(f"logit_bias: expected each token id once, got {shown(list(given))}")
+    return found
 
 
 def _is_id(key: Any) -> bool:

@@ -79,7 +79,7 @@ def as_ir(path: Path, model: ov.Model) -> IR:
     return IR(
         path=path,
         model=model,
-        n_positions=min((bound for bound in bounds if bound and bound > 0), default=None) or _positions_beside(path),
+        n_positions=min((bound for bound in bounds if bound and bound > 0), default=None) or positions_beside(path),
         vocab_size=vocab_size,
         eos_token_ids=_known_ids([*_numbers(model, "eos_token_ids"), _fact(model, "eos_token_id")], vocab_size),
         bos_token_id=next(iter(_known_ids([_fact(model, "bos_token_id")], vocab_size)), None),
@@ -176,10 +176,11 @@ def _rows_of_hidden_states(model: ov.Model, width: int) -> int | None:
     return max((rows for rows, columns in tables if columns == width), default=None)
 
 
-def _positions_beside(path: Path) -> int | None:
+def positions_beside(path: Path) -> int | None:
     """Return the positions in the checkpoint's config.json that lies beside a model of another converter, if any."""
+    beside = path.with_name("config.json")
     try:
-        config = json.loads(path.with_name("config.json").read_bytes())
+        config = json.loads(beside.read_bytes()) if beside.is_file() else {}
         positions = config.get("max_position_embeddings") or config.get("n_positions")
     except (OSError, ValueError, RecursionError, AttributeError):
         return None

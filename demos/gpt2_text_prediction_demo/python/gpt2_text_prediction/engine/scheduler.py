@@ -5,6 +5,7 @@ notified of their ends in that thread; `running`, `raise_error` and `loop_queue`
 """
 
 import atexit
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -100,7 +101,7 @@ class Scheduler:
         """Share an engine, which nobody else may use from here on.
 
         max_num_seqs: how many requests run at once, fewer where the engine has no memory for them.
-        max_waiting_callers: how many callers may have requests that wait.
+        max_waiting_callers: how many callers may have requests that wait, beside those for whom there is a place.
         """
         self._engine = engine
         self._max_num_seqs, self._max_waiting_callers = max_num_seqs, max_waiting_callers
@@ -124,8 +125,9 @@ class Scheduler:
         group = RequestGroup(requests)
         with self._lock:
             self._require_open()
-            if len(self._groups) >= self._max_waiting_callers:
-                raise Busy(f"{len(self._groups)} callers are waiting already: try again later")
+            places = self._max_num_seqs - len(self._running)  # for those who start before the next step
+            if (waiting := len(self._groups) - places) >= self._max_waiting_callers:
+                raise Busy(f"{waiting} callers are waiting already: try again later")
             if requests:
                 self._groups.append(group)
                 self._active.add(group)
@@ -156,8 +158,12 @@ class Scheduler:
                 thread.join()
 
     def forked(self) -> None:
-        """Close in a child process: the thread is not there, and the lock may be held by it for ever."""
+        """Close in a child process: the threads are not there, and the lock may be held by one of them for ever."""
         self._closed, self._thread, self._lock = FORKED, None, RLock()
+        # OpenVINO would wait for its own threads when it releases a model: the child never does.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
+        for request in [*(each.request for each in self._running), *(r for g in self._groups for r in g.waiting)]:
+            request.end(Problem(FORKED))
 
     def _require_open(self) -> None:
         if self._closed:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_tools.common.problem import Problem, guarded
-from omz_model_tools.common import PublishedFolder, Report, disk_problems, locked_folders
+from omz_model_tools.common import PublishedFolder, Report, disk_problems, locked_folders, say
 from omz_model_tools.convert import SMALL_FILES, ir_bytes
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _bytes(args: argparse.Namespace, ir: "RecipeIR") -> int:
 
 
 def _say_waiting() -> None:
-    print("Waiting for another gpt2_export that writes this folder...", file=sys.stderr, flush=True)
+    say("Waiting for another gpt2_export that writes this folder...")
 
 
 def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]":

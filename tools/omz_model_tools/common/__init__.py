@@ -9,7 +9,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
     from omz_model_tools.common.arguments import given_flags, positive_int
-    from omz_model_tools.common.guard import guarded
+    from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
     from omz_model_tools.common.problem import Problem, disk_problems, one_line, read_file, utf8_text
@@ -31,6 +31,7 @@ __all__ = [
     "positive_int",
     "publish_file",
     "read_file",
+    "say",
     "utf8_text",
 ]
 
@@ -49,6 +50,7 @@ _HOMES = {
     "positive_int": "arguments",
     "publish_file": "publish",
     "read_file": "problem",
+    "say": "guard",
     "utf8_text": "problem",
 }
 

@@ -57,7 +57,7 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
     figures = {"load": bench.load} | found
     if not args.engine_only:
         say("whole processes ...")
-        figures |= process_figures(args.model, args.device, repeats, say)
+        figures |= process_figures(_setup(args), repeats, say)
     workload = _workload(args) | {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
     workload |= _settings(bench) | {CHECKSUM: checksums}
     print_figures(report, workload, repeats, figures)

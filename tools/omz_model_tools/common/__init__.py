@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
     from omz_model_tools.common.problem import Problem, disk_problems, one_line, read_file, utf8_text
-    from omz_model_tools.common.publish import PublishedFolder, locked_folders, publish_file
+    from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
     from omz_model_tools.common.report import Report
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Problem",
     "PublishedFolder",
     "Report",
+    "check_file",
     "disk_problems",
     "ends_at_once",
     "exclusive",
@@ -40,6 +41,7 @@ _HOMES = {
     "PublishedFolder": "publish",
     "Problem": "problem",
     "Report": "report",
+    "check_file": "publish",
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",

@@ -140,7 +140,7 @@ def test_a_link_in_its_place_is_left_as_it_is(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["-d", "x"], "--download_dir is for --upstream"),
+        (["-d", "x"], "--download_dir cannot be used without --upstream"),
         (["--upstream=x", "--with_stats"], "--with_stats cannot be used with --upstream"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_tools.common.problem import Problem, guarded
-from omz_model_tools.common import PublishedFolder, Report, disk_problems, locked_folders, say
+from omz_model_tools.common import PublishedFolder, Report, check_onnx_path, disk_problems, locked_folders, say
 from omz_model_tools.convert import SMALL_FILES, ir_bytes
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def _run(args: argparse.Namespace) -> int:
         raise Problem("--lm_head and --with_past: belong to --format onnx, which was not given")
     folder = PublishedFolder(args.output_dir.absolute())
     check_target(folder.target, *MARKS[args.format])
+    if args.format == "onnx":
+        check_onnx_path(folder.target)
     with disk_problems(folder.target):
         _publish(args, folder)
     Report(sys.stdout, sys.stderr).line(f"{args.output_dir}: {args.model} for {_runtime(args)}")

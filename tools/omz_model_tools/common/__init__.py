@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
-    from omz_model_tools.common.problem import Problem, disk_problems, one_line, read_file, utf8_text
+    from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line, read_file, utf8_text
     from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
     from omz_model_tools.common.report import Report
 
@@ -22,6 +22,7 @@ __all__ = [
     "PublishedFolder",
     "Report",
     "check_file",
+    "check_onnx_path",
     "disk_problems",
     "ends_at_once",
     "exclusive",
@@ -42,6 +43,7 @@ _HOMES = {
     "Problem": "problem",
     "Report": "report",
     "check_file": "publish",
+    "check_onnx_path": "problem",
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",

@@ -13,6 +13,7 @@ import pytest
 from openvino import opset13 as ops
 
 from gpt2_text_prediction import Problem, TextGenerator
+from support import DATA
 from support.command import COMMANDS
 from support.toy import Toy, without_attention_ops, write_safetensors
 from support.unprivileged import without_power, world_readable_folder
@@ -253,6 +254,21 @@ def test_a_full_disk_behind_stdout_is_one_line(command):
             [COMMANDS / command, "--print_all"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, done.stderr) == (1, "stdout: cannot be written: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("gpt2_evaluate", ["perplexity", "--text", DATA / "gpt-2-mini/heldout.txt", "--limit", "3", "-m"]),
+        ("gpt2_benchmark", ["--engine_only", "-p", "4", "-M", "2", "-n", "1", "-N", "0", "-m"]),
+    ],
+)
+def test_a_full_disk_behind_stderr_costs_the_talk_alone(mini_ir, command, options):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([COMMANDS / command, *options, mini_ir], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1])
 
 
 def test_files_that_may_not_be_read_are_one_line(mini_ir):

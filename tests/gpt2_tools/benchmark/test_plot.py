@@ -45,10 +45,17 @@ def test_one_that_cannot_be_written_leaves_the_old_one(tmp_path):
     [
         ("a.jpg", "a file that ends in .png, .svg, .pdf"),
         ("a", "a file that ends in .png, .svg, .pdf"),
-        ("gone/a.png", "a file in an existing folder"),
     ],
 )
 def test_what_cannot_be_drawn_is_reported_beforehand(tmp_path, name, expected):
     with pytest.raises(Problem) as caught:
         check_plot(tmp_path / name)
     assert str(caught.value) == f"--plot: expected {expected}, got {tmp_path / name}"
+
+
+def test_a_picture_replaces_a_file_alone(tmp_path):
+    (tmp_path / "a.png").symlink_to("b.png")
+    with pytest.raises(DiskProblem, match=r"a\.png: expected a file or nothing, got a symbolic link"):
+        check_plot(tmp_path / "a.png")
+    with pytest.raises(DiskProblem, match=r"gone/a\.png: expected a file in an existing folder"):
+        check_plot(tmp_path / "gone/a.png")

@@ -76,3 +76,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
         make_checkpoint(tmp_path / "file", "gpt-2-mini")
     with pytest.raises(Problem, match="cannot be written: Not a directory"):
         make_checkpoint(tmp_path / "file/below", "gpt-2-mini")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    with pytest.raises(Problem, match="link: expected a new or an empty folder"):
+        make_checkpoint(tmp_path / "link", "gpt-2-mini")

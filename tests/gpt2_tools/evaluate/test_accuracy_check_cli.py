@@ -213,7 +213,7 @@ def test_a_file_with_other_columns_is_left_as_it_is(check, zoo, content):
         ),
         (["-tf", "openvino", "-s", "nowhere"], 1, "nowhere/hay/x.txt: No such file or directory"),
         (["-tf", "openvino", "-td", "NPU7"], 1, "NPU7"),
-        (["-tf", "openvino", "--csv_result", "data"], 1, "data: expected a CSV file with the columns"),
+        (["-tf", "openvino", "--csv_result", "data"], 1, "data: expected a file or nothing, got a folder"),
     ],
 )
 def test_a_users_mistake_is_one_line(check, arguments, code, line):

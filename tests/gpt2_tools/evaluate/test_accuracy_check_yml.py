@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -275,7 +276,7 @@ def test_a_part_of_the_text_is_not_judged(check):
         (CONFIG.replace("dlsdk", "caffe"), [], "expected one of dlsdk, openvino, got 'caffe'"),
         (CONFIG, ["-tf", "openvino"], "expected at least one launcher of the framework openvino, got none"),
         (CONFIG, ["-m", "nowhere"], "nowhere: expected toy.xml, or public/toy/PRECISION/toy.xml, got neither"),
-        (CONFIG, ["--csv_result", "nowhere/r.csv"], "nowhere/r.csv: No such file or directory"),
+        (CONFIG, ["--csv_result", "nowhere/r.csv"], "nowhere/r.csv: expected a file in an existing folder"),
     ],
 )
 def test_a_users_mistake_is_one_line(check, config, arguments, line):
@@ -284,6 +285,15 @@ def test_a_users_mistake_is_one_line(check, config, arguments, line):
     lines = [text for text in done.stderr.decode().splitlines() if not text.endswith(" left")]
     assert len(lines) == 1
     assert line in lines[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_csv_file_that_would_replace_a_pipe_is_refused_before_measuring(check, tmp_path):
+    os.mkfifo(tmp_path / "r.csv")
+    done = check(CONFIG, "--csv_result", "r.csv")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"r.csv: expected a file or nothing, got a pipe or a device; ")
+    assert (tmp_path / "r.csv").is_fifo()
 
 
 def test_gpt_2_minis_reference_and_the_page_that_shows_it(run, mini_ir):

@@ -9,6 +9,7 @@ from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
@@ -323,6 +324,25 @@ def test_responses_of_another_model_are_not_taken_from_the_harness_cache(tmp_pat
     (first.parent / "generation_config.json").write_text('{"repetition_penalty": 1.5}')
     with pytest.raises(Problem, match=r"different: generation_config\.json: give another path"):
         score(first)
+
+
+def test_responses_of_other_positions_are_not_taken_from_the_harness_cache(tmp_path):
+    """Open Model Zoo's gpt-2 has the input [?,?]: its positions are in the config.json beside it."""
+    toy = TOY.ir(tmp_path / "toy")
+    model = ov.Core().read_model(toy)
+    model.reshape([-1, -1])
+    model.set_rt_info("", ["omz_gpt2", "n_positions"])
+    ir = toy.with_name("open.xml")
+    ov.save_model(model, ir)
+    responses = {}
+    for positions in (16, 16, 8):
+        (ir.parent / "config.json").write_text(json.dumps({"n_positions": positions}))
+        model = Testee(pretrained=str(ir))
+        assert model.max_length == positions
+        if positions == 16:
+            model.set_cache_hook(SimpleNamespace(dbdict=responses))
+    with pytest.raises(Problem, match=r"its responses are of another run; different: positions: give another path$"):
+        model.set_cache_hook(SimpleNamespace(dbdict=responses))
 
 
 @needs_harness

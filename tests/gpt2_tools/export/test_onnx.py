@@ -1,6 +1,7 @@
 """onnx and onnx_graph: the file has the zoo's interface, and onnxruntime agrees with numpy."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -185,6 +186,17 @@ def test_the_command(run, tmp_path):
 def test_the_same_ir_gives_the_same_bytes(tmp_path):
     first, second = (write_export(Toy(), tmp_path / name / "zoo") for name in ("a", "b"))
     assert (first / "model.onnx").read_bytes() == (second / "model.onnx").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_no_utf_8_is_one_line(run, tmp_path):
+    ir = Toy().ir(tmp_path / "toy-ir")
+    folder = tmp_path / os.fsdecode(b"e\xff")
+    done = run("gpt2_export", "-m", ir, "--format", "onnx", "-o", folder)
+    assert (done.returncode, done.stdout) == (1, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert line.endswith("/e\\udcff: the package onnx takes paths in UTF-8 alone; rename it, or give another")
+    assert not folder.exists()
 
 
 def test_without_the_package_there_is_one_line(tmp_path, monkeypatch, capsys):

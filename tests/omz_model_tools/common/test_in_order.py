@@ -1,10 +1,12 @@
 """in_order: work that really is at the same time, and output as if it had been one after the other."""
 
+import errno
 import io
 import threading
 
 import pytest
 
+from omz_model_tools.common.guard import OutputLost
 from omz_model_tools.common.in_order import in_order
 from omz_model_tools.common.report import Report
 from support import HANGS_AFTER
@@ -29,6 +31,23 @@ def test_all_at_once_and_printed_in_order():
     expected_out = "".join(f"{name} begins\n========== {name}\n" for name in "abc")
     expected_err = "########## Warning: a\n########## Error: b fails\n########## Warning: c\n"
     assert follow_all(work, "abc", 3) == ([True, False, True], expected_out, expected_err)
+
+
+def test_a_full_disk_behind_stdout_and_one_behind_stderr():
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def work(name: str, report: Report) -> bool:
+        report.warning(name)
+        if name == "b":
+            report.line(name)
+        return True
+
+    with in_order(work, "ab", 2, Report(Full(), Full())) as follow_next:
+        assert follow_next()
+        with pytest.raises(OutputLost, match="stdout: cannot be written"):
+            follow_next()
 
 
 def test_no_more_at_once_than_wanted():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from omz_model_tools.common.problem import Problem
-from omz_model_tools.common.publish import PublishedFolder, locked_folders, publish_file
+from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
 
 OLD = {"m.xml": "old xml", "m.bin": "old bin", "vocab.json": "old vocab"}
 NEW = {"m.xml": "new xml", "m.bin": "new bin", "vocab.json": "new vocab", "merges.txt": "new merges"}
@@ -83,6 +83,28 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     place.target.symlink_to(tmp_path)
     with pytest.raises(Problem, match="got a symbolic link; move it away"):
         place.check()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A link is, even to a file: replacing it would leave its target as it was."""
+    check_file(tmp_path / "new")
+    (tmp_path / "file").write_text("mine")
+    check_file(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (
+        ("pipe", "a pipe or a device"),
+        ("link", "a symbolic link"),
+        ("broken", "a symbolic link"),
+        ("folder", "a folder"),
+    ):
+        with pytest.raises(Problem, match=f"{name}: expected a file or nothing, got {kind}; give another"):
+            check_file(tmp_path / name)
+    with pytest.raises(Problem, match="gone/x: expected a file in an existing folder"):
+        check_file(tmp_path / "gone/x")
 
 
 def test_a_file(tmp_path: Path) -> None:

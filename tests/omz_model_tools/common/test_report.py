@@ -1,5 +1,6 @@
 """Open Model Zoo's output formats, compared to the letter."""
 
+import errno
 import io
 
 from omz_model_tools.common.report import Events, Quiet, Report
@@ -29,6 +30,18 @@ def test_the_forms() -> None:
         "FAILED:\ngpt-2\ngpt-2-mini\n"
     )
     assert err.getvalue() == ERRORS
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_stderr_costs_the_errors_alone() -> None:
+    out, expected = io.StringIO(), io.StringIO()
+    say_everything(Report(out, Full()))
+    say_everything(Report(expected, io.StringIO()))
+    assert out.getvalue() == expected.getvalue()
 
 
 def test_quiet_says_what_failed() -> None:

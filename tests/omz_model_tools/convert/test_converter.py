@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import zipfile
 from collections.abc import Mapping
@@ -265,6 +266,30 @@ def unpacked_model(root: Path) -> Model:
     write_model(root / "models", "toy", descriptor(*files, postprocessing=steps))
     (model,) = load_models([root / "models"])
     return model
+
+
+def test_the_folder_that_is_in_an_archive_is_given_to_the_recipe(tmp_path: Path) -> None:
+    """An archive is listed at the top, and its content lies deeper; the dry run says so too, once it is known."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as opened:
+        for name, content in (("weights.bin", WEIGHTS.tobytes()), ("vocab.json", VOCAB)):
+            entry = tarfile.TarInfo(f"sub/{name}")
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
+    steps = [{"$type": "unpack_archive", "file": "toy.tar.gz", "format": "gztar"}]
+    files = [file_entry("toy.tar.gz", out.getvalue(), "https://a/b")]
+    write_model(tmp_path / "models", "toy", descriptor(*files, postprocessing=steps))
+    (model,) = load_models([tmp_path / "models"])
+    (tmp_path / "public/toy").mkdir(parents=True)
+    (tmp_path / "public/toy/toy.tar.gz").write_bytes(out.getvalue())
+    before = convert(tmp_path, model, dry_run=True, precisions=["FP32"])
+    assert f"toy ({tmp_path}/public/toy) -> " in before.out
+    postprocess(model, tmp_path / "public/toy")
+    expected = announced(tmp_path, "FP32")
+    for dry_run, mark in ((True, "(DRY RUN) "), (False, "")):
+        run = convert(tmp_path, model, dry_run=dry_run, precisions=["FP32"])
+        assert run == Run(True, expected.replace("Converting", f"{mark}Converting"), "")
+    np.testing.assert_array_equal(answer(tmp_path / "public/toy", "FP32"), WEIGHTS)
 
 
 def test_what_postprocessing_leaves_is_what_is_converted(tmp_path: Path) -> None:

@@ -126,6 +126,17 @@ def test_the_tree_of_the_descriptor_is_not_written_to(tmp_path, capsys):
     assert path.read_bytes() == before
 
 
+def test_a_link_in_its_place_is_left_as_it_is(tmp_path, capsys):
+    toy(tmp_path)
+    path = tmp_path / "up/public/toy/model.yml"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    code, _, err = dump(tmp_path, capsys)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert err.startswith(f"########## Error: {path}: expected a file or nothing, got a symbolic link; ")
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("flags", "line"),
     [

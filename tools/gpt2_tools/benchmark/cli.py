@@ -23,9 +23,9 @@ from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
-from gpt2_tools.benchmark.report import LINES, print_figures, processor, say, test_conditions
+from gpt2_tools.benchmark.report import LINES, print_figures, processor, test_conditions
 from gpt2_tools.common.problem import Problem, guarded
-from omz_model_tools.common import Report
+from omz_model_tools.common import Report, say
 
 PEER_THREADS = 2
 PEER_TIMEOUT = 600.0
@@ -57,7 +57,7 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
     figures = {"load": bench.load} | found
     if not args.engine_only:
         say("whole processes ...")
-        figures |= process_figures(args.model, args.device, repeats, say)
+        figures |= process_figures(_setup(args), repeats, say)
     workload = _workload(args) | {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
     workload |= _settings(bench) | {CHECKSUM: checksums}
     print_figures(report, workload, repeats, figures)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt2_tools.benchmark.engine.scaling import Curve
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common import disk_problems, publish_file
+from omz_model_tools.common import check_file, disk_problems, publish_file
 
 FORMATS = (".png", ".svg", ".pdf")
 INK = "#1f5fa8"
@@ -21,8 +21,7 @@ def check_plot(path: Path) -> None:
         raise Problem("--plot: matplotlib is not installed; run: pip install 'omz-gpt2[plot]'")
     if path.suffix not in FORMATS:
         raise Problem(f"--plot: expected a file that ends in {', '.join(FORMATS)}, got {path}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise Problem(f"--plot: expected a file in an existing folder, got {path}")
+    check_file(path)
 
 
 def draw(curves: Sequence[Curve], title: str, path: Path) -> None:

@@ -38,7 +38,7 @@ def make_checkpoint(folder: Path, size: str, seed: int = 0) -> None:
     folder = folder.absolute()
     new = folder.parent / f".{folder.name}.{os.getpid()}.new"
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
             raise Problem(f"{folder}: expected a new or an empty folder; nothing was written")
         new.mkdir(parents=True)
         _write(new, size, seed)

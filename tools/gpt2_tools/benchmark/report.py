@@ -5,7 +5,6 @@ import io
 import json
 import platform
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -31,11 +30,6 @@ CHECKSUM_CHARACTERS = 12
 """Shown of a checksum in the table for people."""
 TableRow = tuple[Mapping[str, object], Mapping[str, Figure]]
 """(values of the leading columns, figures)."""
-
-
-def say(line: str) -> None:
-    """Print a line of progress on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def print_figures(

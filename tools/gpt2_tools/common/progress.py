@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from omz_model_tools.common import say
+
 T = TypeVar("T")
 
 STEPS = 10
@@ -33,7 +35,7 @@ def counted(
         yield item
         if done < total and done * STEPS // total > (done - 1) * STEPS // total:
             left = (clock() - start) / done * (total - done)
-            print(f"{done} of {total} {unit}s, {duration(left)} left", file=out, flush=True)
+            say(f"{done} of {total} {unit}s, {duration(left)} left", out)
 
 
 def duration(seconds: float) -> str:

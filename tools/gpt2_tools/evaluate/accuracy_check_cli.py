@@ -22,7 +22,7 @@ from gpt2_tools.evaluate.commands.accuracy_check import (
     publish_csv,
     run_jobs,
 )
-from omz_model_tools.common import disk_problems
+from omz_model_tools.common import check_file, disk_problems
 
 OPENVINO = "openvino"
 SUBSET_SEED = 666
@@ -120,12 +120,11 @@ def append_csv(path: Path, rows: Sequence[ResultRow], incomplete: int) -> None:
 
 def earlier_lines(path: Path) -> str:
     """Return the content of a CSV file, nothing where there is none. Raises Problem for a file of another kind."""
+    check_file(path)
     expected = f"{path}: expected a CSV file with the columns {','.join(OMZ_COLUMNS)}"
     with disk_problems(path):
         if not path.exists():
             return ""
-        if not path.is_file():
-            raise Problem(f"{expected}, got no plain file; give another --csv_result")
         raw = path.read_bytes()
     header = csv_line(OMZ_COLUMNS)
     try:

@@ -268,6 +268,7 @@ class Model:
         return {
             **model_checksums(self._path, user_cache()),
             "tokenizer": [checksum(path) for path in tokenizer_files(self._path)],
+            "positions": self.max_length,  # it may be that of the config.json beside the model
             "device": self._device_name,
             "precision": {name: str(value) for name, value in self._config.items() if name != THREADS},
             "max_gen_toks": self.max_gen_toks,

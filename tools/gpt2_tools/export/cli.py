@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_tools.common.problem import Problem, guarded
-from omz_model_tools.common import PublishedFolder, Report, disk_problems, locked_folders
+from omz_model_tools.common import PublishedFolder, Report, check_onnx_path, disk_problems, locked_folders, say
 from omz_model_tools.convert import SMALL_FILES, ir_bytes
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def _run(args: argparse.Namespace) -> int:
         raise Problem("--lm_head and --with_past: belong to --format onnx, which was not given")
     folder = PublishedFolder(args.output_dir.absolute())
     check_target(folder.target, *MARKS[args.format])
+    if args.format == "onnx":
+        check_onnx_path(folder.target)
     with disk_problems(folder.target):
         _publish(args, folder)
     Report(sys.stdout, sys.stderr).line(f"{args.output_dir}: {args.model} for {_runtime(args)}")
@@ -76,7 +78,7 @@ def _bytes(args: argparse.Namespace, ir: "RecipeIR") -> int:
 
 
 def _say_waiting() -> None:
-    print("Waiting for another gpt2_export that writes this folder...", file=sys.stderr, flush=True)
+    say("Waiting for another gpt2_export that writes this folder...")
 
 
 def _onnx_writer(args: argparse.Namespace) -> "Callable[[RecipeIR, Path], None]":

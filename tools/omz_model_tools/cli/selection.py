@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.arguments import given_flags
+from omz_model_tools.common.guard import say
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
 from omz_model_tools.common.version import version
@@ -102,16 +103,13 @@ def _patterns(args: argparse.Namespace) -> list[str]:
         return args.name.split(",")  # type: ignore[no-any-return]
     patterns = patterns_of(args.list)
     if not patterns:
-        print(f"{args.list}: has no patterns, so nothing is selected", file=sys.stderr)
+        say(f"{args.list}: has no patterns, so nothing is selected")
     return patterns
 
 
 def _read(entry: Entry[T]) -> T | BrokenDescriptor:
     if entry.replaced:
-        print(
-            f"{entry.name}: {display_path(entry.descriptor)} is used instead of the packaged descriptor",
-            file=sys.stderr,
-        )
+        say(f"{entry.name}: {display_path(entry.descriptor)} is used instead of the packaged descriptor")
     try:
         return entry.read()
     except Problem as problem:

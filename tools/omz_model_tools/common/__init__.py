@@ -9,11 +9,11 @@ from importlib import import_module
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
     from omz_model_tools.common.arguments import given_flags, positive_int
-    from omz_model_tools.common.guard import guarded
+    from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive
-    from omz_model_tools.common.problem import Problem, disk_problems, one_line, read_file, utf8_text
-    from omz_model_tools.common.publish import PublishedFolder, locked_folders, publish_file
+    from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line, read_file, utf8_text
+    from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
     from omz_model_tools.common.report import Report
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "Problem",
     "PublishedFolder",
     "Report",
+    "check_file",
+    "check_onnx_path",
     "disk_problems",
     "ends_at_once",
     "exclusive",
@@ -31,6 +33,7 @@ __all__ = [
     "positive_int",
     "publish_file",
     "read_file",
+    "say",
     "utf8_text",
 ]
 
@@ -39,6 +42,8 @@ _HOMES = {
     "PublishedFolder": "publish",
     "Problem": "problem",
     "Report": "report",
+    "check_file": "publish",
+    "check_onnx_path": "problem",
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",
@@ -49,6 +54,7 @@ _HOMES = {
     "positive_int": "arguments",
     "publish_file": "publish",
     "read_file": "problem",
+    "say": "guard",
     "utf8_text": "problem",
 }
 

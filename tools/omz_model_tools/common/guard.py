@@ -1,9 +1,11 @@
-"""What every command does around its work: set up the streams, turn exceptions into one line and an exit code."""
+"""What every command does around its work: set up the streams, turn exceptions into one line and an exit code; say."""
 
 import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
 
 from omz_model_tools.common.interrupt import INTERRUPTED
 from omz_model_tools.common.problem import Problem, one_line
@@ -15,20 +17,26 @@ class OutputLost(Exception):
     """stdout cannot be written; a class of its own, since other OSErrors are about the files of a command."""
 
 
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line on stderr, or a stream in its place; one that is full or closed costs no work."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr if stream is None else stream, flush=True)
+
+
 def guarded(command: Callable[[], int], problems: tuple[type[Exception], ...] = (Problem,)) -> int:
     """Run a command and return its exit code; an exception that is not among `problems` is a bug: a traceback."""
     _set_up_streams()
     try:
         return command()
     except problems as problem:
-        print(one_line(problem), file=sys.stderr)
+        say(one_line(problem))
         return 1
     except OutputLost as problem:
         _discard_stdout()
-        print(problem, file=sys.stderr)
+        say(str(problem))
         return 1
     except KeyboardInterrupt:
-        print("Interrupted", file=sys.stderr)
+        say("Interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _discard_stdout()

@@ -1,29 +1,30 @@
 """Work on several things at once, in threads; what each of them reports is printed in the order of the things."""
 
-import io
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TextIO, TypeVar, cast
+from dataclasses import dataclass
+from typing import TypeVar
 
 from omz_model_tools.common.interrupt import ends_at_once
 from omz_model_tools.common.report import Report
 
 T = TypeVar("T")
-Printed = tuple[TextIO, str] | None  # None: the end
+Printed = tuple[Callable[[str], None], str] | None  # None: the end
 
 
-class _Queued(io.TextIOBase):
-    """A stream whose text the main thread prints."""
+@dataclass(frozen=True)
+class _Queued(Report):
+    """Output that the main thread prints."""
 
-    def __init__(self, target: TextIO, printed: "queue.SimpleQueue[Printed]") -> None:
-        self._target = target
-        self._printed = printed
+    printed: "queue.SimpleQueue[Printed]"
 
-    def write(self, text: str) -> int:
-        self._printed.put((self._target, text))
-        return len(text)
+    def _say(self, text: str) -> None:
+        self.printed.put((super()._say, text))
+
+    def _print(self, text: str) -> None:
+        self.printed.put((super()._print, text))
 
 
 class _Job:
@@ -34,17 +35,16 @@ class _Job:
         self.outcome: Future[bool]
 
     def run(self, work: Callable[[Report], bool], report: Report) -> bool:
-        out, err = (cast(TextIO, _Queued(stream, self.printed)) for stream in (report.out, report.err))
         try:
-            return work(Report(out, err))
+            return work(_Queued(report.out, report.err, self.printed))
         finally:
             self.printed.put(None)
 
     def follow(self) -> bool:
         """Print until the work ends; return what it returns, or raise what it raises."""
         while (item := self.printed.get()) is not None:
-            stream, text = item
-            print(text, end="", file=stream, flush=True)
+            show, text = item
+            show(text)
         return self.outcome.result()
 
 

@@ -40,6 +40,14 @@ def utf8_text(raw: bytes, where: object) -> str:
         raise Problem(f"{where}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at {error.start}") from error
 
 
+def check_onnx_path(path: Path) -> None:
+    """Raise Problem for a path that the package onnx cannot open: it takes UTF-8 alone."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise Problem(f"{path}: the package onnx takes paths in UTF-8 alone; rename it, or give another") from None
+
+
 def read_file(path: Path, most: int = -1) -> bytes:
     """Return the content of a file, or its first `most` bytes.
 

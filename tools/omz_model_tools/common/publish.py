@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omz_model_tools.common.lock import exclusive
-from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.problem import Problem, disk_problems
 
 
 def free_bytes(folder: Path) -> int:
@@ -36,6 +36,16 @@ def publish_file(new: Path, target: Path) -> None:
     """`new`, already synced and in the same folder, becomes `target`."""
     new.replace(target)
     sync_folder(target.parent)
+
+
+def check_file(target: Path) -> None:
+    """Refuse a target that cannot be replaced as a file, before any work is done for it."""
+    with disk_problems(target):
+        kind = "a symbolic link" if target.is_symlink() else "a folder" if target.is_dir() else "a pipe or a device"
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            raise Problem(f"{target}: expected a file or nothing, got {kind}; give another or move it away")
+        if not target.parent.is_dir():
+            raise Problem(f"{target}: expected a file in an existing folder; make the folder first")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TextIO
 
-from omz_model_tools.common.guard import OutputLost
+from omz_model_tools.common.guard import OutputLost, say
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,19 @@ class Report:
         """Report an event to a program that reads the output; only the JSON format has events."""
 
     def warning(self, text: str) -> None:
-        print(f"{'#' * 10} Warning: {text}", file=self.err, flush=True)
+        self._say(f"{'#' * 10} Warning: {text}")
 
     def error(self, text: str, *details: str) -> None:
         lines = [f"{'#' * 10} Error: {text}", *(f"{'#' * 10}      {detail}" for detail in details)]
-        print(*lines, sep="\n", file=self.err, flush=True)
+        self._say("\n".join(lines))
 
     def failed(self, names: list[str]) -> None:
         """Print the list of failures that ends a run."""
         for text in ["FAILED:", *names]:
             self._print(text)
+
+    def _say(self, text: str) -> None:
+        say(text, self.err)
 
     def _print(self, text: str) -> None:
         try:

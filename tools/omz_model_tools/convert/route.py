@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from omz_model_tools.common.problem import Problem
+from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.publish import PublishedFolder
 from omz_model_tools.convert.ir import build
 from omz_model_tools.convert.recipes import Companion, Conversion, Recipe
 from omz_model_tools.descriptor.finished import finished_files
-from omz_model_tools.descriptor.model import Model
+from omz_model_tools.descriptor.model import Model, ModelFile
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The folder that a recipe is given: the deepest one that contains all files of the model."""
-        return self.downloaded / os.path.commonpath([str(file.name.parent) for file in self.model.files])
+        """The folder that a recipe is given: the deepest one that contains all files of the finished download."""
+        files = self._finished() or self.model.files  # before the download, those of the descriptor
+        return self.downloaded / os.path.commonpath([str(file.name.parent) for file in files])
 
     def published(self, precision: str) -> PublishedFolder:
         return PublishedFolder(self.converted / precision)
@@ -49,12 +50,16 @@ class Job:
         Only the sizes are checked again: the downloader has hashed the files, and --verify does.
         """
         known = {}
-        for file in finished_files(self.model, self.downloaded) or ():
+        for file in self._finished():
             path = self.downloaded / file.name
             is_there = path.is_file() and file.size in (None, path.stat().st_size)
             if file.checksum.algorithm == "sha256" and is_there:
                 known[str(path.relative_to(self.folder))] = file.checksum.digest
         return known
+
+    def _finished(self) -> tuple[ModelFile, ...]:
+        with disk_problems(self.downloaded):
+            return finished_files(self.model, self.downloaded) or ()
 
 
 Make: TypeAlias = Callable[[str], Conversion]

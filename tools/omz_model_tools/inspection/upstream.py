@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from omz_model_tools.common.problem import Problem, disk_problems
-from omz_model_tools.common.publish import publish_file
+from omz_model_tools.common.publish import check_file, publish_file
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.catalogue import flags_selecting
 from omz_model_tools.descriptor.model import HttpSource, Model, ModelFile
@@ -47,9 +47,11 @@ def write_upstream(model: Model, tree: Path, download_dir: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.parent.samefile(model.descriptor.parent):
             raise Problem(f"{target}: expected another tree than that of the descriptor, got the same")
-        for path in (model.descriptor.with_name(name) for name in BESIDE):
-            if path.is_file():
-                shutil.copyfile(path, target.with_name(path.name))
+        beside = [path for name in BESIDE if (path := model.descriptor.with_name(name)).is_file()]
+        for path in (target, *beside):
+            check_file(target.with_name(path.name))
+        for path in beside:
+            shutil.copyfile(path, target.with_name(path.name))
         new = target.with_name(f".{target.name}.new")
         with new.open("w", encoding="utf-8") as out:
             out.write(text)

@@ -225,6 +225,11 @@ class TestWithLibraries:
         code, _, err = export(folder, f"--output-file={folder}/file/line.onnx")
         assert (code, err) == (1, [f"{folder}/file/.line.onnx.new: Not a directory"])
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+    def test_a_folder_whose_name_is_no_utf_8(self, folder):
+        line = refused(folder, f"--output-file={folder}/out/{os.fsdecode(bytes([255]))}/line.onnx")
+        assert line.endswith("/line.onnx: the package onnx takes paths in UTF-8 alone; rename it, or give another")
+
     def external(self, folder: Path, values: np.ndarray) -> Path:
         """A model whose two tensors lie in files beside it, one each, as PyTorch leaves models of more than 2 GB."""
         folder.mkdir()

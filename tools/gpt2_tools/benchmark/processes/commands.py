@@ -5,17 +5,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from gpt2_tools.benchmark.engine.workload import Setup
 from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.benchmark.processes.process import run_process
 
+PROMPT = "The poem was written by"
 DEMO_TOKENS = 40
 
 
-def process_figures(model: Path, device: str, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
+def process_figures(setup: Setup, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
     """Measure the demo, and the converter if the IR is in Open Model Zoo's folders."""
-    demo = [installed_command("gpt2_text_prediction_demo"), "-m", str(model), "-d", device, "--seed", "0"]
-    demo += ["-i", "The poem was written by", "--max_sample_token_num", str(DEMO_TOKENS)]
-    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", demo, repeats)
+    model = setup.model
+    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", _demo(setup), repeats)
     name, root = model.stem, model.resolve().parents[3:4]
     if not root or model.resolve().parts[-4:-2] != ("public", name):
         say(f"omz_converter is not measured: {model} is not in public/{name}/FP16")
@@ -24,6 +25,15 @@ def process_figures(model: Path, device: str, repeats: Repeats, say: Callable[[s
         convert = [installed_command("omz_converter"), "--name", name, "--precisions", "FP16"]
         convert += ["-d", str(root[0]), "-o", out]
         return figures | _repeated("omz_converter FP16, whole process", convert, repeats)
+
+
+def _demo(setup: Setup) -> list[str]:
+    command = [installed_command("gpt2_text_prediction_demo"), "-m", str(setup.model), "-d", setup.device]
+    if setup.precision_hint is not None:
+        command += ["--precision_hint", setup.precision_hint]
+    if setup.num_threads is not None:
+        command += ["-nthreads", str(setup.num_threads)]
+    return [*command, "--seed", "0", "-i", PROMPT, "--max_sample_token_num", str(DEMO_TOKENS)]
 
 
 def installed_command(name: str) -> str:

@@ -19,7 +19,7 @@ from gpt2_tools.evaluate.model import add_device_arguments, add_precision_argume
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows
-from omz_model_tools.common import INTERRUPTED, Report, disk_problems, positive_int
+from omz_model_tools.common import INTERRUPTED, Report, check_file, disk_problems, positive_int
 
 HELP = "measure the metrics of an accuracy-check.yml of Open Model Zoo and compare them with its references"
 
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and judge; return the exit code, 1 if a metric is not within its thresholds."""
     checks = read_config(args.config, [args.target_framework] if args.target_framework else ())
     jobs = [Job(check, find_model(args.models, check.model), args.device) for check in checks]
+    if args.csv_result is not None:
+        check_file(args.csv_result)
     return run_jobs(args, jobs, lambda windows: windows[: args.limit], write_csv)
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from omz_model_tools.common.guard import guarded
-from omz_model_tools.common.problem import Problem, disk_problems, one_line
+from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line
 from omz_model_tools.common.publish import publish_file, sync_folder, sync_tree
 
 DTYPES = ("bool", "double", "float", "half", "int32", "int8", "long", "short", "uint8")
@@ -86,9 +86,10 @@ def _names(text: str) -> list[str]:
 def _export(args: argparse.Namespace) -> int:
     with warnings.catch_warnings(), disk_problems(args.output_file):
         warnings.simplefilter("ignore")  # PyTorch's: that this exporter is old, and what a trace may miss
+        target = args.output_file
+        check_onnx_path(target)
         torch, onnx = _library("torch"), _library("onnx")
         model = _make(torch, args)
-        target = args.output_file
         folder = target.with_name(f".{target.name}.new")
         if folder.exists():  # left by a killed run
             shutil.rmtree(folder)

@@ -154,7 +154,7 @@ class TextGenerator:
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
         require_arguments(index=index, clock=clock)
-        sampling, rules = self._sampling(sampling), _rules(rules)
+        sampling, rules = self.default_sampling if sampling is None else sampling, _rules(rules)
         processed = self.input_processor.process(prompt, sampling, max_new_tokens, rules)
         text = StoppingDetokenizer(self.tokenizer, rules)
         return Stream(self.scheduler, processed, text, (_seed_of(sampling), *index), clock)
@@ -321,7 +321,7 @@ class TextGenerator:
         rules: TextRules | None,
         on_end: Callable[[GenerateRequest], None],
     ) -> "_Samples":
-        sampling, rules = self._sampling(sampling), _rules(rules)
+        sampling, rules = self.default_sampling if sampling is None else sampling, _rules(rules)
         SETTINGS["num_return_sequences"].check(num_samples)
         if isinstance(prompts, str) or not isinstance(prompts, Sequence):
             raise Problem(f"prompts: expected a list of texts, got {type(prompts).__name__}: {shown(prompts)}")
@@ -342,12 +342,6 @@ class TextGenerator:
                 request = processed.request(shared, (seed, p, s), on_end, text.push, with_logprobs=True)
                 found.append(_Sample(request, text, processed.truncated_chars))
         return _Samples(found, seed)
-
-    def _sampling(self, given: Sampling | None) -> Sampling:
-        if given is None:
-            return self.default_sampling
-        require_type(Sampling, given)
-        return given
 
     def _stops(self, rules: TextRules) -> Callable[[Sequence[int]], bool]:
         """Return a function that says whether tokens end a text."""

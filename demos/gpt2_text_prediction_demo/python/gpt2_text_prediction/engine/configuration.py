@@ -21,14 +21,16 @@ def default_config(
     keeps the KV cache in cache_precision, unless all is left to the device: f16 is more exact than its default of
     u8, and faster after a long text. A CPU behind AUTO, MULTI or HETERO has the same.
     """
+    threads = {} if num_threads is None else {"INFERENCE_NUM_THREADS": num_threads}
+    if precision_hint == "device":
+        return threads
     name = device.partition(":")[0]
-    config: dict[str, Any] = {} if precision_hint in (None, "device") else {"INFERENCE_PRECISION_HINT": precision_hint}
     of_cpu = {"INFERENCE_PRECISION_HINT": precision_hint or "f32", "KV_CACHE_PRECISION": cache_precision}
-    if precision_hint != "device" and name.startswith("CPU"):
-        config |= of_cpu
-    if precision_hint != "device" and name in OF_OTHERS:
-        config["DEVICE_PROPERTIES"] = {"CPU": of_cpu}
-    return config if num_threads is None else config | {"INFERENCE_NUM_THREADS": num_threads}
+    if name.startswith("CPU"):
+        return of_cpu | threads
+    of_all = {} if precision_hint is None else {"INFERENCE_PRECISION_HINT": precision_hint}
+    behind = {"DEVICE_PROPERTIES": {"CPU": of_cpu}} if name in OF_OTHERS else {}
+    return of_all | behind | threads
 
 
 def overridden(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -246,8 +246,7 @@ def _static(spec: ModelSpec) -> Engine:
         ir.model.reshape([1] * (1 + sequences) + [spec.n_positions])
     except RuntimeError as error:
         raise Problem(f"{ir.path}: cannot have the static shape of {spec.n_positions}: {last_line(error)}") from None
-    compiled = _compile(spec, ir.model)
-    return Engine(spec, Recompute(compiled), compiled)
+    return _recomputing(spec, ir.model)
 
 
 def _stateful(spec: ModelSpec, model: ov.Model, fallback: str | None = None) -> Engine:
@@ -255,22 +254,34 @@ def _stateful(spec: ModelSpec, model: ov.Model, fallback: str | None = None) -> 
         model = with_kv_cache(model)
         with_logits_indices(model)
     except NoCachePossible as reason:
-        return _recomputing(spec, f"cannot be given a key/value cache ({reason})")
+        return _without_cache(spec, f"cannot be given a key/value cache ({reason})")
     compiled = _compile(spec, model)
     try:
         back_end = Stateful(compiled, spec.n_positions)
         is_right = agrees_with_its_cache(back_end.step, spec.n_positions, spec.ir.vocab_size)
     except RuntimeError as error:
-        raise Problem(f"{spec.ir.path}: cannot be run on {spec.device}: {last_line(error)}") from None
+        raise _cannot_be_run(spec, error) from None
     if not is_right:
-        return _recomputing(spec, f"answers differently with a key/value cache on {spec.device}")
+        return _without_cache(spec, f"answers differently with a key/value cache on {spec.device}")
     return Engine(spec, back_end, compiled, fallback)
 
 
-def _recomputing(spec: ModelSpec, reason: str) -> Engine:
-    compiled = _compile(spec, spec.read_again())
+def _without_cache(spec: ModelSpec, reason: str) -> Engine:
     fallback = f"{spec.ir.path}: {reason}: each token computes the whole text again"
-    return Engine(spec, Recompute(compiled), compiled, fallback)
+    return _recomputing(spec, spec.read_again(), fallback)
+
+
+def _recomputing(spec: ModelSpec, model: ov.Model, fallback: str | None = None) -> Engine:
+    compiled = _compile(spec, model)
+    try:
+        back_end = Recompute(compiled)
+    except RuntimeError as error:
+        raise _cannot_be_run(spec, error) from None
+    return Engine(spec, back_end, compiled, fallback)
+
+
+def _cannot_be_run(spec: ModelSpec, error: RuntimeError) -> Problem:
+    return Problem(f"{spec.ir.path}: cannot be run on {spec.device}: {last_line(error)}")
 
 
 def _positions(ir: IR, max_seq_len: int | None) -> int:

@@ -49,12 +49,12 @@ class Job:
 
         Only the sizes are checked again: the downloader has hashed the files, and --verify does.
         """
-        known = {}
+        known, folder = {}, self.folder
         for file in self._finished():
             path = self.downloaded / file.name
             is_there = path.is_file() and file.size in (None, path.stat().st_size)
             if file.checksum.algorithm == "sha256" and is_there:
-                known[str(path.relative_to(self.folder))] = file.checksum.digest
+                known[str(path.relative_to(folder))] = file.checksum.digest
         return known
 
     def _finished(self) -> tuple[ModelFile, ...]:

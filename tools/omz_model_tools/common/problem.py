@@ -48,14 +48,19 @@ def check_onnx_path(path: Path) -> None:
         raise Problem(f"{path}: the package onnx takes paths in UTF-8 alone; rename it, or give another") from None
 
 
+def is_endless(path: Path) -> bool:
+    """Return whether it is a pipe or a device, whose end might never come. Raises OSError where there is nothing."""
+    mode = path.stat().st_mode
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def read_file(path: Path, most: int = -1) -> bytes:
     """Return the content of a file, or its first `most` bytes.
 
     Raises Problem for one that cannot be read, and for a pipe or a device, whose end might never come.
     """
     with disk_problems(path):
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        if is_endless(path):
             raise Problem(f"{path}: expected a file, got a pipe or a device")
         with path.open("rb") as stream:
             return stream.read(most)

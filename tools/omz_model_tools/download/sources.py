@@ -4,7 +4,6 @@ import contextlib
 import os
 import queue
 import re
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ import requests
 import requests.auth
 import urllib3
 
-from omz_model_tools.common.problem import one_line
+from omz_model_tools.common.problem import is_endless, one_line
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
 from omz_model_tools.download.mirror import HUB, mirror_of
@@ -308,8 +307,7 @@ def _shut(answer: requests.Response) -> None:
 def _file(source: FileSource, start: int, size: int | None) -> Iterator[Delivery]:
     with contextlib.ExitStack() as stack:
         with _readable():
-            mode = source.path.stat().st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe waits for who writes into it
+            if is_endless(source.path):  # opening a pipe waits for who writes into it
                 raise Unavailable("is a pipe or a device", temporary=False)
             stream = stack.enter_context(source.path.open("rb"))
             length = stream.seek(0, os.SEEK_END)

@@ -26,7 +26,7 @@ from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksu
 from gpt2_text_prediction.generation import read_generation_config
 from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
-from gpt2_tools.evaluate.model import required_token, start_token
+from gpt2_tools.evaluate.model import end_token, required_token, start_token
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
 from gpt2_tools.evaluate.texts import encode_pair
 from omz_model_tools.common import ends_at_once, positive_int
@@ -88,8 +88,7 @@ class Model:
     @property
     def eot_token_id(self) -> int:
         """The token that ends a text."""
-        ends = (*self._scorer.eos_token_ids, self._tokenizer.end_of_text_id)
-        return required_token(self._path, ends[0])
+        return required_token(self._path, end_token(self._scorer, self._tokenizer))
 
     @property
     def prefix_token_id(self) -> int:

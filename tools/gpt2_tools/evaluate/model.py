@@ -40,8 +40,12 @@ class ModelUnderTest:
 
 def start_token(scorer: Scorer, tokenizer: GPT2Tokenizer) -> int | None:
     """Return the token that starts a text, or else ends one, as the checkpoint or its tokenizer says."""
-    ends = (*scorer.eos_token_ids, tokenizer.end_of_text_id)
-    return ends[0] if scorer.bos_token_id is None else scorer.bos_token_id
+    return end_token(scorer, tokenizer) if scorer.bos_token_id is None else scorer.bos_token_id
+
+
+def end_token(scorer: Scorer, tokenizer: GPT2Tokenizer) -> int | None:
+    """Return the token that ends a text, the first of several, as the checkpoint or its tokenizer says."""
+    return next(iter(scorer.eos_token_ids), tokenizer.end_of_text_id)
 
 
 def required_token(model: Path, token: int | None) -> int:

@@ -21,6 +21,8 @@ RIGHT: dict[str, list[Any]] = {
     "vocab": ["vocab.json", None],
     "merges": [Path("merges.txt"), None],
     "device": ["CPU"],
+    "precision_hint": ["auto", "f32", "bf16", "f16", "device"],
+    "num_threads": [1, 64, None],
     "config": [{}, {"KEY": 1}, {"CACHE_DIR": Path("cache")}, None],
     "max_seq_len": [5, 10**5000, None],  # what it may be, the model says
     "back_end": ["paged", "stateful", "static", None],
@@ -54,6 +56,8 @@ def test_each_argument_is_of_its_type(name):
         {"device": None},
         {"back_end": "page"},
         {"prompt_lookup": "no"},
+        {"precision_hint": "f64"},
+        {"num_threads": 0},
         {"max_waiting_callers": -1},
         {"cache_budget": 1 << 63},
         {"config": {1: 2}},

@@ -17,11 +17,10 @@ import pytest
 
 from gpt2_recipe import convert
 from gpt2_text_prediction import Beams, Busy, Problem, Result, Sampling, Stream, TextGenerator, TextRules
-from gpt2_text_prediction.engine.configuration import default_config, overridden
 from gpt2_text_prediction.engine.scheduler import MAX_NUM_SEQS
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
 from support import HANGS_AFTER, until
-from support.toy import DEVICES_OF_A_CPU, HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
+from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
@@ -270,39 +269,6 @@ def test_a_missing_model_is_a_problem(tmp_path):
     Toy().write_vocabulary(tmp_path)
     with pytest.raises(Problem, match="no such model file"):
         TextGenerator(tmp_path / "missing.xml")
-
-
-ON_CPU = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}
-
-
-@pytest.mark.parametrize(
-    ("device", "config"),
-    [
-        ("CPU", ON_CPU),
-        ("CPU.0", ON_CPU),
-        ("GPU.0", {}),
-        ("AUTO", {"DEVICE_PROPERTIES": {"CPU": ON_CPU}}),
-        ("MULTI:GPU,CPU", {"DEVICE_PROPERTIES": {"CPU": ON_CPU}}),
-        ("HETERO:CPU", {"DEVICE_PROPERTIES": {"CPU": ON_CPU}}),
-    ],
-)
-def test_the_default_settings_are_exact_arithmetic_on_a_cpu(device, config):
-    assert default_config(device) == config
-
-
-@pytest.mark.parametrize("device", ["CPU", *DEVICES_OF_A_CPU])
-def test_the_default_settings_are_in_force(ir, device):
-    with TextGenerator(ir, device=device) as generator:
-        assert generator.engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
-        assert generator.engine.property_of_device("KV_CACHE_PRECISION") == "f16"
-
-
-@pytest.mark.parametrize("device", DEVICES_OF_A_CPU)
-def test_a_property_that_is_given_counts_before_the_default_for_the_cpu_behind_a_device(ir, device):
-    config = overridden(default_config(device), {"KV_CACHE_PRECISION": "u8"})
-    with TextGenerator(ir, device=device, config=config) as generator:
-        assert generator.engine.property_of_device("KV_CACHE_PRECISION") == "u8"
-        assert generator.engine.property_of_device("INFERENCE_PRECISION_HINT") == "f32"
 
 
 def test_a_closed_generator_is_a_problem_whatever_is_asked_of_it(ir):

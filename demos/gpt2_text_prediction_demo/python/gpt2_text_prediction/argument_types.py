@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gpt2_text_prediction.engine.configuration import PRECISION_HINTS
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.settings import is_whole
 
@@ -33,6 +34,8 @@ EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "vocab": ("a path or None", lambda value: value is None or _is_path(value)),
     "merges": ("a path or None", lambda value: value is None or _is_path(value)),
     "device": ("the name of a device", lambda value: isinstance(value, str)),
+    "precision_hint": (f"one of {', '.join(PRECISION_HINTS)}", lambda value: value in PRECISION_HINTS),
+    "num_threads": ("a whole number from 1, or None", lambda value: value is None or (_is_count(value) and value > 0)),
     "config": ("a dict of properties by their names, or None", lambda value: value is None or _is_config(value)),
     "max_seq_len": ("a whole number or None", lambda value: value is None or is_whole(value)),
     "back_end": (f"one of {', '.join(BACK_ENDS)}, or None", lambda value: value is None or value in BACK_ENDS),

@@ -6,18 +6,19 @@ from gpt2_text_prediction import Sampling, TextGenerator
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from gpt2_text_prediction.argument_types import require_arguments, require_type
-from gpt2_text_prediction.engine.configuration import default_config
-from gpt2_text_prediction.engine.engine import Engine, default_back_end, make_engine, read_spec
+from gpt2_text_prediction.engine.configuration import GROUP, INFERENCE, DeviceConfig
+from gpt2_text_prediction.engine.engine import Engine, ModelSpec, default_back_end, make_engine, read_spec
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.scheduler import (
     CLOSED,
@@ -56,7 +57,9 @@ class TextGenerator:
         vocab: str | Path | None = None,
         merges: str | Path | None = None,
         device: str = "CPU",
-        config: dict[str, Any] | None = None,
+        precision_hint: Literal["auto", "f32", "bf16", "f16", "device"] = "auto",
+        num_threads: int | None = None,
+        config: Mapping[str, Any] | None = None,
         max_seq_len: int | None = None,
         back_end: Literal["paged", "stateful", "static"] | None = None,
         cache_budget: int | None = None,
@@ -66,7 +69,9 @@ class TextGenerator:
     ) -> None:
         """Load a model and its tokenizer, which is looked for beside it unless vocab and merges are given.
 
-        config: properties of the device, by default those of `default_config`.
+        precision_hint: the arithmetic. "auto" chooses what is fast on this CPU for several texts at once, and exact
+        enough; "device" is what OpenVINO chooses. num_threads: by default the device's choice.
+        config: properties of the device, by OpenVINO's names, which count before these two.
         max_seq_len: how many tokens prompt and continuation may have, by default the model's positions.
         back_end, cache_budget: see load_engine; by default "paged" on a CPU and "stateful" elsewhere.
         prompt_lookup: whether tokens are drafted from what the text had before; the text stays the same. By default
@@ -80,6 +85,8 @@ class TextGenerator:
             vocab=vocab,
             merges=merges,
             device=device,
+            precision_hint=precision_hint,
+            num_threads=num_threads,
             config=config,
             max_seq_len=max_seq_len,
             back_end=back_end,
@@ -88,18 +95,58 @@ class TextGenerator:
             max_waiting_callers=max_waiting_callers,
             use_generation_config=use_generation_config,
         )
-        model = Path(model)
-        settings = default_config(device) if config is None else config
-        chosen = back_end or default_back_end(device)
-        spec = read_spec(model, device, settings, max_seq_len)
-        # Before the model is compiled, which takes longer than everything else.
-        self.default_sampling = _own_sampling(model) if use_generation_config else Sampling()
-        self.tokenizer = load_tokenizer(model, vocab, merges, spec.ir.vocab_size)
-        self.unused_ids = np.array(self.tokenizer.unused_ids(spec.ir.vocab_size), np.int64)
-        engine = make_engine(spec, chosen, cache_budget)
-        self._open: _Open | None = _Open(
-            engine, Scheduler(engine, max_waiting_callers=max_waiting_callers), PrefixCache()
+        asked = DeviceConfig(device, precision_hint, num_threads, config or {})
+        spec = read_spec(Path(model), asked, max_seq_len)
+        self._set_up(
+            spec,
+            vocab=vocab,
+            merges=merges,
+            back_end=back_end,
+            cache_budget=cache_budget,
+            prompt_lookup=prompt_lookup,
+            max_waiting_callers=max_waiting_callers,
+            use_generation_config=use_generation_config,
         )
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        *,
+        vocab: str | Path | None = None,
+        merges: str | Path | None = None,
+        back_end: Literal["paged", "stateful", "static"] | None = None,
+        use_generation_config: bool = True,
+    ) -> "TextGenerator":
+        """Return the generator of a model that has been read, whose spec must not be used again. Raises Problem."""
+        generator = cls.__new__(cls)
+        generator._set_up(
+            spec, vocab=vocab, merges=merges, back_end=back_end, use_generation_config=use_generation_config
+        )
+        return generator
+
+    def _set_up(  # noqa: PLR0913  # those of __init__
+        self,
+        spec: ModelSpec,
+        *,
+        vocab: str | Path | None,
+        merges: str | Path | None,
+        back_end: Literal["paged", "stateful", "static"] | None,
+        cache_budget: int | None = None,
+        prompt_lookup: bool | None = None,
+        max_waiting_callers: int = MAX_WAITING_CALLERS,
+        use_generation_config: bool,
+    ) -> None:
+        # Before the model is compiled, which takes longer than everything else.
+        self.default_sampling = _own_sampling(spec.ir.path) if use_generation_config else Sampling()
+        self.tokenizer = load_tokenizer(spec.ir.path, vocab, merges, spec.ir.vocab_size)
+        self.unused_ids = np.array(self.tokenizer.unused_ids(spec.ir.vocab_size), np.int64)
+        self._asked, self._max_waiting_callers = spec.asked, max_waiting_callers
+        self._back_end, self._cache_budget = back_end or default_back_end(spec.device), cache_budget
+        engine = make_engine(spec, self._back_end, cache_budget)
+        self._open: _Open | None = _Open.of(engine, max_waiting_callers)
+        self._scoring: _Open | None = None
+        self._scoring_lock = Lock()
         end_of_text = self.tokenizer.end_of_text_id
         self.eos_token_ids = engine.eos_token_ids or (() if end_of_text is None else (end_of_text,))
         self.bos_token_id = self.eos_token_id if engine.bos_token_id is None else engine.bos_token_id
@@ -219,7 +266,8 @@ class TextGenerator:
         inputs.check(beams, max_new_tokens, Beams)
         tokens, truncated = inputs.fitting_tokens(prompt, rules, max_new_tokens)
         ending_ids = beams.ending_ids(self.eos_token_ids)
-        steps = _Steps(self.scheduler.step, self.engine.n_positions)
+        engine = self.engine
+        steps = _Steps(self.scheduler.step, engine.n_positions)
         unused_ids = drawn_never(self.unused_ids, ending_ids)
         found = beam_search(steps, tokens, beams, max_new_tokens, ending_ids, self._stops(rules), unused_ids=unused_ids)
         return [
@@ -231,6 +279,7 @@ class TextGenerator:
                 0,
                 truncated,
                 beam.score,
+                dict(engine.properties),
             )
             for beam in found
         ]
@@ -241,7 +290,7 @@ class TextGenerator:
         add_start_token: score the first one too, given the token that starts a text (bos_token_id), unless the
         tokenizer begins texts with it anyway.
         Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode, and for a
-        model without such a token.
+        model without such a token. Where "auto" computes texts in bf16, the first call loads the model again, in f32.
         """
         require_arguments(add_start_token=add_start_token)
         tokens = self.input_processor.encode(text, self.engine.n_positions, ("the text has", ""))
@@ -256,7 +305,7 @@ class TextGenerator:
                 logprobs[scored] = logprob(checked(logits), tokens[scored])
 
         if len(before) + len(tokens) > 1:
-            self.read(read, 0, add)
+            _read(self._opened_for_scores(), read, 0, add)
         return Score(tokens, logprobs, start if before else None)
 
     def next_tokens(self, text: str, k: int = 10) -> list[NextToken]:
@@ -287,17 +336,15 @@ class TextGenerator:
 
         Raises Problem for a closed generator.
         """
-        opened = self._opened()
-        ended: SimpleQueue[ScoreRequest] = SimpleQueue()
-        request = ScoreRequest(tokens, first, opened.prefix_cache, on_logits, ended.put)
-        with running(opened.scheduler, [request]):
-            raise_error(ended.get())
+        _read(self._opened(), tokens, first, on_logits)
 
     def close(self) -> None:
         """Free the model, and end what still runs with a Problem; the generator cannot be used afterwards."""
-        if self._open is not None:
-            self._open.scheduler.close()
-        self._open = None
+        opened, self._open = self._open, None
+        scoring, self._scoring = self._scoring, None  # without the lock, which a forked process may never get
+        for each in (opened, scoring):
+            if each is not None:
+                each.scheduler.close()
 
     def __enter__(self) -> "TextGenerator":
         return self
@@ -311,6 +358,27 @@ class TextGenerator:
         if self._open is None:
             raise Problem(CLOSED)
         return self._open
+
+    def _opened_for_scores(self) -> "_Open":
+        """Return what computes scores: in f32, unless another precision was named; groups stay those of the texts."""
+        opened = self._opened()
+        asked, properties = self._asked, opened.engine.properties
+        is_chosen = asked.precision_hint == "auto" and INFERENCE not in asked.properties
+        if not is_chosen or properties.get(INFERENCE) != "bf16":
+            return opened
+        opened.scheduler.require_open()  # a forked process gets no further
+        with self._scoring_lock:
+            if (scoring := self._scoring) is None:
+                groups = {name: value for name, value in properties.items() if name == GROUP}
+                exact = replace(asked, precision_hint="f32", properties={**groups, **asked.properties})
+                spec = read_spec(opened.engine.path, exact, opened.engine.n_positions)
+                engine = make_engine(spec, self._back_end, self._cache_budget)
+                scoring = self._scoring = _Open.of(engine, self._max_waiting_callers)
+            if self._open is None:  # closed meanwhile
+                scoring.scheduler.close()
+                self._scoring = None
+            self._opened()
+            return scoring
 
     def _samples(
         self,
@@ -341,7 +409,7 @@ class TextGenerator:
                 text = _SampleText(StoppingDetokenizer(self.tokenizer, rules))
                 request = processed.request(shared, (seed, p, s), on_end, text.push, with_logprobs=True)
                 found.append(_Sample(request, text, processed.truncated_chars))
-        return _Samples(found, seed)
+        return _Samples(found, seed, self.engine.properties)
 
     def _stops(self, rules: TextRules) -> Callable[[Sequence[int]], bool]:
         """Return a function that says whether tokens end a text."""
@@ -365,6 +433,10 @@ class _Open(NamedTuple):
     engine: Engine
     scheduler: Scheduler
     prefix_cache: PrefixCache
+
+    @classmethod
+    def of(cls, engine: Engine, max_waiting_callers: int) -> "_Open":
+        return cls(engine, Scheduler(engine, max_waiting_callers=max_waiting_callers), PrefixCache())
 
 
 class _Steps(NamedTuple):
@@ -396,10 +468,14 @@ class _Sample(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """The samples of one call of generate, in the order of prompts, then samples, with the seed of their draws."""
+    """The samples of one call of generate, in the order of prompts, then samples.
+
+    seed: of their draws. properties: of the device that they run on.
+    """
 
     samples: list[_Sample]
     seed: int
+    properties: Mapping[str, str]
 
     @property
     def requests(self) -> list[GenerateRequest]:
@@ -408,9 +484,24 @@ class _Samples(NamedTuple):
     def results(self) -> list[Result]:
         """Return the results, when all requests have ended."""
         return [
-            Result(text.whole(), str(request.finish_reason), request.tokens, np.array(request.logprobs), self.seed, cut)
+            Result(
+                text.whole(),
+                str(request.finish_reason),
+                request.tokens,
+                np.array(request.logprobs),
+                self.seed,
+                cut,
+                properties=dict(self.properties),
+            )
             for request, text, cut in self.samples
         ]
+
+
+def _read(opened: _Open, tokens: list[int], first: int, on_logits: Callable[[int, Logits], None]) -> None:
+    ended: SimpleQueue[ScoreRequest] = SimpleQueue()
+    request = ScoreRequest(tokens, first, opened.prefix_cache, on_logits, ended.put)
+    with running(opened.scheduler, [request]):
+        raise_error(ended.get())
 
 
 def _own_sampling(model: Path) -> Sampling:

@@ -1,6 +1,7 @@
 """The results of a TextGenerator: continuations, scores, likely next tokens."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ class Result:
     text: the continuation alone, without the prompt. finish_reason: "stop" at the end of the text or where a rule
     stops it, "length" at max_new_tokens or where the model's positions end. tokens: its ids [N], without the one that
     ends the text, but with those of a stop string. logprobs: of each token, f64 [N], in the model's own distribution,
-    before logits processors and sampling. seed: gives the same text again in the same call. cut: how many characters
-    of the prompt's beginning did not fit. score: of a beam; beams are ordered by it.
+    before logits processors and sampling. seed: gives the same text again in the same call with the same properties,
+    on the same kind of CPU. cut: how many characters of the prompt's beginning did not fit. score: of a beam; beams
+    are ordered by it. properties: see Engine.
     """
 
     text: str
@@ -25,6 +27,7 @@ class Result:
     seed: int
     cut: int = 0
     score: float | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,22 @@ TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
     from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache
     from gpt2_text_prediction.engine.checksums import checksum, model_checksums, user_cache
-    from gpt2_text_prediction.engine.configuration import PRECISION_HINTS, default_config
+    from gpt2_text_prediction.engine.configuration import (
+        LONG_PROMPT,
+        PRECISION_HINTS,
+        Arithmetic,
+        DeviceConfig,
+        has_bf16,
+        weights_of,
+    )
     from gpt2_text_prediction.engine.engine import (
         Engine,
         compile_model,
         default_back_end,
         device_property,
         load_engine,
+        make_engine,
+        read_spec,
     )
     from gpt2_text_prediction.engine.ir import (
         IR,
@@ -33,9 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IR",
+    "LONG_PROMPT",
     "MAX_DECODE_TOKENS",
     "MODEL_SUFFIXES",
     "PRECISION_HINTS",
+    "Arithmetic",
+    "DeviceConfig",
     "Engine",
     "NoCachePossible",
     "PrefixCache",
@@ -47,15 +59,18 @@ __all__ = [
     "checksum",
     "compile_model",
     "default_back_end",
-    "default_config",
     "device_property",
+    "has_bf16",
     "last_line",
     "load_engine",
+    "make_engine",
     "model_checksums",
     "raise_error",
     "read_ir",
     "read_model",
+    "read_spec",
     "user_cache",
+    "weights_of",
     "with_kv_cache",
 ]
 
@@ -67,13 +82,19 @@ __getattr__ = lazy_names(
         "checksum": "checksums",
         "model_checksums": "checksums",
         "user_cache": "checksums",
+        "LONG_PROMPT": "configuration",
         "PRECISION_HINTS": "configuration",
-        "default_config": "configuration",
+        "Arithmetic": "configuration",
+        "DeviceConfig": "configuration",
+        "has_bf16": "configuration",
+        "weights_of": "configuration",
         "Engine": "engine",
         "compile_model": "engine",
         "default_back_end": "engine",
         "device_property": "engine",
         "load_engine": "engine",
+        "make_engine": "engine",
+        "read_spec": "engine",
         "IR": "ir",
         "MODEL_SUFFIXES": "ir",
         "TokenInput": "ir",

@@ -15,13 +15,26 @@ from typing import Any, Literal, Protocol
 
 import openvino as ov
 
-from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache, with_logits_indices
+from gpt2_text_prediction.engine.backends.kv_cache import (
+    NoCachePossible,
+    can_have_kv_cache,
+    with_kv_cache,
+    with_logits_indices,
+)
 from gpt2_text_prediction.engine.backends.paged import Paged
 from gpt2_text_prediction.engine.backends.paged_attention import NoPagedAttention, with_paged_attention
 from gpt2_text_prediction.engine.backends.recompute import Recompute
 from gpt2_text_prediction.engine.backends.self_test import agrees_with_its_cache
 from gpt2_text_prediction.engine.backends.stateful import Stateful
-from gpt2_text_prediction.engine.configuration import with_own_cache_dir
+from gpt2_text_prediction.engine.configuration import (
+    ARITHMETIC,
+    CACHE,
+    GROUP,
+    DeviceConfig,
+    Weights,
+    weights_of,
+    with_own_cache_dir,
+)
 from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
 from gpt2_text_prediction.engine.sequence import Logits, StepInput
@@ -53,7 +66,10 @@ class BackEnd(Protocol):
 
 
 class Engine:
-    """A compiled model with its back end."""
+    """A compiled model with its back end.
+
+    properties: those of the device that its logits depend on, by OpenVINO's names, as the device reports them.
+    """
 
     def __init__(
         self, spec: "ModelSpec", back_end: BackEnd, compiled: ov.CompiledModel, fallback: str | None = None
@@ -67,6 +83,8 @@ class Engine:
         self.back_end = back_end
         self.compiled = compiled
         self.fallback = fallback
+        reported = {name: device_property(compiled, name) for name in _in_force(spec, back_end)}
+        self.properties = {name: value for name, value in reported.items() if value is not None}
         self._huge_pages = spec.huge_pages
         self._steps = 0
         self._threads: deque[Thread] = deque(maxlen=RECENT_THREADS)  # the last that have run steps
@@ -137,6 +155,12 @@ class Engine:
             raise ValueError(f"expected logits_indices within {count} tokens, got {list(sequence.logits_indices)}")
 
 
+def _in_force(spec: "ModelSpec", back_end: BackEnd) -> list[str]:
+    """Return the properties that logits depend on: that of the cache where there is one, that of quantized weights."""
+    in_force = {CACHE: back_end.name != "recompute", GROUP: spec.weights.is_quantized}
+    return [name for name in ARITHMETIC if in_force.get(name, True)]
+
+
 def device_property(compiled: ov.CompiledModel, name: str) -> str | None:
     """Return a property as the device reports it after compilation, or None where it has none of the name."""
     try:
@@ -164,14 +188,25 @@ def default_back_end(device: str) -> Literal["paged", "stateful"]:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What an engine is made of; huge_pages: created before reading, so that it knows what memory is the model's."""
+    """What an engine is made of.
+
+    asked: the device, and what the user asks of it. config: its properties. has_cache: whether the graph can be given
+    a key/value cache. huge_pages: created before reading, so that it knows what memory is the model's.
+    """
 
     core: ov.Core
     ir: IR
-    device: str
+    asked: DeviceConfig
     config: dict[str, Any]
     n_positions: int
+    weights: Weights
+    has_cache: bool
     huge_pages: HugePages
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self.asked.device
 
     def read_again(self) -> ov.Model:
         """Return the model as it is on disk: an attempt that failed may have changed the one in memory."""
@@ -186,19 +221,22 @@ def load_engine(
     back_end: Literal["paged", "stateful", "static"] = "stateful",
     cache_budget: int | None = None,
 ) -> Engine:
-    """Read, prepare and compile a model: read_spec and make_engine in one."""
-    return make_engine(read_spec(path, device, config or {}, max_seq_len), back_end, cache_budget)
+    """Read, prepare and compile a model with these properties alone: read_spec and make_engine in one."""
+    alone = DeviceConfig(device, "device", properties=config or {})
+    return make_engine(read_spec(path, alone, max_seq_len), back_end, cache_budget)
 
 
-def read_spec(path: Path, device: str, config: dict[str, Any], max_seq_len: int | None = None) -> ModelSpec:
-    """Read a model and check it.
+def read_spec(path: Path, config: DeviceConfig, max_seq_len: int | None = None) -> ModelSpec:
+    """Read a model, check it, and choose the properties of its device.
 
     max_seq_len lowers the model's own number of positions, or gives it where the model has none.
     Raises Problem for files or a length that cannot be used.
     """
     core, huge_pages = ov.Core(), HugePages()
-    ir, properties = read_ir(core, path), with_own_cache_dir(device, config)
-    return ModelSpec(core, ir, device, properties, _positions(ir, max_seq_len), huge_pages)
+    ir = read_ir(core, path)
+    weights, has_cache = weights_of(ir.model), can_have_kv_cache(ir.model)
+    properties = with_own_cache_dir(config.device, config.resolved(core, weights))
+    return ModelSpec(core, ir, config, properties, _positions(ir, max_seq_len), weights, has_cache, huge_pages)
 
 
 def make_engine(

@@ -124,7 +124,7 @@ class Scheduler:
         """
         group = RequestGroup(requests)
         with self._lock:
-            self._require_open()
+            self.require_open()
             places = self._max_num_seqs - len(self._running)  # for those who start before the next step
             if (waiting := len(self._groups) - places) >= self._max_waiting_callers:
                 raise Busy(f"{waiting} callers are waiting already: try again later")
@@ -138,7 +138,7 @@ class Scheduler:
         """Do as Engine.step, from any thread but the scheduler's: a step of its own between those of the requests."""
         direct = _DirectStep(inputs, Future())
         with self._lock:
-            self._require_open()
+            self.require_open()
             self._direct.append(direct)
             self._wake()
         return direct.answer.result()
@@ -146,6 +146,13 @@ class Scheduler:
     def cancel(self, group: RequestGroup) -> None:
         """End a caller's requests, with Cancelled, before the next step; those that have ended are not ended again."""
         self._stop([group], Cancelled())
+
+    def require_open(self) -> None:
+        """Raise Problem where it is closed, and RuntimeError in a callback of a request."""
+        if self._closed:
+            raise Problem(self._closed)
+        if self._thread is current_thread():
+            raise RuntimeError("a generator was called by a callback of its own request, and would wait for itself")
 
     def close(self) -> None:
         """End all requests with a Problem and wait for the thread to end; closing twice does no harm."""
@@ -164,12 +171,6 @@ class Scheduler:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
         for request in [*(each.request for each in self._running), *(r for g in self._groups for r in g.waiting)]:
             request.end(Problem(FORKED))
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise Problem(self._closed)
-        if self._thread is current_thread():
-            raise RuntimeError("a generator was called by a callback of its own request, and would wait for itself")
 
     def _wake(self) -> None:
         if self._thread is None or not self._thread.is_alive():  # Ctrl-C may have kept it from starting

@@ -22,6 +22,15 @@ class NoCachePossible(Exception):
     """The graph's attention is not made of ScaledDotProductAttention ops; it runs, by recomputation only."""
 
 
+def can_have_kv_cache(model: ov.Model) -> bool:
+    """Return whether with_kv_cache takes a model."""
+    try:
+        _find_anchors(model)
+    except NoCachePossible:
+        return False
+    return True
+
+
 def with_kv_cache(model: ov.Model) -> ov.Model:
     """Return a new, stateful model that computes what `model` computes; `model` must not be used afterwards.
 

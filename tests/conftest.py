@@ -126,6 +126,17 @@ def mini(made_once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def mini_quantized(mini, made_once) -> Path:
+    """Return a folder with FP16-INT8 and FP16-INT4 of gpt-2-mini; needs nncf."""
+
+    def quantize(folder: Path) -> None:
+        done = run_process("omz_quantizer", "--name", "gpt-2-mini", "--model_dir", mini.parents[1], "-o", folder)
+        assert done.returncode == 0, done.stderr.decode()
+
+    return made_once("quantized", quantize) / "public/gpt-2-mini"
+
+
+@pytest.fixture(scope="session")
 def mini_ir(mini) -> Path:
     """Return the FP16 IR of gpt-2-mini."""
     return mini / "FP16/gpt-2-mini.xml"
@@ -133,8 +144,13 @@ def mini_ir(mini) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(run, mini_ir):
-    """Return a function that runs the demo on gpt-2-mini."""
-    return lambda *arguments, **options: run("gpt2_text_prediction_demo", "-m", mini_ir, *arguments, **options)
+    """Return a function that runs the demo on gpt-2-mini, in f32 unless a test names another: the same on any CPU."""
+
+    def run_demo(*arguments: object, **options: object):
+        exact = () if "PRECISION_HINT" in " ".join(map(str, arguments)).upper() else ("--precision_hint", "f32")
+        return run("gpt2_text_prediction_demo", "-m", mini_ir, *arguments, *exact, **options)
+
+    return run_demo
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import openvino as ov
 import pytest
 
 from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
+from gpt2_text_prediction.engine import has_bf16
 from support import HANGS_AFTER, until
 from support.command import COMMANDS
 from support.toy import Toy
@@ -20,7 +22,7 @@ PROMPT = "The poem was written by"
 
 @pytest.fixture(scope="module")
 def generator(mini_ir):
-    with TextGenerator(mini_ir) as loaded:
+    with TextGenerator(mini_ir, precision_hint="f32") as loaded:
         yield loaded
 
 
@@ -257,6 +259,7 @@ def test_a_killed_run_goes_on_and_no_record_is_lost_or_doubled(demo, mini_ir, tm
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out.jsonl"
     prompts.write_text("".join(f"The whale number {n}\n" for n in range(30)))
     command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", out, "-n", "12", "-nireq", "2"]
+    command += ["--precision_hint", "f32"]  # as `demo`
     for wanted in (1, 9):  # kill -9 twice, in the middle of the work
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             written(out, wanted, process)
@@ -307,26 +310,56 @@ def test_a_run_is_resumed_with_the_same_weights_tokenizer_settings_and_device_on
 
     assert resumed("--seed", 1).returncode == 0
     written = out.read_bytes()
+    cache = lines_of(out)[0]["properties"]["KV_CACHE_PRECISION"]
     same = [(), ("--seed", 1), ("-nireq", 2), ("-nthreads", 1), ("--temperature", 1), ("-d", "CPU")]
-    same += [("--vocab", prefix[0], "--merges", prefix[1]), ("--precision_hint", "f32")]
+    same += [("--vocab", prefix[0], "--merges", prefix[1]), ("--config", f"KV_CACHE_PRECISION={cache}")]
     for arguments in same:
         assert resumed(*arguments).returncode == 0, arguments
     flags = {
         "the settings": [("--top_k", 5), ("--max_seq_len", 8)],
-        "the device or its properties": [
-            ("--static_shape",),
-            ("--precision_hint", "bf16"),
-            ("--config", "KV_CACHE_PRECISION=u8"),
-        ],
+        "the device or its properties": [("--static_shape",), ("--config", "ENABLE_CPU_PINNING=NO")],
     }
     for part, others in flags.items():
         for arguments in others:
             assert f"is of another run; different: {part}: give another" in the_error(resumed(*arguments))
+    other_cache = the_error(resumed("--config", "KV_CACHE_PRECISION=u8"))
+    assert f"is of a run with KV_CACHE_PRECISION {cache}, not u8: name no other precision" in other_cache
     assert "different: the weights: give another" in the_error(resumed(model=second))
     assert "is of a run with the seed 1, not 2" in the_error(resumed("--seed", 2))
     merges.write_text(merges.read_text(encoding="utf-8") + "a b\n", encoding="utf-8")
     assert "different: the tokenizer: give another" in the_error(resumed())
     assert out.read_bytes() == written
+
+
+def test_a_resumed_run_keeps_the_arithmetic_of_the_first(run, tmp_path):
+    """As on a CPU that would choose another one."""
+    ir, out = Toy().ir(tmp_path), tmp_path / "out.jsonl"
+    command = (DEMO, "-m", ir, "-o", out, "-n", 3)
+    first = run(*command, "-i", "a", "--precision_hint", "bf16", "--config", "KV_CACHE_PRECISION=u8")
+    assert first.returncode == 0, first.stderr.decode()
+    again = run(*command, "-i", "a", "-i", "b")
+    one, other = (record["properties"] for record in lines_of(out))
+    assert one == other == {"INFERENCE_PRECISION_HINT": one["INFERENCE_PRECISION_HINT"], "KV_CACHE_PRECISION": "u8"}
+    named = f"CPU: inference in {one['INFERENCE_PRECISION_HINT']}, KV cache in u8"
+    assert named in again.stderr.decode().splitlines()[0]
+    refused = run(*command, "-i", "a", "--precision_hint", "f32")
+    assert "is of a run with " in the_error(refused)
+
+
+def test_properties_of_other_devices_are_passed_on(run, tmp_path):
+    """A text that OpenVINO reads, as `-d AUTO` takes it; and what a CPU would emulate is said."""
+    ir = Toy().ir(tmp_path)
+    done = run(DEMO, "-m", ir, "-i", "a", "-n", 1, "-d", "AUTO", "--config", "DEVICE_PROPERTIES={CPU:{NUM_STREAMS:1}}")
+    assert (done.returncode, done.stdout[:1]) == (0, b"a"), done.stderr.decode()
+
+
+def test_what_a_cpu_emulates_is_said(run, tmp_path):
+    done = run(DEMO, "-m", Toy().ir(tmp_path), "-i", "a", "-n", 1, "--precision_hint", "bf16")
+    log = done.stderr.decode()
+    emulated = "nference in bf16" in log and not has_bf16(ov.Core())
+    has_changed = "Inference in f32" in log  # where the device does not even emulate it
+    warning = "[ WARNING ] this CPU has no instructions for bf16 and emulates them, many times slower"
+    assert (warning in log) is (emulated and not has_changed)
 
 
 def test_a_line_with_other_settings_is_not_taken_for_the_one_in_the_file(demo, tmp_path):
@@ -361,7 +394,7 @@ def test_ctrl_c_does_not_wait_for_beams(mini_ir, tmp_path):
     command = [COMMANDS / DEMO, "-m", mini_ir, "--prompt_file", prompts, "-o", tmp_path / "out.jsonl"]
     beams = ["--num_beams", "100", "-n", "500", "--ignore_eos", "--early_stopping", "never"]  # many minutes of work
     with subprocess.Popen([*command, *beams], stderr=subprocess.PIPE) as process:
-        while b"KV cache" not in (line := process.stderr.readline()):
+        while b"Number of threads" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGINT)
         talk = process.communicate(timeout=HANGS_AFTER)[1].decode()

@@ -13,12 +13,15 @@ from gpt2_text_prediction.cli.output_file import Records
 from gpt2_text_prediction.cli.run_key import PARTS
 
 RUN = dict.fromkeys(PARTS, "abc")
+F32 = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f16"}
 WRONG = [
-    b'{"run": {}, "prompt_number": [1], "sample": 1, "prompt": "a", "settings": {}, "run_seed": 1}\n',
-    b'{"run": {}, "prompt_number": 1, "sample": 1, "prompt": null, "settings": {}, "run_seed": 1}\n',
-    b'{"run": {}, "prompt_number": 1, "sample": {}, "prompt": "a", "settings": {}, "run_seed": "x"}\n',
+    b'{"run": {}, "properties": {"X": ""}, "prompt_number": 1, "sample": 1, "prompt": "", "settings": {}, '
+    b'"run_seed": 1}\n',
+    b'{"run": {}, "properties": {}, "prompt_number": [1], "sample": 1, "prompt": "a", "settings": {}, "run_seed": 1}\n',
+    b'{"run": {}, "properties": {}, "prompt_number": 1, "sample": 1, "prompt": null, "settings": {}, "run_seed": 1}\n',
+    b'{"run": {}, "properties": {}, "prompt_number": 1, "sample": {}, "prompt": "", "settings": {}, "run_seed": "x"}\n',
     b'{"run": [], "prompt_number": 1, "sample": 1, "prompt": "a", "settings": {}, "run_seed": 1}\n',
-    b'{"run": {}, "prompt_number": 1, "sample": 1, "prompt": "a", "settings": [], "run_seed": 1}\n',
+    b'{"run": {}, "properties": {}, "prompt_number": 1, "sample": 1, "prompt": "a", "settings": [], "run_seed": 1}\n',
 ]
 
 
@@ -29,6 +32,7 @@ def record(n: int, sample: int = 1, seed: int = 7) -> dict:
 
 def written(path, count: int) -> bytes:
     records = Records(path, RUN)
+    records.begin(F32)
     for n in range(1, count + 1):
         records.add(record(n))
     records.close()
@@ -38,10 +42,10 @@ def written(path, count: int) -> bytes:
 def test_records_are_lines_of_json_that_are_found_again(tmp_path):
     path = tmp_path / "out.jsonl"
     lines = written(path, 3).splitlines()
-    assert [json.loads(line) for line in lines] == [{"run": RUN, **record(n)} for n in (1, 2, 3)]
+    assert [json.loads(line) for line in lines] == [{"run": RUN, "properties": F32, **record(n)} for n in (1, 2, 3)]
     again = Records(path, RUN)
     assert set(again.done) == {(1, 1), (2, 1), (3, 1)}
-    assert again.seed == 7
+    assert (again.seed, again.properties) == (7, F32)
     again.close()
 
 
@@ -54,7 +58,7 @@ def test_what_has_no_end_to_read_to_is_refused(tmp_path):
 
 def test_a_new_file_has_no_seed(tmp_path):
     records = Records(tmp_path / "out.jsonl", RUN)
-    assert (records.done, records.seed) == ({}, None)
+    assert (records.done, records.seed, records.properties) == ({}, None, {})
     records.close()
 
 
@@ -66,6 +70,7 @@ def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path
     whole = written(path, 4)
     path.write_bytes(whole[:cut])
     records = Records(path, RUN)
+    records.begin(F32)
     assert sorted(records.done) == [(n + 1, 1) for n in range(whole[:cut].count(b"\n"))]
     for n in range(1, 5):
         if (n, 1) not in records.done:
@@ -111,18 +116,35 @@ def test_another_runs_records_are_a_problem(tmp_path):
 
 def test_a_run_has_one_seed(tmp_path):
     path = tmp_path / "out.jsonl"
-    path.write_bytes(written(path, 1) + json.dumps({"run": RUN, **record(2, seed=8)}).encode() + b"\n")
+    other = {"run": RUN, "properties": F32, **record(2, seed=8)}
+    path.write_bytes(written(path, 1) + json.dumps(other).encode() + b"\n")
     with pytest.raises(Problem, match="line 2 is of a run with the seed 8, not 7"):
+        Records(path, RUN)
+
+
+def test_a_run_has_one_arithmetic(tmp_path):
+    path, bf16 = tmp_path / "out.jsonl", F32 | {"INFERENCE_PRECISION_HINT": "bf16"}
+    whole = written(path, 1)
+    records = Records(path, RUN)
+    with pytest.raises(
+        Problem, match=r"is of a run with INFERENCE_PRECISION_HINT f32, not bf16: name no other precision"
+    ):
+        records.begin(bf16)
+    with pytest.raises(Problem, match="is of a run with KV_CACHE_PRECISION f16, not none: name"):
+        records.begin({"INFERENCE_PRECISION_HINT": "f32"})
+    records.close()
+    path.write_bytes(whole + json.dumps({"run": RUN, "properties": bf16, **record(2)}).encode() + b"\n")
+    with pytest.raises(Problem, match="line 2 is of another run; different: the device's arithmetic: give"):
         Records(path, RUN)
 
 
 def test_records_of_an_earlier_version_stay_and_the_line_says_what_to_do(tmp_path):
     path = tmp_path / "out.jsonl"
-    old = b'{"run": "0123456789abcdef", "run_seed": 7, "prompt_number": 1, "sample": 1, "prompt": "a", "text": "b"}\n'
-    path.write_bytes(old)
-    with pytest.raises(Problem, match=r"line 1 is of an earlier version, .*: finish it with that version, or give"):
-        Records(path, RUN)
-    assert path.read_bytes() == old
+    for run in ("0123456789abcdef", RUN):
+        path.write_text(json.dumps({"run": run, **record(1)}) + "\n")
+        with pytest.raises(Problem, match=r"line 1 is of an earlier version, .*: finish it with that version, or give"):
+            Records(path, RUN)
+        assert json.loads(path.read_text())["run"] == run
 
 
 def test_two_cannot_write_at_once_and_a_folder_cannot_be_written(tmp_path):

@@ -251,7 +251,7 @@ ROWS = (
         GENERATION,
         None,
         0,
-        "Seed of the random draws: the same seed gives the same text.",
+        "Seed of the random draws: the same seed gives the same text, in the same arithmetic.",
         "-s",
         shown_default="a new one, printed",
         most=2**64 - 1,

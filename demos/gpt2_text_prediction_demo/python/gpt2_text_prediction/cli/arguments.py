@@ -156,7 +156,9 @@ def _add_device_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--precision_hint",
         choices=PRECISION_HINTS,
-        help="Optional. Inference precision; 'device' leaves it to the device. Default: f32 on CPU, else device.",
+        default="auto",
+        help="Optional. Inference precision; 'auto' chooses for speed, by CPU, weights and number of texts, and stays "
+        "close to f32; 'device' leaves it to the device. Default: auto.",
     )
     group.add_argument(
         "--cache_dir",

@@ -7,7 +7,8 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,25 @@ from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
 from gpt2_text_prediction.cli.terminal import draw, say, set_up_stdout, silence_stdout, typed_prompts, write
+from gpt2_text_prediction.engine.configuration import CACHE, GROUP, INFERENCE, LONG_PROMPT, DeviceConfig, has_bf16
 from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.cli.conversation import Conversation
+    from gpt2_text_prediction.engine.engine import ModelSpec
     from gpt2_text_prediction.generator import TextGenerator
 
 MAX_COUNT = 1 << 31
 PROMPTS_AT_ONCE, MAX_PROMPTS_AT_ONCE = 8, 1024
 """As many as may wait for the engine; each has a thread."""
+BYTES_PER_TOKEN = 4
+"""Of English, about; the tokenizer is loaded later."""
+FORMS = {INFERENCE: "inference in {}", CACHE: "KV cache in {}", GROUP: "dynamic quantization in groups of {}"}
+"""The words of the log for the properties that a text depends on."""
+ROWS = ("num_return_sequences", "num_beams", "max_new_tokens")
+"""Settings that decide how many texts run, and how long they are."""
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
@@ -56,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
         return 2
     _check(args)
     set_up_stdout()
-    defaults = _defaults(args)
+    defaults = {} if args.no_generation_config else read_generation_config(args.model)
     given = _given(args, defaults)
     prompts = None if args.prompt_file is None else from_file(args.prompt_file)
     if args.input is not None:
@@ -64,7 +73,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.output is not None:
         return _write_records(args, given, defaults, prompts or [])
     _choose_seed(given)
-    with _load(args) as generator, raises():
+    config = _device_config(args, is_single_row(prompts, {**defaults, **given}))
+    with _load(args, config, given["seed"], defaults) as generator, raises():
         return _talk(args, given, defaults, generator, prompts)
 
 
@@ -93,17 +103,6 @@ def _check(args: argparse.Namespace) -> None:
         raise Problem("--interactive: expected no -i and no --prompt_file: prompts are typed")
 
 
-def _defaults(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of the generation_config.json beside the model, and say them."""
-    defaults = {} if args.no_generation_config else read_generation_config(args.model)
-    if ignored := [] if args.no_generation_config else ignored_names(args.model):
-        say("WARNING", f"not used of the model's generation_config.json: {', '.join(ignored)}")
-    if defaults:
-        values = ", ".join(f"{name} {value}" for name, value in defaults.items())
-        say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
-    return defaults
-
-
 def _given(args: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that were given, by name, checked."""
     from gpt2_text_prediction.cli.settings import make_settings, parse_setting  # noqa: PLC0415
@@ -121,7 +120,6 @@ def _given(args: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]
 
 def _choose_seed(given: dict[str, Any]) -> None:
     given.setdefault("seed", int.from_bytes(os.urandom(4), "little"))
-    say("INFO", f"Seed: {given['seed']}")
 
 
 def _talk(
@@ -173,14 +171,19 @@ def _write_records(
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
     from gpt2_text_prediction.cli.run_key import run_key  # noqa: PLC0415
 
-    records = Records(args.output, run_key(args, {**defaults, **given}, _device_config(args)), given.get("seed"))
+    settings = {**defaults, **given}
+    config = _device_config(args, single_row=False)
+    records = Records(args.output, run_key(args, settings, config.properties), given.get("seed"))
     try:
         if records.seed is not None:
             given["seed"] = records.seed
         _choose_seed(given)
-        if records.done:
-            say("INFO", f"{len(records.done)} texts are in {args.output} already")
-        with _load(args) as generator, raises():
+        if args.precision_hint == "auto":  # the first run's, whatever runs now, and on whatever CPU
+            config = replace(config, properties={**records.properties, **config.properties})
+        with _load(args, config, given["seed"], defaults) as generator, raises():
+            records.begin(generator.engine.properties)
+            if records.done:
+                say("INFO", f"{len(records.done)} texts are in {args.output} already")
             progress = Progress(len(prompts), "prompts", draw)
 
             def say_beside(level: str, line: str) -> None:
@@ -199,44 +202,73 @@ def _write_records(
         records.close()
 
 
-def _load(args: argparse.Namespace) -> "TextGenerator":
+def is_single_row(prompts: Sequence[RawPrompt] | None, settings: Mapping[str, Any]) -> bool:
+    """Return whether one short text will run, and nothing beside it."""
+    if prompts is None or len(prompts) != 1 or prompts[0].is_json:  # which may have settings of its own
+        return False
+    texts, beams, new_tokens = (int(settings.get(name, SETTINGS[name].default)) for name in ROWS)
+    return texts == beams == 1 and len(prompts[0].raw) <= BYTES_PER_TOKEN * LONG_PROMPT * new_tokens
+
+
+def _load(args: argparse.Namespace, config: DeviceConfig, seed: int, defaults: dict[str, Any]) -> "TextGenerator":
     import openvino as ov  # noqa: PLC0415
 
+    from gpt2_text_prediction.engine.engine import read_spec  # noqa: PLC0415
     from gpt2_text_prediction.generator import TextGenerator  # noqa: PLC0415
 
+    spec = read_spec(args.model, config, args.max_seq_len)
+    asked = _asked(spec, args.static_shape)
+    words = ", ".join(FORMS[name].format(value) for name, value in asked.items())
+    say("INFO", f"Seed: {seed}; {args.device}: {words or 'its own arithmetic'}")
+    _say_defaults(args, defaults)
     say("INFO", "OpenVINO Runtime")
     say("INFO", f"\tbuild: {ov.get_version()}")
     say("INFO", f"Reading model {args.model}")
-    generator = TextGenerator(
-        args.model,
+    generator = TextGenerator.of(
+        spec,
         vocab=args.vocab,
         merges=args.merges,
-        device=args.device,
-        config=_device_config(args),
-        max_seq_len=args.max_seq_len,
         back_end="static" if args.static_shape else None,
         use_generation_config=not args.no_generation_config,
     )
     say("INFO", f"The model {args.model} is loaded to {args.device}")
-    for line in _device_settings(generator):
-        say("INFO", line)
+    for line in _device_settings(generator, asked):
+        say("INFO", f"\t{line}")
+    if generator.engine.properties.get(INFERENCE) == "bf16" and not has_bf16(spec.core):
+        say("WARNING", "this CPU has no instructions for bf16 and emulates them, many times slower")
     if generator.engine.fallback is not None:
         say("WARNING" if generator.engine.back_end.name == "recompute" else "INFO", generator.engine.fallback)
     return generator
 
 
-def _device_config(args: argparse.Namespace) -> dict[str, Any]:
-    from gpt2_text_prediction.engine.configuration import default_config, overridden  # noqa: PLC0415
+def _asked(spec: "ModelSpec", static_shape: bool) -> dict[str, str]:
+    """Return the properties that a text depends on beside its seed, as the device is asked for them."""
+    behind = spec.config.get("DEVICE_PROPERTIES")  # a text, where the user gives it
+    asked = (behind["CPU"] if isinstance(behind, Mapping) else {}) | spec.config
+    counts = {INFERENCE: True, CACHE: spec.has_cache and not static_shape, GROUP: spec.weights.is_quantized}
+    return {name: str(asked[name]) for name in FORMS if counts[name] and name in asked}
 
+
+def _say_defaults(args: argparse.Namespace, defaults: dict[str, Any]) -> None:
+    """Say the settings of the generation_config.json beside the model."""
+    if ignored := [] if args.no_generation_config else ignored_names(args.model):
+        say("WARNING", f"not used of the model's generation_config.json: {', '.join(ignored)}")
+    if defaults:
+        values = ", ".join(f"{name} {value}" for name, value in defaults.items())
+        say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
+
+
+def _device_config(args: argparse.Namespace, single_row: bool) -> DeviceConfig:
     given: dict[str, Any] = {} if args.cache_dir is None else {"CACHE_DIR": str(_writable(args.cache_dir))}
-    defaults = default_config(args.device, args.precision_hint, args.num_threads)
-    return overridden(defaults, given | _given_properties(args))
+    properties = given | _given_properties(args)
+    return DeviceConfig(args.device, args.precision_hint, args.num_threads, properties, single_row=single_row)
 
 
 def _given_properties(args: argparse.Namespace) -> dict[str, str]:
     """Return the properties of --config; raise Problem for one that is given in two ways."""
+    hint = None if args.precision_hint == "auto" else args.precision_hint
     flags = {
-        "INFERENCE_PRECISION_HINT": ("--precision_hint", args.precision_hint),
+        "INFERENCE_PRECISION_HINT": ("--precision_hint", hint),
         "INFERENCE_NUM_THREADS": ("-nthreads", args.num_threads),
         "CACHE_DIR": ("--cache_dir", args.cache_dir),
     }
@@ -264,12 +296,12 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _device_settings(generator: "TextGenerator") -> Iterator[str]:
-    """Yield the settings as the device reports them."""
-    names = {"INFERENCE_NUM_THREADS": "Number of threads", "INFERENCE_PRECISION_HINT": "Inference precision"}
-    if generator.engine.back_end.name != "recompute":  # which has no cache
-        names["KV_CACHE_PRECISION"] = "KV cache precision"
-    for name, words in names.items():
-        value = generator.engine.property_of_device(name)
-        if value is not None:
-            yield f"\t{words}: {value}"
+def _device_settings(generator: "TextGenerator", asked: Mapping[str, str]) -> Iterator[str]:
+    """Yield the settings that the device reports, but for those that it was asked for and has been said."""
+    threads = generator.engine.property_of_device("INFERENCE_NUM_THREADS")
+    if threads is not None:
+        yield f"Number of threads: {threads}"
+    for name, value in generator.engine.properties.items():
+        if asked.get(name) != value:
+            words = FORMS[name].format(value)
+            yield words[0].upper() + words[1:]

@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt2_text_prediction.cli.run_key import differing
+from gpt2_text_prediction.engine.configuration import ARITHMETIC
 from gpt2_text_prediction.problem import Problem
 
 if sys.platform == "win32":
@@ -22,15 +24,18 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-FIELDS = {"run": dict, "prompt_number": int, "sample": int, "prompt": str, "settings": dict, "run_seed": int}
+FIELDS = {"prompt_number": int, "sample": int, "prompt": str, "settings": dict, "run_seed": int}
 """What a record must have, whatever wrote it."""
+LATER_FIELDS = {"run": dict, "properties": dict}
+"""What those of earlier versions lack."""
 BEGINNING = b'{"run": {"'
 
 
 class Records:
     """The records of one run, by prompt and sample; a record that was not written whole is cut off.
 
-    seed: that of the run, None until it is given or has begun.
+    seed: that of the run, None until it is given or has begun. properties: of the device, that its texts depend on;
+    empty until it has begun.
     """
 
     def __init__(self, path: Path, run: dict[str, str], seed: int | None = None) -> None:
@@ -39,6 +44,7 @@ class Records:
         Raises Problem for a file that cannot be written, is locked by another process, or holds anything else.
         """
         self._path, self._run, self.seed = path, run, seed
+        self.properties: dict[str, str] = {}
         try:
             if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device has no end to read to
                 raise Problem(f"-o {path}: is no regular file; expected one that a later run can go on with")
@@ -56,9 +62,21 @@ class Records:
             self._file.close()
             raise
 
+    def begin(self, properties: Mapping[str, str]) -> None:
+        """Take the properties that the device reports; raise Problem where the file's records are of others."""
+        if self.properties and self.properties != properties:
+            names = sorted(self.properties.keys() | properties.keys())
+            values = ((name, self.properties.get(name, "none"), properties.get(name, "none")) for name in names)
+            differing = ", ".join(f"{name} {its}, not {now}" for name, its, now in values if its != now)
+            raise Problem(
+                f"-o {self._path}: is of a run with {differing}: name no other precision, go on with it on a CPU that "
+                "computes so, or give another file"
+            )
+        self.properties = dict(properties)
+
     def add(self, record: dict[str, Any]) -> None:
         """Write a record; it is on disk when this returns."""
-        line = json.dumps({"run": self._run, **record}, ensure_ascii=False) + "\n"
+        line = json.dumps({"run": self._run, "properties": self.properties, **record}, ensure_ascii=False) + "\n"
         try:
             self._write(line.encode())
         except OSError as problem:
@@ -92,18 +110,32 @@ class Records:
             record = json.loads(line)
         except (ValueError, RecursionError):
             record = None
-        if isinstance(record, dict) and isinstance(record.get("run"), str):
-            reason = "is of an earlier version, which did not note its weights and its device"
+        if not isinstance(record, dict) or not isinstance(record.get("run"), str | dict):
+            raise self._refusal(n, "is no record")
+        if not _has(record, LATER_FIELDS):
+            reason = "is of an earlier version, which did not note all that its texts depend on"
             raise self._refusal(n, reason, "finish it with that version, or give another file")
-        if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in FIELDS.items()):
+        if not _has(record, FIELDS) or not _are_properties(record["properties"]):
             raise self._refusal(n, "is no record")
         if differs := differing(self._run, record["run"]):
             raise self._refusal(n, f"is of another run; different: {differs}")
         if self.seed is None:
             self.seed = record["run_seed"]
+        if not self.properties:
+            self.properties = record["properties"]
+        if record["properties"] != self.properties:
+            raise self._refusal(n, "is of another run; different: the device's arithmetic")
         if record["run_seed"] != self.seed:
             raise self._refusal(n, f"is of a run with the seed {record['run_seed']}, not {self.seed}")
         return record
 
     def _refusal(self, line: int, reason: str, remedy: str = "give another file, or remove this one") -> Problem:
         return Problem(f"-o {self._path}: line {line} {reason}: {remedy}")
+
+
+def _are_properties(found: Mapping[str, Any]) -> bool:
+    return found.keys() <= set(ARITHMETIC) and all(isinstance(value, str) for value in found.values())
+
+
+def _has(record: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
+    return all(isinstance(record.get(name), kind) for name, kind in fields.items())

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt2_text_prediction.engine.checksums import checksum, model_checksums, user_cache
+from gpt2_text_prediction.engine.configuration import ARITHMETIC
 from gpt2_text_prediction.settings import SETTINGS
 
 DRAWING = "1"
@@ -21,12 +22,15 @@ PARTS = {
     "openvino": "OpenVINO's version",
 }
 """The parts of a key, and their names for the user."""
-SPEED = {"CACHE_DIR", "INFERENCE_NUM_THREADS"}
-"""Properties of a device whose value changes how fast a text comes, and nothing else."""
+NOT_IN_KEY = {"CACHE_DIR", "INFERENCE_NUM_THREADS", *ARITHMETIC}
+"""Properties of a device whose value changes how fast a text comes, and nothing else; and those that each record
+names in words."""
 
 
-def run_key(args: argparse.Namespace, settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the key of a run, by part: of its files, its settings but the seed, and the properties of its device.
+def run_key(args: argparse.Namespace, settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the key of a run, by part: of its files, its settings but the seed, and its device.
+
+    given: the properties that the user names; not its arithmetic, see Records.
 
     Raises Problem for a file that is missing or cannot be used.
     """
@@ -38,14 +42,14 @@ def run_key(args: argparse.Namespace, settings: Mapping[str, Any], config: Mappi
     files = model_checksums(args.model, user_cache())
     values = {name: row.default for name, row in SETTINGS.items()} | dict(settings)
     del values["seed"]
-    properties = {name: str(value) for name, value in config.items() if name not in SPEED}
+    properties = {name: str(value) for name, value in given.items() if name not in NOT_IN_KEY}
     parts = {
         "drawing": DRAWING,
         "model": [files["model"], positions_beside(args.model)],
         "weights": files["weights"],
         "tokenizer": [checksum(path) for path in tokenizer_files(args.model, args.vocab, args.merges)],
         "settings": [args.max_seq_len, values],
-        "device": [args.device, args.static_shape, "CACHE_DIR" in config, properties],  # which has another back end
+        "device": [args.device, args.static_shape, "CACHE_DIR" in given, properties],  # which has another back end
         "openvino": ov.get_version(),
     }
     return {name: _digest(value) for name, value in parts.items()}

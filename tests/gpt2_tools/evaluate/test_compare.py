@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from gpt2_text_prediction.engine.configuration import MOST_KL
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate.compare import ModelSpec, joined_windows, load_models, summary, window_differences
@@ -149,6 +150,43 @@ def test_a_name_with_an_at_sign_is_a_name(evaluate, irs, text, tmp_path):
     copy.write_bytes(irs[1].read_bytes())
     copy.with_suffix(".bin").write_bytes(irs[1].with_suffix(".bin").read_bytes())
     assert said_by(evaluate(irs[0], copy, "--text", text))["candidates"][0]["model"] == str(copy)
+
+
+def test_a_candidate_may_have_properties_of_openvino(evaluate, irs, text):
+    one, _ = irs
+    candidates = [f"{one}@{hint},DYNAMIC_QUANTIZATION_GROUP_SIZE={size}" for hint, size in (("f32", 0), ("auto", 64))]
+    found = said_by(evaluate(one, *candidates, "--text", text))["candidates"]
+    assert [each["model"] for each in found] == candidates
+    assert [each["dynamic_quantization_group_size"] for each in found] == ["0", "64"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("f32,ENABLE_CPU_PINNING", "expected FILE@HINT,KEY=VALUE with each KEY once"),
+        ("f32,=1", "expected FILE@HINT,KEY=VALUE with each KEY once"),
+        ("f32,A=1,A=2", "expected FILE@HINT,KEY=VALUE with each KEY once"),
+        ("f33,A=1", "expected FILE@HINT,KEY=VALUE with a HINT of auto, f32, bf16, f16, device"),
+        ("f32,INFERENCE_PRECISION_HINT=bf16", "INFERENCE_PRECISION_HINT: expected it as HINT"),
+        ("f32,INFERENCE_NUM_THREADS=1", "INFERENCE_NUM_THREADS: expected it as -nthreads"),
+        ("f32,KV_CACHE_PRECISION=u8", "KV_CACHE_PRECISION: has no effect here"),
+        ("f32,CACHE_DIR=x", "CACHE_DIR: has no use here"),
+    ],
+)
+def test_properties_that_say_nothing_or_are_said_elsewhere_are_refused(evaluate, irs, text, options, line):
+    done = evaluate(irs[0], f"{irs[1]}@{options}", "--text", text)
+    assert done.returncode == 2
+    assert line in " ".join(done.stderr.decode().split())
+
+
+@pytest.mark.extras("nncf")
+def test_what_auto_chooses_for_this_cpu_costs_no_more_than_its_table_allows(mini_ir, mini_quantized, evaluate):
+    """AUTO's bound: mean KL to f32 without dynamic quantization, on the same weights."""
+    quantized = [mini_quantized / precision / mini_ir.name for precision in ("FP16-INT8", "FP16-INT4")]
+    for ir in (mini_ir, *quantized):
+        exact, chosen = f"{ir}@f32,DYNAMIC_QUANTIZATION_GROUP_SIZE=0", f"{ir}@auto"
+        (found,) = said_by(evaluate(exact, chosen, "--text", HELDOUT, "--limit", 6))["candidates"]
+        assert found["kl_mean"] <= MOST_KL, (ir, found)
 
 
 @pytest.mark.parametrize("ids", [("?", "?"), ("?", "?", "?"), ("?", 1, "?"), (1, 8), (2, 1, "?"), (1, 1, 8)])

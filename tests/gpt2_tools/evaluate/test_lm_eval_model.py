@@ -159,7 +159,7 @@ def test_the_end_of_a_text_is_a_token_as_it_is_for_hf(toy_ir):
         ),
         (
             {"pretrained": "x.xml", "precision_hint": "f64"},
-            "--model_args: precision_hint: expected one of f32, bf16, f16, device, got 'f64'",
+            "--model_args: precision_hint: expected one of auto, f32, bf16, f16, device, got 'f64'",
         ),
         (
             {"pretrained": "x.xml", "batch_size": "auto"},

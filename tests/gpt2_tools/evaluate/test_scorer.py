@@ -3,12 +3,14 @@
 import tracemalloc
 
 import numpy as np
+import openvino as ov
 import pytest
 
+from gpt2_text_prediction.engine.configuration import Weights
 from gpt2_text_prediction.problem import Problem as DemoProblem
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.evaluate import scorer as module
-from gpt2_tools.evaluate.scorer import likelihoods, load_scorer, scoring_configuration
+from gpt2_tools.evaluate.scorer import likelihoods, load_scorer, scoring_config
 from support.bigram import bigram
 from support.toy import EXACT, Toy
 
@@ -166,19 +168,22 @@ def test_a_model_that_does_not_report_its_positions(tmp_path):
 
 def test_a_device_that_there_is_not(tmp_path):
     with pytest.raises(DemoProblem, match=r"^-d TPU: there is no such device; available: "):
-        load_scorer(bigram(tmp_path / "x.xml", [[0, 0], [0, 0]]), "TPU")
+        load_scorer(bigram(tmp_path / "x.xml", [[0, 0], [0, 0]]), scoring_config("TPU"))
 
 
 def test_it_is_exact_by_default(toy_scorer, tmp_path):
-    assert scoring_configuration("CPU") == scoring_configuration("CPU", "f32") == EXACT
-    assert scoring_configuration("GPU") == {"INFERENCE_PRECISION_HINT": "f32"}
-    assert scoring_configuration("CPU", "device", 1) == {"INFERENCE_NUM_THREADS": 1}
+    def resolved(*asked: object) -> dict[str, object]:
+        return scoring_config(*asked).resolved(ov.Core(), Weights(False))
+
+    assert resolved("CPU") == resolved("CPU", "f32") == EXACT
+    assert resolved("GPU") == {"INFERENCE_PRECISION_HINT": "f32"}
+    assert resolved("CPU", "device", 1) == {"INFERENCE_NUM_THREADS": 1}
     bf16 = {"INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": "f16"}
-    assert scoring_configuration("CPU", "bf16") == bf16  # the demo's
+    assert resolved("CPU", "bf16") == bf16  # the demo's
     settings = toy_scorer.settings()
     assert (settings["inference_precision"], settings["kv_cache_precision"]) == ("f32", "f32")
     path = bigram(tmp_path / "x.xml", [[0, 0], [0, 0]])
-    settings = load_scorer(path, config=scoring_configuration("CPU", "device", 1)).settings()
+    settings = load_scorer(path, scoring_config("CPU", "device", 1)).settings()
     assert (settings["threads"], settings["kv_cache_precision"]) == ("1", "u8")
 
 

@@ -5,8 +5,9 @@ Letters: L tokens of a window, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,27 +15,29 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from gpt2_text_prediction.engine import IR, TokenInput, compile_model, last_line, read_ir
+from gpt2_text_prediction.engine import IR, TokenInput, compile_model, last_line, read_ir, weights_of
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 from gpt2_tools.evaluate.divergence import Differences, differences, joined
 from gpt2_tools.evaluate.perplexity import exp
-from gpt2_tools.evaluate.scorer import Tokens, scoring_configuration
+from gpt2_tools.evaluate.scorer import Tokens, scoring_config
 from gpt2_tools.evaluate.windows import Window
 
 Floats = npt.NDArray[np.float32]
 
 
 class ModelSpec(NamedTuple):
-    """FILE or FILE@HINT of the command line: an IR and its inference precision."""
+    """FILE or FILE@HINT[,KEY=VALUE...] of the command line: an IR, its inference precision, OpenVINO's properties."""
 
     path: Path
     hint: str = "f32"
+    properties: Mapping[str, str] = MappingProxyType({})
 
     @property
     def name(self) -> str:
         """Return it as on the command line."""
-        return str(self.path) if self.hint == "f32" else f"{self.path}@{self.hint}"
+        words = [self.hint, *(f"{key}={value}" for key, value in self.properties.items())]
+        return str(self.path) if words == ["f32"] else f"{self.path}@{','.join(words)}"
 
 
 class LogitsModel:
@@ -75,8 +78,9 @@ def load_models(specs: Sequence[ModelSpec], device: str, num_threads: int | None
 def _compile(core: ov.Core, spec: ModelSpec, ir: IR, device: str, num_threads: int | None) -> LogitsModel:
     logits = ops.convert(ir.model.get_results()[0].input_value(0), "f32")
     model = ov.Model([ops.result(logits)], ir.model.get_parameters(), "logits")
-    config = scoring_configuration(device, spec.hint, num_threads)
-    return LogitsModel(spec, ir, compile_model(core, model, spec.path, device, config))
+    config = scoring_config(device, spec.hint, num_threads, spec.properties)
+    properties = config.resolved(core, weights_of(ir.model))
+    return LogitsModel(spec, ir, compile_model(core, model, spec.path, device, properties))
 
 
 def check_vocabularies(reference: LogitsModel, candidates: Sequence[LogitsModel]) -> None:

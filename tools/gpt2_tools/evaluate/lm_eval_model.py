@@ -22,12 +22,12 @@ import numpy as np
 import openvino as ov
 
 from gpt2_text_prediction import Sampling, Stream, TextGenerator, TextRules
-from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, user_cache
+from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, read_spec, user_cache
 from gpt2_text_prediction.generation import read_generation_config
 from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.evaluate.model import end_token, required_token, start_token
-from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_configuration
+from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_config
 from gpt2_tools.evaluate.texts import encode_pair
 from omz_model_tools.common import ends_at_once, positive_int
 
@@ -37,8 +37,6 @@ SAMPLING = {field.name for field in fields(Sampling)} - {"eos_token_id"}
 """Generation keywords of a task that are fields of Sampling, by the same names; `hf` shows the text of such a token."""
 DEFAULTS: dict[str, Any] = {"top_k": 50, "top_p": 1.0}
 """transformers' own, where neither a task nor the model's generation_config.json has others."""
-THREADS = "INFERENCE_NUM_THREADS"
-"""The property that changes how fast a response comes."""
 
 Request = tuple[Any, list[int], list[int]]
 """(key in the harness's cache or None, context, continuation), both in tokens."""
@@ -73,12 +71,12 @@ class Model:
             raise Problem(
                 f"--model_args: precision_hint: expected one of {', '.join(PRECISION_HINTS)}, got {precision_hint!r}"
             )
-        self._path, self._device_name = Path(pretrained), openvino_device
+        self._path = Path(pretrained)
         threads = None if num_threads is None else _count("num_threads", num_threads)
         self.batch_size = _count("batch_size", batch_size)
         self.max_gen_toks = _count("max_gen_toks", max_gen_toks)
-        self._config = scoring_configuration(openvino_device, precision_hint, threads)
-        self._scorer = load_scorer(self._path, openvino_device, self._config)
+        self._config = scoring_config(openvino_device, precision_hint, threads)
+        self._scorer = load_scorer(self._path, self._config)
         with one_problem():
             remedy = "put the model's own tokenizer.json, or vocab.json and merges.txt, beside it"
             self._tokenizer = load_tokenizer(self._path, vocab_size=self._scorer.vocab_size, remedy=remedy)
@@ -243,7 +241,7 @@ class Model:
     @cached_property
     def _generator(self) -> TextGenerator:
         """Loaded when a task generates: the weights are in memory twice then."""
-        return TextGenerator(self._path, device=self._device_name, config=self._config)
+        return TextGenerator.of(read_spec(self._path, self._config))
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Take the harness's cache of responses (--use_cache), which knows them by their requests alone.
@@ -268,8 +266,8 @@ class Model:
             **model_checksums(self._path, user_cache()),
             "tokenizer": [checksum(path) for path in tokenizer_files(self._path)],
             "positions": self.max_length,  # it may be that of the config.json beside the model
-            "device": self._device_name,
-            "precision": {name: str(value) for name, value in self._config.items() if name != THREADS},
+            "device": self._config.device,
+            "precision": {name: value for name, value in self._scorer.settings().items() if name != "threads"},
             "max_gen_toks": self.max_gen_toks,
             "generation_config.json": self._own_settings,
             "OpenVINO": ov.get_version(),

@@ -12,7 +12,7 @@ from gpt2_text_prediction.engine import PRECISION_HINTS, read_ir
 from gpt2_text_prediction.text import END_OF_TEXT, GPT2Tokenizer, load_tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import versions
-from gpt2_tools.evaluate.scorer import Scorer, compile_scorer, scoring_configuration
+from gpt2_tools.evaluate.scorer import Scorer, compile_scorer, scoring_config
 from omz_model_tools.common import positive_int
 
 
@@ -64,7 +64,8 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option of the inference precision."""
-    hint = "inference precision: f32 is exact, device leaves it to the device (default: %(default)s)"
+    hint = "inference precision: f32 is the most exact, auto what the demo chooses for several texts, device leaves "
+    hint += "it to the device (default: %(default)s)"
     parser.add_argument("--precision_hint", choices=PRECISION_HINTS, default="f32", help=hint)
 
 
@@ -83,8 +84,8 @@ def load_model(args: argparse.Namespace, path: Path, max_seq_len: int | None = N
     core = ov.Core()
     ir = read_ir(core, path)
     tokenizer = load_tokenizer(path, args.vocab, args.merges, ir.vocab_size)
-    config = scoring_configuration(args.device, args.precision_hint, args.num_threads)
-    scorer = compile_scorer(core, ir, args.device, config, max_seq_len)
+    config = scoring_config(args.device, args.precision_hint, args.num_threads)
+    scorer = compile_scorer(core, ir, config, max_seq_len)
     return ModelUnderTest(scorer, tokenizer, args.device)
 
 

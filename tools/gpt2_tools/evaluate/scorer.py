@@ -4,9 +4,10 @@ Log-softmax and the selection of each label are part of the compiled graph, so t
 Letters: B rows, L tokens of a row, S sequences, N scored tokens, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +15,15 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from gpt2_text_prediction.engine import IR, TokenInput, compile_model, default_config, last_line, read_ir
+from gpt2_text_prediction.engine import (
+    IR,
+    DeviceConfig,
+    TokenInput,
+    compile_model,
+    last_line,
+    read_ir,
+    weights_of,
+)
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 
@@ -123,40 +132,41 @@ def likelihoods(score: Score, rows: Sequence[Sequence[int]], counts: Sequence[in
     ]
 
 
-def load_scorer(
-    path: Path, device: str = "CPU", config: dict[str, Any] | None = None, max_seq_len: int | None = None
-) -> Scorer:
+def load_scorer(path: Path, config: DeviceConfig | None = None, max_seq_len: int | None = None) -> Scorer:
     """Read an IR and compile its scorer, see compile_scorer. Raises Problem."""
     core = ov.Core()
-    return compile_scorer(core, read_ir(core, path), device, config, max_seq_len)
+    return compile_scorer(core, read_ir(core, path), config, max_seq_len)
 
 
-def compile_scorer(
-    core: ov.Core, ir: IR, device: str, config: dict[str, Any] | None = None, max_seq_len: int | None = None
-) -> Scorer:
+def compile_scorer(core: ov.Core, ir: IR, config: DeviceConfig | None = None, max_seq_len: int | None = None) -> Scorer:
     """Append log-softmax to the model of an IR and compile it.
 
-    config: properties of the device; None is exact, see scoring_configuration.
+    config: the device; None is exact on a CPU, see scoring_config.
     max_seq_len: the number of positions of a model that does not state it, as some ONNX files do not.
     Raises Problem for a device or a configuration that cannot be used.
     """
     n_positions = ir.n_positions or max_seq_len
     if n_positions is None:
         raise Problem(f"{ir.path}: does not state its number of positions: give --context")
-    config = scoring_configuration(device) if config is None else config
-    return Scorer(ir, compile_model(core, with_scores(ir.model), ir.path, device, config), n_positions)
+    config = scoring_config("CPU") if config is None else config
+    properties = config.resolved(core, weights_of(ir.model))
+    compiled = compile_model(core, with_scores(ir.model), ir.path, config.device, properties)
+    return Scorer(ir, compiled, n_positions)
 
 
-def scoring_configuration(
-    device: str, precision_hint: str | None = None, num_threads: int | None = None
-) -> dict[str, Any]:
-    """Return the device properties for scoring: exact by default, those of the demo for another precision.
+def scoring_config(
+    device: str,
+    precision_hint: str | None = None,
+    num_threads: int | None = None,
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> DeviceConfig:
+    """Return a device for scoring: exact by default, as texts are generated for another precision.
 
-    Exact is f32 for inference and for the KV cache.
+    Exact is f32 for inference and for the KV cache. properties: OpenVINO's, which count before these.
     """
     if precision_hint not in (None, "f32"):
-        return default_config(device, precision_hint, num_threads)
-    return default_config(device, "f32", num_threads, cache_precision="f32")
+        return DeviceConfig(device, precision_hint, num_threads, properties)
+    return DeviceConfig(device, "f32", num_threads, properties, cache_precision="f32")
 
 
 def with_scores(model: ov.Model) -> ov.Model:

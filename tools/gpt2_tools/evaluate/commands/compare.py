@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -32,6 +33,13 @@ from gpt2_tools.evaluate.windows import omz_windows
 from omz_model_tools.common import INTERRUPTED, Report, positive_int
 
 HELP = "measure the cost of quantization or of another inference precision against a reference"
+NOT_HERE = {
+    "INFERENCE_PRECISION_HINT": "expected it as HINT",
+    "INFERENCE_NUM_THREADS": "expected it as -nthreads",
+    "KV_CACHE_PRECISION": "has no effect here: windows are computed whole, without a cache",
+    "CACHE_DIR": "has no use here",
+}
+"""Properties that are refused."""
 HEADINGS = (
     "Model",
     "MB",
@@ -46,9 +54,10 @@ HEADINGS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    hints = ", ".join(PRECISION_HINTS[1:])
+    hints = ", ".join(PRECISION_HINTS)
     parser.add_argument("reference", type=_model_spec, metavar="REF", help="the IR that the others are compared with")
-    others = f"an IR; FILE@HINT runs it with an inference precision other than f32: {hints} (the device's default)"
+    others = f"an IR; FILE@HINT runs it in another inference precision than f32: {hints} (auto: what the demo chooses "
+    others += "for several texts, device: what the device chooses); FILE@HINT,KEY=VALUE with a property of OpenVINO too"
     parser.add_argument("candidates", type=_model_spec, nargs="+", metavar="IR", help=others)
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a text in UTF-8")
     context = "tokens of a window; the text is split into whole windows (default: the models' positions)"
@@ -89,8 +98,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model_spec(text: str) -> ModelSpec:
-    path, at, hint = text.rpartition("@")
-    return ModelSpec(Path(path), hint) if at and hint in PRECISION_HINTS else ModelSpec(Path(text))
+    path, at, options = text.rpartition("@")
+    hint, *pairs = options.split(",")
+    if not at or (hint not in PRECISION_HINTS and not pairs) or os.path.exists(text):  # noqa: PTH110  # which raises nothing
+        return ModelSpec(Path(text))
+    if hint not in PRECISION_HINTS:
+        hints = ", ".join(PRECISION_HINTS)
+        raise argparse.ArgumentTypeError(f"expected FILE@HINT,KEY=VALUE with a HINT of {hints}, got {text!r}")
+    properties: dict[str, str] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if not (key and value) or key in properties:
+            raise argparse.ArgumentTypeError(f"expected FILE@HINT,KEY=VALUE with each KEY once, got {text!r}")
+        if key in NOT_HERE:
+            raise argparse.ArgumentTypeError(f"{key}: {NOT_HERE[key]}, got {text!r}")
+        properties[key] = value
+    return ModelSpec(Path(path), hint, properties)
 
 
 def _load(args: argparse.Namespace) -> list[LogitsModel]:

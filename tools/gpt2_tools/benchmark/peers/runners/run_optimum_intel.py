@@ -22,7 +22,8 @@ def prepare(checkpoint: Path, variant: str, target: Path) -> None:
 
 
 def load(target: Path, variant: str, threads: int) -> Any:
-    """Return a function that generates."""
+    """Return a function that generates, and its arithmetic."""
+    import openvino as ov  # noqa: PLC0415
     import torch  # noqa: PLC0415
     from optimum.intel import OVModelForCausalLM  # noqa: PLC0415
 
@@ -45,7 +46,14 @@ def load(target: Path, variant: str, threads: int) -> Any:
         seconds = time.perf_counter() - start
         return seconds, times[1] if times else None, output[:, ids.shape[1] :].tolist()
 
-    return generate
+    compiled = model.request.get_compiled_model()
+    names = {"inference": "INFERENCE_PRECISION_HINT", "cache": "KV_CACHE_PRECISION"}
+    if variant == "int8":
+        names["group"] = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
+    values = {ours: compiled.get_property(theirs) for ours, theirs in names.items()}
+    return generate, {
+        name: value.get_type_name() if isinstance(value, ov.Type) else str(value) for name, value in values.items()
+    }
 
 
 class _Clock:

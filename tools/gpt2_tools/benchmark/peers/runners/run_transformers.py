@@ -18,14 +18,15 @@ def prepare(checkpoint: Path, variant: str, target: Path) -> None:
 
 
 def load(target: Path, variant: str, threads: int) -> Any:
-    """Return a function that generates."""
+    """Return a function that generates, and its arithmetic."""
     model = load_model((target / "checkpoint").read_text(encoding="utf-8"), DTYPES[variant], threads)
 
     def generate(prompts: list[list[int]], new_tokens: int) -> tuple[float, float | None, list[list[int]]]:
         times, tokens = greedy(model, prompts, new_tokens)
         return times[-1], times[0], tokens
 
-    return generate
+    dtype = str(model.dtype).removeprefix("torch.")
+    return generate, {"inference": dtype, "cache": dtype}
 
 
 def load_model(checkpoint: str, dtype: str, threads: int) -> Any:

@@ -3,8 +3,9 @@
     python runner.py prepare MODULE VARIANT CHECKPOINT TARGET
     python runner.py serve MODULE VARIANT TARGET THREADS
 
-serve prints a line of JSON when the model is loaded, its versions, and then answers each line of stdin,
-{"prompts": [[id, ...], ...], "new_tokens": N}, with {"seconds", "first", "tokens"}, or {"cannot": reason}.
+serve prints a line of JSON when the model is loaded, {"versions": ..., "arithmetic": {"inference": "f32", "cache":
+"f16"}}, with the "group" of dynamic quantization where there is one. Then it answers each line of stdin, {"prompts":
+[[id, ...], ...], "new_tokens": N}, with {"seconds", "first", "tokens"}, or {"cannot": reason}.
 MODULE is beside this file. Only the standard library is imported: gpt2_tools is not in that environment.
 """
 
@@ -13,7 +14,7 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,10 +22,12 @@ Generate = Callable[[list[list[int]], int], tuple[float, float | None, list[list
 """(prompts, new tokens of each) -> seconds in all, seconds to the first token if known, the new tokens."""
 
 
-def serve(generate: Generate, packages: tuple[str, ...], requests: TextIO, answers: TextIO) -> None:
-    """Answer requests until they end."""
+def serve(
+    generate: Generate, arithmetic: Mapping[str, str], packages: tuple[str, ...], requests: TextIO, answers: TextIO
+) -> None:
+    """Answer requests until they end. arithmetic: the precisions that the engine itself reports."""
     versions = {name: importlib.metadata.version(name) for name in packages}
-    print(json.dumps({"versions": versions}), file=answers, flush=True)
+    print(json.dumps({"versions": versions, "arithmetic": arithmetic}), file=answers, flush=True)
     for line in requests:
         request = json.loads(line)
         try:
@@ -49,7 +52,8 @@ def main(job: str, module: str, variant: str, source: str, last: str) -> None:
     if job == "prepare":
         peer.prepare(Path(source), variant, Path(last))
     else:
-        serve(peer.load(Path(source), variant, int(last)), peer.PACKAGES, sys.stdin, answers)
+        generate, arithmetic = peer.load(Path(source), variant, int(last))
+        serve(generate, arithmetic, peer.PACKAGES, sys.stdin, answers)
 
 
 if __name__ == "__main__":

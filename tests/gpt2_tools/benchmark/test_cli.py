@@ -25,7 +25,7 @@ def report(run, mini_ir):
 def test_the_last_line_is_json_that_names_versions_threads_and_precisions(report, mini_ir):
     _, said = report
     assert said["model"] == str(mini_ir)
-    with TextGenerator(mini_ir) as generator:
+    with TextGenerator(mini_ir, precision_hint="f32") as generator:
         back_end = generator.engine.back_end.name
     assert (said["inference_precision"], said["kv_cache_precision"], said["back_end"]) == ("f32", "f16", back_end)
     assert int(said["threads"]) >= 1
@@ -247,6 +247,7 @@ def test_beside_peers_that_cannot_be_installed(run, mini_ir, tmp_path):
     """The engine's own rows are there all the same; INT8 is not, and why is said."""
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_EXTRA_INDEX_URL": ""}
     arguments = ["--peers", "ctranslate2", "--peer_cache", tmp_path / "cache", *QUICK, "-n", "1"]
+    arguments += ["--precision_hint", "f32"]
     done = run("gpt2_benchmark", "-m", mini_ir, *arguments, env=offline)
     assert done.returncode == 0, done.stderr.decode()
     *table, last = done.stdout.decode().splitlines()
@@ -257,8 +258,9 @@ def test_beside_peers_that_cannot_be_installed(run, mini_ir, tmp_path):
     assert table[-1].startswith(f"not run: ctranslate2: {reason}")
     assert said["not_run"]["ctranslate2"].startswith(reason)
     assert (said["threads"], said["prompt_tokens"], said["max_new_tokens"]) == (2, 8, 4)
-    assert {"decode, ours FP16", "memory read", "prefill of 511, ours FP16"} <= figures.keys()
-    assert figures["decode, ours FP16"]["runs"] == 1
+    ours = "ours FP16 [f32, cache f16]"
+    assert {f"decode, {ours}", "memory read", f"prefill of 511, {ours}"} <= figures.keys()
+    assert figures[f"decode, {ours}"]["runs"] == 1
     missing = mini_ir.parent.parent / "FP16-INT8" / mini_ir.name
     assert f"INT8 is not measured: {missing} does not exist: omz_quantizer makes it" in done.stderr.decode()
 

@@ -169,14 +169,8 @@ def test_a_toy_says_what_the_oracle_says(tmp_path, changed):
 
 @pytest.mark.extras("nncf")
 @pytest.mark.parametrize("precision", ["FP16-INT8", "FP16-INT4"])
-def test_quantized_irs_are_exported_too(mini, tmp_path, precision):
-    out = tmp_path / "q"
-    root = mini.parents[1]
-    done = run_process(
-        "omz_quantizer", "--name", "gpt-2-mini", "--model_dir", root, "-o", out, "--precisions", precision
-    )
-    assert done.returncode == 0, done.stderr
-    ir = out / f"public/gpt-2-mini/{precision}/gpt-2-mini.xml"
+def test_quantized_irs_are_exported_too(mini_quantized, tmp_path, precision):
+    ir = mini_quantized / precision / "gpt-2-mini.xml"
     expected = greedy(ir, [100, 200, 300], 32)
     assert python(GENERATE, export(ir, tmp_path / "out"), "[100, 200, 300]", 32) == [[expected, expected]]
 

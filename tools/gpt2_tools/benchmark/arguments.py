@@ -13,6 +13,7 @@ from omz_model_tools.common import given_flags, positive_int
 ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_warmup"}
 LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
 FLAGS = {
+    "arithmetic": {"model", "num_threads", "num_iter", "num_warmup", "arithmetic"},
     "make_checkpoint": {"make_checkpoint", "size"},
     "download": {"download", "num_iter", "num_warmup"},
     "peers": LENGTHS - {"engine_only"} | {"peers", "checkpoint", "peer_cache", "int8_model"},
@@ -23,7 +24,7 @@ FLAGS = {
     "model": LENGTHS,
 }
 """The flags of each mode, which is named by the flag that selects it; all others are refused."""
-SHARE_MODEL = ("output", "peers", "plot", "profile", "with_transformers")
+SHARE_MODEL = ("arithmetic", "output", "peers", "plot", "profile", "with_transformers")
 """The modes that measure -m in another way than alone."""
 NAMES = {mode: f"--{mode}" for mode in FLAGS} | {
     "output": "-o, or several lengths",
@@ -138,7 +139,8 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
     )
     threads = "threads (default: the device's)"
     parser.add_argument("-nthreads", "--num_threads", type=positive_int, metavar="N", help=threads)
-    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, help="inference precision (default: the demo's)")
+    hint = "inference precision of our engine: auto is what the demo chooses (default: %(default)s)"
+    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, default="auto", help=hint)
 
 
 def _add_outputs(group: argparse._ArgumentGroup) -> None:
@@ -148,6 +150,11 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         choices=LINES,
         help="print a row for each length of -p and -M, with median, mean and standard deviation (default with several "
         "lengths: md)",
+    )
+    group.add_argument(
+        "--arithmetic",
+        action="store_true",
+        help="measure what --precision_hint auto may choose on this CPU, in turns: the speed of each, relative to f32",
     )
     group.add_argument(
         "--profile", action="store_true", help="measure the time per layer type, of a prompt and of a token"

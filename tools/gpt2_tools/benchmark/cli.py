@@ -6,19 +6,22 @@ Prints a table for people, then one line of JSON for machines.
 import argparse
 import importlib.metadata
 import sys
+from dataclasses import replace
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine import check_files, user_cache
+from gpt2_text_prediction.engine import LONG_PROMPT, DeviceConfig, check_files, user_cache
 from gpt2_tools.benchmark.arguments import mode_of, parse
+from gpt2_tools.benchmark.engine.arithmetic import arithmetic_figures
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, profile_figures
 from gpt2_tools.benchmark.engine.scaling import batch_curve, check_room, length_curve, thread_curve
-from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, Setup, engine_figures, length_rows
+from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, engine_figures, length_rows
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.peers.benchmark import TableSettings, measure_speed
-from gpt2_tools.benchmark.peers.peers import OurEngine, RunSettings, Weights
+from gpt2_tools.benchmark.peers.peers import RunSettings, Weights
 from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
@@ -50,21 +53,21 @@ def _make_checkpoint(args: argparse.Namespace, report: Report) -> None:
 
 
 def _benchmark(args: argparse.Namespace, report: Report) -> None:
-    lengths, repeats = _lengths(args)[0], _repeats(args)
+    lengths, repeats, config = _lengths(args)[0], _repeats(args), _config_of_demo(args)
     checkpoint = _checkpoint(args) if args.with_transformers else None
-    bench = _load(args)
+    bench = _load(args, config)
     found, checksums = engine_figures(bench, args.device, lengths, repeats, checkpoint, say)
     figures = {"load": bench.load} | found
     if not args.engine_only:
         say("whole processes ...")
-        figures |= process_figures(_setup(args), repeats, say)
+        figures |= process_figures(args.model, config, repeats, say)
     workload = _workload(args) | {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
     workload |= _settings(bench) | {CHECKSUM: checksums}
     print_figures(report, workload, repeats, figures)
 
 
 def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
-    repeats, bench = _repeats(args), _load(args)
+    repeats, bench = _repeats(args), _load(args, _config_of_demo(args))
     rows = length_rows(bench, args.device, _lengths(args), repeats, say)
     conditions = test_conditions(_workload(args) | _settings(bench), repeats)
     for line in LINES[args.output](conditions, {"load": bench.load} | bench.memory(), rows):
@@ -72,21 +75,30 @@ def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
 
 
 def _profile(args: argparse.Namespace, report: Report) -> None:
-    (lengths,), repeats, setup = _lengths(args), _repeats(args), _setup(args)
-    bench = _load(args)
+    (lengths,), repeats, config = _lengths(args), _repeats(args), _config_of_demo(args)
+    bench = _load(args, config)
     lengths.check(bench.engine.n_positions)
     settings = _settings(bench)
     del bench  # one engine at a time
     say("generating ...")
     prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
-    figures = profile_figures(lambda: setup.load(PERF_COUNT), prompt_tokens, new_tokens, repeats)
+    figures = profile_figures(
+        lambda: _load(args, replace(config, properties=PERF_COUNT)), prompt_tokens, new_tokens, repeats
+    )
     workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | settings
     print_figures(report, workload, repeats, figures)
 
 
+def _measure_arithmetic(args: argparse.Namespace, report: Report) -> None:
+    repeats, config = _repeats(args), DeviceConfig(num_threads=args.num_threads)
+    figures, settings = arithmetic_figures(args.model, config, repeats, say)
+    print_figures(report, {"model": str(args.model)} | settings, repeats, figures)
+
+
 def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
     check_plot(args.plot)
-    (prompt_tokens,), repeats, bench = args.prompt_tokens, _repeats(args), _load(args)
+    (prompt_tokens,), repeats, config = args.prompt_tokens, _repeats(args), _config(args)
+    bench = _load(args, config)
     check_room(prompt_tokens, bench.engine.n_positions)
     settings = _settings(bench)
     say("lengths ...")
@@ -96,7 +108,9 @@ def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
     del bench  # one engine at a time
     if args.device.startswith("CPU"):
         say("threads ...")
-        curves.append(thread_curve(_setup(args).load_on, prompt_tokens, repeats))
+        curves.append(
+            thread_curve(lambda threads: _load(args, replace(config, num_threads=threads)), prompt_tokens, repeats)
+        )
     figures = {name: figure for curve in curves for name, figure in curve.figures().items()}
     workload = _workload(args) | {"prompt_tokens": prompt_tokens} | settings | {"plot": str(args.plot)}
     print_figures(report, workload, repeats, figures)
@@ -111,21 +125,25 @@ def _title(args: argparse.Namespace, settings: dict[str, object]) -> str:
 
 
 def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
+    for peer in args.peers:
+        if peer.exported and find_spec("openvino_tokenizers") is None:  # before minutes of others' runs
+            raise Problem(f"--peers {peer.name}: openvino-tokenizers is not installed: pip install 'omz-gpt2[genai]'")
     weights = Weights(irs=_irs(args), checkpoint=_checkpoint(args))
     (lengths,) = _lengths(args)
     lengths.check(read_config(weights.checkpoint / "config.json").n_positions)
     if "INT8" not in weights.irs:
         say(f"INT8 is not measured: {_int8_beside(args.model)} does not exist: omz_quantizer makes it")
-    engine = OurEngine(args.device, args.precision_hint, args.num_threads or PEER_THREADS)
+    threads = args.num_threads or PEER_THREADS
+    engine = replace(_config(args), num_threads=threads)
     settings = TableSettings(weights, engine, lengths.prompt_tokens, lengths.new_tokens, args.num_iter, args.num_warmup)
     cache = _peer_cache(args.peer_cache).absolute()
-    table = measure_speed(settings, args.peers, cache, RunSettings(engine.threads, PEER_TIMEOUT, say))
+    table = measure_speed(settings, args.peers, cache, RunSettings(threads, PEER_TIMEOUT, say))
     workload = {
         **_workload(args),
         "precision_hint": args.precision_hint,
         "prompt_tokens": lengths.prompt_tokens,
         "max_new_tokens": lengths.new_tokens,
-        "threads": engine.threads,
+        "threads": threads,
         "peers": table.versions,
         "not_run": table.not_run,
         CHECKSUM: table.tokens_sha256,
@@ -165,13 +183,19 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
     print_figures(report, {"download_mb": args.download}, _repeats(args), figures)
 
 
-def _load(args: argparse.Namespace) -> EngineBenchmark:
+def _load(args: argparse.Namespace, config: DeviceConfig) -> EngineBenchmark:
     say("loading ...")
-    return _setup(args).load()
+    return EngineBenchmark(args.model, config)
 
 
-def _setup(args: argparse.Namespace) -> Setup:
-    return Setup(args.model, args.device, args.precision_hint, args.num_threads)
+def _config(args: argparse.Namespace) -> DeviceConfig:
+    return DeviceConfig(args.device, args.precision_hint, args.num_threads)
+
+
+def _config_of_demo(args: argparse.Namespace) -> DeviceConfig:
+    """Return the device as the demo has it for one text of these lengths; a long prompt among them decides for all."""
+    is_short = all(lengths.prompt_tokens <= LONG_PROMPT * lengths.new_tokens for lengths in _lengths(args))
+    return replace(_config(args), single_row=is_short)
 
 
 def _lengths(args: argparse.Namespace) -> list[Lengths]:
@@ -200,6 +224,7 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 
 
 MODES = {
+    "arithmetic": _measure_arithmetic,
     "make_checkpoint": _make_checkpoint,
     "download": _benchmark_download,
     "peers": _benchmark_peers,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gpt2_text_prediction.engine import default_config
+from gpt2_text_prediction.engine import DeviceConfig
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, LayerTimes, counted_calls, profile_figures, split
 from gpt2_tools.benchmark.figures import Repeats
@@ -29,7 +29,7 @@ def test_the_prompt_and_a_token_after_it_by_hand():
 
 def test_a_model_of_ours_is_reported_by_layer_and_its_shares_are_the_whole(mini_ir):
     def load() -> EngineBenchmark:
-        return EngineBenchmark(mini_ir, "CPU", default_config("CPU") | PERF_COUNT)
+        return EngineBenchmark(mini_ir, DeviceConfig(properties=PERF_COUNT))
 
     figures = profile_figures(load, 8, 4, Repeats(0, 2))
     for step in ("first token after 8", "a token"):
@@ -40,11 +40,11 @@ def test_a_model_of_ours_is_reported_by_layer_and_its_shares_are_the_whole(mini_
 
 def test_a_device_that_counts_nothing_is_a_problem(mini_ir):
     with pytest.raises(Problem, match=r"^--profile: the device does not report"):
-        profile_figures(lambda: EngineBenchmark(mini_ir, "CPU", default_config("CPU")), 8, 4, Repeats(0, 1))
+        profile_figures(lambda: EngineBenchmark(mini_ir, DeviceConfig()), 8, 4, Repeats(0, 1))
 
 
 def test_calls_are_collected_only_within(mini_ir):
-    bench = EngineBenchmark(mini_ir, "CPU", default_config("CPU") | PERF_COUNT)
+    bench = EngineBenchmark(mini_ir, DeviceConfig(properties=PERF_COUNT))
     with counted_calls() as calls:
         bench.generate(4, 3)
     bench.generate(4, 3)

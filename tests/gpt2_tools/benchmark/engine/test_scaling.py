@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt2_text_prediction.engine import default_config
+from gpt2_text_prediction.engine import DeviceConfig
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.scaling import (
     Curve,
@@ -20,7 +20,7 @@ ONCE = Repeats(0, 1)
 
 @pytest.fixture(scope="module")
 def load(mini_ir):
-    return lambda threads: EngineBenchmark(mini_ir, "CPU", default_config("CPU", num_threads=threads))
+    return lambda threads: EngineBenchmark(mini_ir, DeviceConfig(num_threads=threads))
 
 
 @pytest.fixture(scope="module")

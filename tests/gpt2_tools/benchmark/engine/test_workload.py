@@ -3,7 +3,7 @@
 import pytest
 
 from gpt2_text_prediction import TextGenerator
-from gpt2_text_prediction.engine import default_config
+from gpt2_text_prediction.engine import DeviceConfig
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
 from gpt2_tools.benchmark.engine.features import generate
 from gpt2_tools.benchmark.engine.workload import Lengths, Turn, measure_lengths, text_checksums
@@ -13,7 +13,7 @@ from gpt2_tools.common.problem import Problem
 
 @pytest.fixture(scope="module")
 def bench(mini_ir):
-    return EngineBenchmark(mini_ir, "CPU", default_config("CPU", num_threads=1))
+    return EngineBenchmark(mini_ir, DeviceConfig(precision_hint="f32", num_threads=1))
 
 
 def test_a_row_for_each_workload_and_what_is_in_it(bench, mini_ir):
@@ -40,7 +40,7 @@ def test_without_a_meter_and_a_tokenizer_their_figures_are_left_out(bench):
 
 def test_the_checksum_is_that_of_the_tokens_that_the_demos_generator_writes(bench, mini_ir):
     (row,) = measure_lengths(bench, [Lengths(8, 12)], Repeats(0, 2), None, None)
-    with TextGenerator(mini_ir, config=default_config("CPU")) as generator:
+    with TextGenerator(mini_ir, precision_hint="f32") as generator:
         _, _, (tokens,) = generate(generator, [bench.prompt(8)], 12)
     assert row.tokens_sha256 == [checksum(tokens)]
 

@@ -5,11 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from gpt2_text_prediction.engine import Engine, SequenceCache, StepInput, default_back_end, load_engine
+from gpt2_text_prediction.engine import (
+    DeviceConfig,
+    Engine,
+    SequenceCache,
+    StepInput,
+    default_back_end,
+    make_engine,
+    read_spec,
+)
 from gpt2_text_prediction.generation import Sampling, choose
 from gpt2_tools.benchmark.figures import Figure
 from gpt2_tools.benchmark.processes.process import own_memory, own_peak_memory
@@ -31,10 +38,10 @@ class Generated:
 class EngineBenchmark:
     """A loaded engine; each method measures one thing."""
 
-    def __init__(self, model: Path, device: str, config: dict[str, Any], clock: Clock = time.perf_counter) -> None:
+    def __init__(self, model: Path, config: DeviceConfig, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
         start = clock()
-        self.engine: Engine = load_engine(model, device, config, back_end=default_back_end(device))
+        self.engine: Engine = make_engine(read_spec(model, config), default_back_end(config.device))
         self.load = Figure("s", (clock() - start,))
         self._tokens: list[int] = (
             np.random.default_rng(0).integers(0, self.engine.vocab_size, self.engine.n_positions).tolist()

@@ -1,12 +1,10 @@
 """The workloads of gpt2_benchmark on the demo's engine: one with all its figures, or a row for each length."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
-from gpt2_text_prediction.engine import default_config
 from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark, Generated
 from gpt2_tools.benchmark.engine.roofline import bandwidth_meter, bound_figures
@@ -20,25 +18,6 @@ Figures = dict[str, Figure]
 Say = Callable[[str], None]
 
 CHECKSUM = "tokens_sha256"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The model under test and how it is loaded."""
-
-    model: Path
-    device: str
-    precision_hint: str | None
-    num_threads: int | None
-
-    def load(self, properties: Mapping[str, str] = MappingProxyType({})) -> EngineBenchmark:
-        """Load it, with additional device properties."""
-        config = default_config(self.device, self.precision_hint, self.num_threads)
-        return EngineBenchmark(self.model, self.device, config | dict(properties))
-
-    def load_on(self, threads: int) -> EngineBenchmark:
-        """Load it for a number of threads."""
-        return replace(self, num_threads=threads).load()
 
 
 @dataclass(frozen=True)

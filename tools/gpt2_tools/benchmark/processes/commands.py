@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gpt2_tools.benchmark.engine.workload import Setup
+from gpt2_text_prediction.engine import DeviceConfig
 from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.benchmark.processes.process import run_process
 
@@ -13,10 +13,11 @@ PROMPT = "The poem was written by"
 DEMO_TOKENS = 40
 
 
-def process_figures(setup: Setup, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
+def process_figures(
+    model: Path, config: DeviceConfig, repeats: Repeats, say: Callable[[str], None]
+) -> dict[str, Figure]:
     """Measure the demo, and the converter if the IR is in Open Model Zoo's folders."""
-    model = setup.model
-    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", _demo(setup), repeats)
+    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", _demo(model, config), repeats)
     name, root = model.stem, model.resolve().parents[3:4]
     if not root or model.resolve().parts[-4:-2] != ("public", name):
         say(f"omz_converter is not measured: {model} is not in public/{name}/FP16")
@@ -27,12 +28,11 @@ def process_figures(setup: Setup, repeats: Repeats, say: Callable[[str], None]) 
         return figures | _repeated("omz_converter FP16, whole process", convert, repeats)
 
 
-def _demo(setup: Setup) -> list[str]:
-    command = [installed_command("gpt2_text_prediction_demo"), "-m", str(setup.model), "-d", setup.device]
-    if setup.precision_hint is not None:
-        command += ["--precision_hint", setup.precision_hint]
-    if setup.num_threads is not None:
-        command += ["-nthreads", str(setup.num_threads)]
+def _demo(model: Path, config: DeviceConfig) -> list[str]:
+    command = [installed_command("gpt2_text_prediction_demo"), "-m", str(model), "-d", config.device]
+    command += ["--precision_hint", config.precision_hint]
+    if config.num_threads is not None:
+        command += ["-nthreads", str(config.num_threads)]
     return [*command, "--seed", "0", "-i", PROMPT, "--max_sample_token_num", str(DEMO_TOKENS)]
 
 

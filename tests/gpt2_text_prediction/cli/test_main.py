@@ -66,7 +66,7 @@ def test_the_log_is_on_stderr_in_open_model_zoos_form(demo, mini_ir):
     numbers = re.sub(r"\d+\.\d+( ms)?$", "<number>", re.sub(r"build: .*", "build: <build>", log), flags=re.M)
     lines = re.sub(r"(threads): \d+", r"\1: <count>", numbers).splitlines()
     if not HAS_PAGED_ATTENTION:
-        assert lines.pop(8).startswith(f"[ INFO ] {mini_ir}: runs without a paged cache: ")
+        assert lines.pop(6).startswith(f"[ INFO ] {mini_ir}: runs without a paged cache: ")
     assert lines == [
         "[ INFO ] Seed: 7; CPU: inference in f32, KV cache in f16",
         "[ INFO ] OpenVINO Runtime",

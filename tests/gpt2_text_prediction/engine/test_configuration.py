@@ -140,11 +140,20 @@ def test_a_property_counts_before_the_choice(with_bf16):
     ],
 )
 def test_weights_are_quantized_where_a_constant_is(dtype, shape, expected):
-    """Weights of 8 bits, widened by Convert as NNCF leaves them; GPT-2's other constants are i64 and f32."""
+    """Weights of 8 bits, widened and scaled as NNCF leaves them; GPT-2's other constants are i64 and f32."""
     ids = ops.parameter([-1, -1], np.float32)
     weights = ops.convert(ops.constant(np.ones(shape, dtype)), "f32")
-    model = ov.Model([ops.result(ops.add(weights, ops.reduce_sum(ids, [0, 1])))], [ids], "x")
+    model = ov.Model([ops.result(ops.multiply(weights, ops.reduce_sum(ids, [0, 1])))], [ids], "x")
     assert weights_of(model) == expected
+
+
+def test_a_mask_of_bytes_is_no_weight():
+    """As in the ONNX files of GPT-2: u8 [1, 1, 1024, 1024], converted to bool."""
+    ids = ops.parameter([-1, -1], np.float32)
+    mask = ops.convert(ops.constant(np.ones((1, 1, 4, 4), np.uint8)), "boolean")
+    total = ops.reduce_sum(ids, [0, 1])
+    model = ov.Model([ops.result(ops.select(mask, total, total))], [ids], "x")
+    assert weights_of(model) == FLOAT
 
 
 @pytest.mark.extras("nncf")

@@ -135,10 +135,18 @@ def has_bf16(core: "ov.Core") -> bool:
 def weights_of(model: "ov.Model") -> Weights:
     """Return what the weights of a model that was read from disk are."""
     constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
-    shapes = [op.shape for op in constants if op.get_element_type().get_type_name() in QUANTIZED]
+    quantized = (op for op in constants if op.get_element_type().get_type_name() in QUANTIZED)
+    shapes = [op.shape for op in quantized if _is_widened(op)]
     # In groups: [out, groups, group], with scales and zero points of [out, groups, 1].
     groups = [shape[-1] for shape in shapes if len(shape) == 3 and shape[-1] > 1]
     return Weights(bool(shapes), min(groups, default=None))
+
+
+def _is_widened(constant: Any) -> bool:
+    """Return whether a constant is widened, and shifted or scaled: no mask of an ONNX file, which is u8 too."""
+    converts = [port.get_node() for port in constant.output(0).get_target_inputs()]
+    after = [port.get_node() for node in converts for port in node.output(0).get_target_inputs()]
+    return any(node.get_type_name() in ("Multiply", "Subtract") for node in after)
 
 
 def with_own_cache_dir(device: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,7 @@ class _Generate:
         self._library, self._model, self._threads, self._log = library, model, threads, log  # the library calls log
         self._greedy = library.llama_sampler_init_greedy()
         self._context: int | None = None
+        self._batch: Any = None
         self._open(SEQUENCES)
 
     def _open(self, sequences: int) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
 from gpt2_text_prediction.cli.arguments import build_argparser
+from gpt2_text_prediction.cli.main import is_single_row
+from gpt2_text_prediction.cli.prompts import RawPrompt
 from support import HANGS_AFTER
 from support.command import COMMANDS
 from support.toy import HAS_PAGED_ATTENTION, READS_ANY_PATH, Toy, save, without_attention_ops
@@ -397,3 +399,24 @@ def test_without_paged_attention_it_says_so_in_one_line_and_writes_the_same(mini
     assert done.stdout == demo("-i", PROMPT, "--temperature", 0).stdout
     line = f"[ INFO ] {mini_ir}: runs without a paged cache: this openvino has no paged attention"
     assert done.stderr.decode().splitlines().count(line) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "expected"),
+    [
+        ([b"a"], {}, True),
+        ([b"a" * 32], {"max_new_tokens": 1}, True),  # 8 tokens of 4 bytes for the new one
+        ([b"a" * 33], {"max_new_tokens": 1}, False),
+        ([b"a"], {"num_return_sequences": 2}, False),
+        ([b"a"], {"num_beams": 2}, False),
+        ([b"a", b"b"], {}, False),
+        (None, {}, False),  # typed, or from a pipe
+    ],
+)
+def test_one_short_text_is_a_single_row(prompts, settings, expected):
+    raw = prompts and [RawPrompt(n, "", text) for n, text in enumerate(prompts, 1)]
+    assert is_single_row(raw, settings) is expected
+
+
+def test_a_line_of_json_may_have_settings_of_its_own():
+    assert not is_single_row([RawPrompt(1, "", b'{"prompt": "a"}', is_json=True)], {})

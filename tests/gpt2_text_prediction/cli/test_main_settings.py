@@ -347,7 +347,7 @@ def test_a_resumed_run_keeps_the_arithmetic_of_the_first(run, tmp_path):
 
 
 def test_properties_of_other_devices_are_passed_on(run, tmp_path):
-    """A text that OpenVINO reads, as `-d AUTO` takes it; and what a CPU would emulate is said."""
+    """As a text that OpenVINO reads."""
     ir = Toy().ir(tmp_path)
     done = run(DEMO, "-m", ir, "-i", "a", "-n", 1, "-d", "AUTO", "--config", "DEVICE_PROPERTIES={CPU:{NUM_STREAMS:1}}")
     assert (done.returncode, done.stdout[:1]) == (0, b"a"), done.stderr.decode()

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine import LONG_PROMPT, DeviceConfig, check_files, user_cache
+from gpt2_text_prediction.engine import DeviceConfig, check_files, is_short, user_cache
 from gpt2_tools.benchmark.arguments import mode_of, parse
 from gpt2_tools.benchmark.engine.arithmetic import arithmetic_figures
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
@@ -194,8 +194,8 @@ def _config(args: argparse.Namespace) -> DeviceConfig:
 
 def _config_of_demo(args: argparse.Namespace) -> DeviceConfig:
     """Return the device as the demo has it for one text of these lengths; a long prompt among them decides for all."""
-    is_short = all(lengths.prompt_tokens <= LONG_PROMPT * lengths.new_tokens for lengths in _lengths(args))
-    return replace(_config(args), single_row=is_short)
+    all_short = all(is_short(lengths.prompt_tokens, lengths.new_tokens) for lengths in _lengths(args))
+    return replace(_config(args), single_row=all_short)
 
 
 def _lengths(args: argparse.Namespace) -> list[Lengths]:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,15 @@ def installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def arithmetic_words(arithmetic: Mapping[str, object]) -> str:
+    """Return the precisions of an engine in words: "f32, cache f16, groups of 32".
+
+    arithmetic: "inference" and "cache", and "group" where weights are quantized.
+    """
+    forms = {"inference": "{}", "cache": "cache {}", "group": "groups of {}"}
+    return ", ".join(form.format(arithmetic[part]) for part, form in forms.items() if arithmetic.get(part) is not None)
 
 
 def settings_of(compiled: "ov.CompiledModel") -> dict[str, str | None]:

@@ -3,7 +3,7 @@
 Each has a row of figures for each use: a prompt, and tokens after a short one, of one row or of several.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from gpt2_text_prediction.engine import Arithmetic, DeviceConfig, has_bf16, read
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.figures import Figure, Repeats
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.runtime import arithmetic_words
 
 F32, BF16 = Arithmetic("f32"), Arithmetic("bf16", "bf16")
 GROUPS = (32, 64, 128)
@@ -63,22 +64,27 @@ def arithmetic_figures(
         say("bf16 is not measured: this CPU has no instructions for it and would emulate them")
     benches = {}
     for arithmetic in candidates(weights.is_quantized, with_bf16):
-        say(f"{_in_words(arithmetic)}: loading ...")
-        benches[arithmetic] = EngineBenchmark(model, replace(config, properties=arithmetic.properties()))
-    first, *others = benches.values()
-    figures = {}
+        name = arithmetic_words(arithmetic._asdict())
+        say(f"{name}: loading ...")
+        benches[name] = EngineBenchmark(model, replace(config, properties=arithmetic.properties()))
+    figures: dict[str, Figure] = {}
     for use in USES:
         say(f"{use.name} ...")
-        rounds = repeats.of(lambda use=use: [_speed(bench, use) for bench in (first, *others)])  # type: ignore[misc]
-        columns = zip(*rounds, strict=True)
-        base = next(columns)
-        words, *names = map(_in_words, benches)
-        figures[f"{use.name}, {words}"] = Figure("tokens/s", base)
-        for name, speeds in zip(names, columns, strict=True):
-            ratios = tuple(speed / one for speed, one in zip(speeds, base, strict=True))
-            figures[f"{use.name}, {name}"] = Figure("x", ratios)
+        figures |= _figures(benches, use, repeats)
+    threads = next(iter(benches.values())).settings()["threads"]
     facts = {"has_bf16": with_bf16, "is_quantized": weights.is_quantized, "weights_group": weights.group}
-    return figures, {"threads": first.settings()["threads"], **facts}
+    return figures, {"threads": threads, **facts}
+
+
+def _figures(benches: Mapping[str, EngineBenchmark], use: Use, repeats: Repeats) -> dict[str, Figure]:
+    """Return the tokens/s of the first at a use, and the ratios of the others to it, round by round."""
+    rounds = repeats.of(lambda: [_speed(bench, use) for bench in benches.values()])
+    base, *others = zip(*rounds, strict=True)
+    first, *names = (f"{use.name}, {name}" for name in benches)
+    figures = {first: Figure("tokens/s", base)}
+    for name, speeds in zip(names, others, strict=True):
+        figures[name] = Figure("x", tuple(speed / its for speed, its in zip(speeds, base, strict=True)))
+    return figures
 
 
 def _speed(bench: EngineBenchmark, use: Use) -> float:
@@ -87,8 +93,3 @@ def _speed(bench: EngineBenchmark, use: Use) -> float:
     if use.new_tokens == 1:
         return use.rows * use.prompt_tokens / times[0]
     return use.rows * (use.new_tokens - 1) / sum(times[1:])
-
-
-def _in_words(arithmetic: Arithmetic) -> str:
-    words = f"{arithmetic.inference}, cache {arithmetic.cache}"
-    return words if arithmetic.group is None else f"{words}, groups of {arithmetic.group}"

@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 
 from gpt2_tools.benchmark.figures import Figure, checksum
 from gpt2_tools.common.json_process import Answer, CannotRun, PeerFailed
+from gpt2_tools.common.runtime import arithmetic_words
 
 Ask = Callable[[Mapping[str, object]], Answer]
 Prompts = list[list[int]]
@@ -83,11 +84,8 @@ def _positive(value: Any) -> TypeGuard[float]:
 
 def labelled(name: str, arithmetic: Any) -> str:
     """Return an engine's name with the precisions that it reports: "ours INT8 [f32, cache f16, groups of 32]"."""
-    if not isinstance(arithmetic, Mapping):
-        return name
-    forms = {"inference": "{}", "cache": "cache {}", "group": "groups of {}"}
-    words = [form.format(arithmetic[part]) for part, form in forms.items() if part in arithmetic]
-    return f"{name} [{', '.join(words)}]" if words else name
+    words = arithmetic_words(arithmetic) if isinstance(arithmetic, Mapping) else ""
+    return f"{name} [{words}]" if words else name
 
 
 def speeds(workload: Workload, runs: Mapping[str, list[EngineRun]]) -> dict[str, Figure]:

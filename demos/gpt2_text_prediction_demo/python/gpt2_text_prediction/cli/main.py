@@ -16,7 +16,7 @@ from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
 from gpt2_text_prediction.cli.terminal import draw, say, set_up_stdout, silence_stdout, typed_prompts, write
-from gpt2_text_prediction.engine.configuration import CACHE, GROUP, INFERENCE, LONG_PROMPT, DeviceConfig, has_bf16
+from gpt2_text_prediction.engine.configuration import CACHE, GROUP, INFERENCE, DeviceConfig, has_bf16, is_short
 from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
@@ -171,14 +171,13 @@ def _write_records(
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
     from gpt2_text_prediction.cli.run_key import run_key  # noqa: PLC0415
 
-    settings = {**defaults, **given}
     config = _device_config(args, single_row=False)
-    records = Records(args.output, run_key(args, settings, config.properties), given.get("seed"))
+    records = Records(args.output, run_key(args, {**defaults, **given}, config.properties), given.get("seed"))
     try:
         if records.seed is not None:
             given["seed"] = records.seed
         _choose_seed(given)
-        if args.precision_hint == "auto":  # the first run's, whatever runs now, and on whatever CPU
+        if args.precision_hint == "auto":  # the first run's, whatever this CPU would choose
             config = replace(config, properties={**records.properties, **config.properties})
         with _load(args, config, given["seed"], defaults) as generator, raises():
             records.begin(generator.engine.properties)
@@ -207,7 +206,7 @@ def is_single_row(prompts: Sequence[RawPrompt] | None, settings: Mapping[str, An
     if prompts is None or len(prompts) != 1 or prompts[0].is_json:  # which may have settings of its own
         return False
     texts, beams, new_tokens = (int(settings.get(name, SETTINGS[name].default)) for name in ROWS)
-    return texts == beams == 1 and len(prompts[0].raw) <= BYTES_PER_TOKEN * LONG_PROMPT * new_tokens
+    return texts == beams == 1 and is_short(len(prompts[0].raw) / BYTES_PER_TOKEN, new_tokens)
 
 
 def _load(args: argparse.Namespace, config: DeviceConfig, seed: int, defaults: dict[str, Any]) -> "TextGenerator":

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.engine.backends.kv_cache import NoCachePossible, with_kv_cache
     from gpt2_text_prediction.engine.checksums import checksum, model_checksums, user_cache
     from gpt2_text_prediction.engine.configuration import (
-        LONG_PROMPT,
         PRECISION_HINTS,
         Arithmetic,
         DeviceConfig,
         has_bf16,
+        is_short,
         weights_of,
     )
     from gpt2_text_prediction.engine.engine import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IR",
-    "LONG_PROMPT",
     "MAX_DECODE_TOKENS",
     "MODEL_SUFFIXES",
     "PRECISION_HINTS",
@@ -61,6 +60,7 @@ __all__ = [
     "default_back_end",
     "device_property",
     "has_bf16",
+    "is_short",
     "last_line",
     "load_engine",
     "make_engine",
@@ -82,11 +82,11 @@ __getattr__ = lazy_names(
         "checksum": "checksums",
         "model_checksums": "checksums",
         "user_cache": "checksums",
-        "LONG_PROMPT": "configuration",
         "PRECISION_HINTS": "configuration",
         "Arithmetic": "configuration",
         "DeviceConfig": "configuration",
         "has_bf16": "configuration",
+        "is_short": "configuration",
         "weights_of": "configuration",
         "Engine": "engine",
         "compile_model": "engine",

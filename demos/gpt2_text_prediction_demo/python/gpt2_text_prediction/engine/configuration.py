@@ -115,6 +115,11 @@ class DeviceConfig:
         return {**of_all, "DEVICE_PROPERTIES": {"CPU": of_cpu}, **threads, **self.properties}
 
 
+def is_short(prompt_tokens: float, new_tokens: int) -> bool:
+    """Return whether a prompt is short beside the tokens after it."""
+    return prompt_tokens <= LONG_PROMPT * new_tokens
+
+
 def chosen(has_bf16: bool, weights: Weights, single_row: bool) -> Arithmetic:
     """Return the arithmetic that AUTO has for a case."""
     rows = (row for row in AUTO if (row.has_bf16, row.is_quantized) == (has_bf16, weights.is_quantized))

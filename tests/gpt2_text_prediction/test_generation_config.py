@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator
-from gpt2_text_prediction.cli.settings import make_settings
 from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
+from gpt2_text_prediction.settings_by_name import make_settings
 from gpt2_text_prediction.text import GPT2Tokenizer
 from support.toy import ONE_THREAD, Toy, save
 

@@ -62,12 +62,12 @@ def test_greedy_text_is_the_oracles(tmp_path, change):
 def test_a_smaller_max_seq_len_is_where_the_positions_end(ir):
     with TextGenerator(ir, config=ONE_THREAD, max_seq_len=12) as generator:
         _, stream = finished(generator.stream(PROMPT, GREEDY))
-    assert len(stream.prompt_tokens) + len(stream.tokens) == 12
+    assert len(stream.prompt_tokens) + len(stream.tokens) == 12 + 1  # the last is not computed
     assert stream.out_of_positions
 
 
 @pytest.mark.parametrize("facts", [True, False], ids=["told by the facts", "told by the vocabulary"])
-def test_it_stops_at_the_end_of_text_which_is_in_neither_tokens_nor_text(tmp_path, generator, facts):
+def test_it_stops_at_the_end_of_text_which_is_a_token_without_text(tmp_path, generator, facts):
     prompt = generator.tokenizer.encode(PROMPT)
     continuation = TOY.greedy(prompt, 12)
     end = end_after(continuation, prompt, 2)
@@ -78,11 +78,12 @@ def test_it_stops_at_the_end_of_text_which_is_in_neither_tokens_nor_text(tmp_pat
     with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         assert ending.eos_token_id == end
         text, stream = finished(ending.stream(PROMPT, GREEDY))
-    assert stream.tokens == continuation[: continuation.index(end)]
+    assert stream.tokens == continuation[: continuation.index(end) + 1]
     assert (stream.finish_reason, stream.out_of_positions) == ("stop", False)
-    assert text == ending.tokenizer.decode(stream.tokens)
+    assert stream.result.stop_reason == end
+    assert text == ending.tokenizer.decode(stream.tokens[:-1])
     assert "endoftext" not in text
-    assert len(stream.times) == len(stream.tokens) + 2
+    assert len(stream.times) == len(stream.tokens) + 1
 
 
 def test_the_fact_wins_over_the_vocabulary(tmp_path, generator):
@@ -101,20 +102,20 @@ def test_the_end_of_text_as_the_very_first_token_gives_no_text(tmp_path, generat
     model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
     with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         text, stream = finished(ending.stream("a", GREEDY))
-    assert (text, stream.tokens, stream.finish_reason) == ("", [], "stop")
+    assert (text, stream.tokens, stream.finish_reason) == ("", [end], "stop")
 
 
-def test_a_prompt_may_leave_room_for_one_token_only(generator):
-    prompt = "z" * 23
-    assert len(generator.tokenizer.encode(prompt)) == 23
+def test_a_prompt_may_fill_the_positions_and_have_one_token_after_it(generator):
+    prompt = "z" * 24
+    assert len(generator.tokenizer.encode(prompt)) == 24
     _, stream = finished(generator.stream(prompt, GREEDY))
     assert len(stream.tokens) == 1
     assert stream.out_of_positions
 
 
-@pytest.mark.parametrize("length", [24, 25, 1000])
+@pytest.mark.parametrize("length", [25, 26, 1000])
 def test_a_prompt_that_leaves_no_room_is_a_problem_with_the_numbers(generator, length):
-    with pytest.raises(Problem, match=rf"{length} tokens; at most 23 fit"):
+    with pytest.raises(Problem, match=rf"{length} tokens; at most 24 fit"):
         generator.stream("z" * length)
 
 
@@ -148,9 +149,9 @@ def test_a_prompt_that_is_no_unicode_is_a_problem(generator):
         generator.stream("\udcff")
 
 
-@pytest.mark.parametrize("count", [0, -1])
-def test_no_new_tokens_are_a_problem(generator, count):
-    with pytest.raises(Problem, match=f"max_new_tokens: .*got {count}"):
+@pytest.mark.parametrize("count", [-1, 1.5, "2"])
+def test_a_number_of_new_tokens_that_is_none_is_a_problem(generator, count):
+    with pytest.raises(Problem, match=f"max_new_tokens: .*got {count!r}"):
         generator.stream(PROMPT, max_new_tokens=count)
 
 
@@ -249,14 +250,14 @@ def test_files_that_are_given_win(ir, tmp_path):
         assert generator.tokenizer.vocab_size == 300
 
 
-@pytest.mark.parametrize(("name", "flag"), [("vocab.json", "--vocab"), ("merges.txt", "--merges")])
+@pytest.mark.parametrize(("name", "flag"), [("vocab.json", "vocab"), ("merges.txt", "merges")])
 def test_a_missing_file_is_a_problem_that_tells_where_it_was_looked_for(ir, tmp_path, name, flag):
     shutil.copytree(ir.parent, tmp_path / "copy")
     (tmp_path / "copy" / name).unlink()
     with pytest.raises(Problem) as caught:
         TextGenerator(tmp_path / "copy/toy.xml")
     assert str(caught.value).startswith(f"{tmp_path / 'copy' / name}: ")
-    assert flag in str(caught.value)
+    assert str(caught.value).endswith(f"give it as {flag}")
 
 
 def test_a_given_file_that_is_missing_is_not_replaced_by_the_one_beside_the_ir(ir, tmp_path):
@@ -308,7 +309,7 @@ def test_min_new_tokens_puts_the_end_of_the_text_off(tmp_path, generator):
     with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         _, stream = finished(ending.stream(PROMPT, Sampling(temperature=0, min_new_tokens=5), max_new_tokens=9))
         assert len(stream.tokens) >= 5
-        assert end not in stream.tokens
+        assert end not in stream.tokens[:5]
         with pytest.raises(Problem, match=r"^min_new_tokens: .*9, got 10"):
             ending.stream(PROMPT, Sampling(min_new_tokens=10), max_new_tokens=9)
 
@@ -318,7 +319,7 @@ def test_penalties_and_bans_know_the_prompt_and_the_text_so_far(generator):
     whole = [*stream.prompt_tokens, *stream.tokens]
     assert len(set(stream.tokens)) == len(stream.tokens)
     assert not set(stream.tokens) & set(stream.prompt_tokens)
-    assert len(whole) == 24 or stream.finish_reason == "stop"
+    assert len(whole) == 25 or stream.finish_reason == "stop"
 
 
 def tokens_of(results: list[Result]) -> list[list[int]]:
@@ -333,7 +334,7 @@ def test_several_prompts_are_answered_in_their_order(generator):
     results = generator.generate(PROMPTS, GREEDY, max_new_tokens=6)
     for prompt, result in zip(PROMPTS, results, strict=True):
         ids = generator.tokenizer.encode(prompt) or [TOY.end_of_text_id]
-        assert result.tokens == TOY.greedy(ids, min(6, 24 - len(ids)))
+        assert result.tokens == TOY.greedy(ids, min(6, 25 - len(ids)))
         assert result.text == generator.tokenizer.decode(result.tokens)
         assert result.finish_reason == "length"
 
@@ -346,13 +347,14 @@ def test_logprobs_are_the_oracles_whatever_the_sampling_does(generator):
     np.testing.assert_allclose(result.logprobs, expected[np.arange(5), result.tokens], atol=1e-4)
 
 
-def test_a_text_that_ends_at_once_has_no_logprobs(tmp_path, generator):
+def test_a_text_that_ends_at_once_has_one_token_and_its_logprob(tmp_path, generator):
     (end,) = TOY.greedy(generator.tokenizer.encode("a"), 1)
     model = TOY.model(tmp_path)
     model.set_rt_info(str(end), ["omz_gpt2", "eos_token_id"])
     with TextGenerator(save(model, tmp_path / "toy.xml"), config=ONE_THREAD) as ending:
         (result,) = ending.generate(["a"], GREEDY)
-    assert (result.text, result.tokens, result.logprobs.tolist(), result.finish_reason) == ("", [], [], "stop")
+    assert (result.text, result.tokens, result.finish_reason, result.stop_reason) == ("", [end], "stop", end)
+    assert result.logprobs.shape == (1,)
 
 
 def test_seed_prompt_and_sample_fix_a_text(ir, generator):
@@ -472,13 +474,37 @@ def test_closing_lets_go_of_the_model(ir):
 @pytest.mark.parametrize(
     ("prompts", "options", "words"),
     [
-        ("one text", {}, r"^prompts: expected a list of texts, got str: 'one text'$"),
-        (["a", None], {}, r"^prompt 2: expected a str, got NoneType: None$"),
-        ([b"a"], {}, r"^prompt 1: expected a str, got bytes: b'a'$"),
-        (7, {}, r"^prompts: expected a list of texts, got int: 7$"),
-        (["a", "z" * 24], {}, r"^prompt 2: the prompt has 24 tokens; at most 23 fit"),
+        (b"text", {}, r"^prompts: expected a text, token ids, or a list of them, got bytes: b'text'$"),
+        (["a", None], {}, r"^prompt 2: expected a text or token ids, got NoneType: None$"),
+        ([b"a"], {}, r"^prompt 1: expected a text or token ids, got bytes: b'a'$"),
+        (7, {}, r"^prompts: expected a text, token ids, or a list of them, got int: 7$"),
+        (["a", "z" * 25], {}, r"^prompt 2: the prompt has 25 tokens; at most 24 fit: shorten it$"),
+        ("z" * 25, {}, r"^the prompt has 25 tokens; at most 24 fit: shorten it$"),
+        ([5, 300], {}, r"^expected token ids of 0 .. 299, got 300, which is no token of the model$"),
+        (["a", [5, -1]], {}, r"^prompt 2: expected token ids of 0 .. 299, got -1, which is no token of the model$"),
+        ([[5, True]], {}, r"^prompt 1: expected a text or token ids, got list: \[5, True\]$"),
+        ([[5, 1.5]], {}, r"^prompt 1: expected a text or token ids, got list: \[5, 1.5\]$"),
         (["\udcff"], {}, r"^prompt 1: the text is not valid UTF-8"),
-        (["a"], {"max_new_tokens": 0}, r"^max_new_tokens: "),
+        (
+            ["a"],
+            {"max_new_tokens": 0, "num_beams": 2},
+            r"^prompt 1: max_new_tokens: expected at least 1 for beams, got 0$",
+        ),
+        (["a"], {"max_new_tokens": 0, "num_return_sequences": 2}, r"^num_return_sequences: expected 1 where max_new_"),
+        (["a", "b"], {"sampling": [GREEDY]}, r"^sampling: expected one for each of 2 prompts, got 1$"),
+        (["a"], {"sampling": GREEDY, "top_k": 5}, r"^top_k: is a part of the Sampling that is given: set it there$"),
+        (["a"], {"rules": TextRules(), "stop": "x"}, r"^stop: is a part of the TextRules that is given: set it there$"),
+        (["a"], {"sampling": Beams(), "num_return_sequences": 2}, r"^num_return_sequences: is a part of the Beams"),
+        (["a"], {"topk": 5}, r"^topk: there is no such setting; known: max_new_tokens, temperature, top_k"),
+        (["a"], {"top_k": 1, "num_beams": 2}, r"^num_beams, top_k: beam search does not sample: leave one out$"),
+        (["a"], {"logprobs": -1}, r"^logprobs: expected a whole number from 0, or None, got int: -1$"),
+        (
+            ["a"],
+            {"prompt_logprobs": True},
+            r"^prompt_logprobs: expected a whole number from 0, or None, got bool: True$",
+        ),
+        (["a"], {"max_time": -1}, r"^max_time: expected a number of seconds from 0, or None, got int: -1$"),
+        (["a"], {"on_progress": 1}, r"^on_progress: expected a function or None, got int: 1$"),
         (
             ["a"],
             {"num_return_sequences": 0},
@@ -488,9 +514,9 @@ def test_closing_lets_go_of_the_model(ir):
         (
             ["a"] * 3,
             {"num_return_sequences": 1 << 19},
-            r"at most 1048576 texts of one call, got 524288 of each of 3 prompts$",
+            r"at most 1048576 texts of one call, got 1572864$",
         ),
-        (["a"], {"max_new_tokens": -(10**5000)}, r"^max_new_tokens: expected a whole number from 1, got a int$"),
+        (["a"], {"max_new_tokens": -(10**5000)}, r"^max_new_tokens: expected a whole number from 0, got a int$"),
         (["a"], {"num_return_sequences": 1.5}, r"^num_return_sequences: "),
     ],
 )
@@ -520,7 +546,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=-1, keepdims=True))
 
 
-@pytest.mark.parametrize("text", ["the rain in", "ab", "日本", "z" * 24])
+@pytest.mark.parametrize("text", ["the rain in", "ab", "日本", "z" * 25])
 def test_a_score_is_the_oracles(generator, text):
     score = generator.score(text)
     ids = generator.tokenizer.encode(text)
@@ -576,8 +602,10 @@ def test_a_model_without_a_start_token_scores_none(tmp_path):
 
 
 def test_a_text_too_long_to_be_scored_is_a_problem(generator):
-    with pytest.raises(Problem, match=r"^the text has 25 tokens; at most 24 fit: shorten it$"):
-        generator.score("z" * 25)
+    with pytest.raises(Problem, match=r"^the text has 26 tokens; at most 25 fit: shorten it$"):
+        generator.score("z" * 26)
+    with pytest.raises(Problem, match=r"^the text has 25 tokens; after a start token at most 24 fit: shorten it$"):
+        generator.score("z" * 25, add_start_token=True)
 
 
 @pytest.mark.parametrize("k", [1, 10, 300])

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
-from gpt2_text_prediction.cli.settings import make_settings
+from gpt2_text_prediction.settings_by_name import make_settings
 from support.toy import ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=16)

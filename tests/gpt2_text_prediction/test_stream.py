@@ -1,14 +1,17 @@
 """stream: text as it is made, where it ends, and what becomes of it when nobody reads on."""
 
+import asyncio
 import itertools
+import threading
 
 import pytest
 
-from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator
+from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator, TextRules
 from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
+DRAWN = Sampling(temperature=1.5, top_p=1, seed=5)
 PROMPT = "the rain in"
 
 
@@ -31,13 +34,13 @@ def test_it_stops_at_max_new_tokens(generator):
 
 def test_it_stops_where_the_positions_end(generator):
     _, stream = finished(generator.stream(PROMPT, GREEDY, max_new_tokens=1000))
-    assert len(stream.prompt_tokens) + len(stream.tokens) == 24
+    assert len(stream.prompt_tokens) + len(stream.tokens) == 24 + 1  # the last is not computed
     assert (stream.finish_reason, stream.out_of_positions) == ("length", True)
     assert stream.tokens == TOY.greedy(stream.prompt_tokens, len(stream.tokens))
 
 
 def test_the_end_of_the_positions_is_told_even_where_max_new_tokens_ends_too(generator):
-    room = 24 - len(generator.tokenizer.encode(PROMPT))
+    room = 25 - len(generator.tokenizer.encode(PROMPT))
     assert finished(generator.stream(PROMPT, GREEDY, max_new_tokens=room))[1].out_of_positions
     assert not finished(generator.stream(PROMPT, GREEDY, max_new_tokens=room - 1))[1].out_of_positions
 
@@ -64,7 +67,8 @@ def test_no_piece_is_empty_and_together_they_are_the_text(generator):
         stream = generator.stream(PROMPT, Sampling(seed=seed, temperature=3.0, top_p=1))
         pieces = list(stream)
         assert all(pieces)
-        assert "".join(pieces) == generator.tokenizer.decode(stream.tokens)
+        ends = stream.finish_reason == "stop"
+        assert "".join(pieces) == generator.tokenizer.decode(stream.tokens[: len(stream.tokens) - ends])
 
 
 def test_the_clock_is_read_at_the_start_and_after_each_step(generator):
@@ -83,23 +87,115 @@ def test_broken_weights_are_a_problem_of_the_stream(tmp_path):
         list(generator.stream("a"))
 
 
+@pytest.mark.parametrize("leave", [Stream.close, Stream.cancel, Stream.__del__], ids=["closed", "cancelled", "dropped"])
 @pytest.mark.parametrize("pieces", range(4))
-def test_leaving_a_stream_frees_its_row(generator, pieces):
+def test_leaving_a_stream_frees_its_place(generator, pieces, leave):
     stream = generator.stream(PROMPT, GREEDY)
-    iterator = iter(stream)
     for _ in range(pieces):
-        next(iterator)
-    iterator.close()
+        next(stream)
+    leave(stream)
     generator.generate(["a"], GREEDY, max_new_tokens=1)
     assert not generator.scheduler._active
-    assert stream.finish_reason is None
 
 
-def test_a_stream_is_read_once(generator):
-    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=2)
-    assert list(stream)
-    with pytest.raises(RuntimeError, match="once"):
-        list(stream)
+def test_a_stream_that_nobody_refers_to_is_cancelled(generator):
+    next(generator.stream(PROMPT, GREEDY))
+    generator.generate(["a"], GREEDY, max_new_tokens=1)
+    assert not generator.scheduler._active
+
+
+def test_a_stream_goes_on_where_it_was_left(generator):
+    whole, stream = finished(generator.stream(PROMPT, GREEDY, max_new_tokens=6))
+    with generator.stream(PROMPT, GREEDY, max_new_tokens=6) as again:
+        first = next(again)
+        assert first + "".join(again) == whole
+    assert list(again) == []
+    assert again.result.tokens == stream.tokens
+
+
+def test_the_result_is_there_at_the_end_and_is_that_of_generate(generator):
+    stream = generator.stream(PROMPT, DRAWN, max_new_tokens=8, index=(1, 2), logprobs=3, prompt_logprobs=1)
+    with pytest.raises(RuntimeError, match="has not ended: iterate to its end, or close it"):
+        stream.result  # noqa: B018
+    text = "".join(stream)
+    results = generator.generate(
+        ["a", PROMPT], DRAWN, max_new_tokens=8, num_return_sequences=3, logprobs=3, prompt_logprobs=1
+    )
+    ours, theirs = stream.result.to_dict(), results[5].to_dict()
+    assert ours.pop("perf_metrics").keys() == theirs.pop("perf_metrics").keys()
+    assert ours == theirs
+    assert (text, stream.tokens, stream.finish_reason) == (theirs["text"], theirs["tokens"], theirs["finish_reason"])
+
+
+def test_one_event_a_token_whose_texts_are_the_text(generator):
+    stream = generator.stream(PROMPT, DRAWN, max_new_tokens=12)
+    events = list(stream.events())
+    assert [event.id for event in events] == stream.tokens
+    assert "".join(event.text for event in events) == stream.result.text
+    assert [event.finish_reason for event in events] == [None] * (len(events) - 1) + [stream.finish_reason]
+    assert b"".join(event.bytes for event in events) == b"".join(map(generator.tokenizer.token_bytes, stream.tokens))
+    assert [event.time for event in events] == stream.times[1:]
+
+
+@pytest.mark.parametrize("pieces", range(3))
+def test_what_was_read_of_a_closed_stream_is_its_result(generator, pieces):
+    stream = generator.stream(PROMPT, GREEDY)
+    text = "".join(next(stream) for _ in range(pieces))
+    stream.close()
+    stream.close()
+    assert (stream.result.text, stream.result.finish_reason) == (text, "cancelled")
+    assert stream.result.tokens == TOY.greedy(stream.prompt_tokens, len(stream.tokens))
+    assert list(stream) == []
+
+
+def test_a_stream_is_cancelled_from_another_thread_and_what_was_computed_is_read(generator):
+    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=10_000, rules=TextRules(context_overflow="slide"))
+    text = next(stream)
+    thread = threading.Thread(target=stream.cancel)
+    thread.start()
+    text += "".join(stream)
+    thread.join()
+    assert stream.finish_reason == "cancelled"
+    assert text == stream.result.text
+    assert len(stream.tokens) < 10_000
+
+
+def test_a_text_ends_at_its_time(generator):
+    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=10**6, context_overflow="slide", max_time=0.1)
+    text = "".join(stream)
+    assert (stream.finish_reason, stream.result.text) == ("time", text)
+    (none,) = generator.generate(PROMPT, GREEDY, max_time=0)
+    assert (none.finish_reason, none.tokens, none.text, none.logprobs.size) == ("time", [], "", 0)
+    (beam,) = generator.generate(PROMPT, num_beams=2, max_new_tokens=10, max_time=1000)
+    assert beam.finish_reason == "length"
+
+
+def test_in_asyncio_it_is_the_same_and_is_read_in_one_way_only(generator):
+    async def read() -> tuple[list[str], list[int], str]:
+        stream = generator.stream(PROMPT, GREEDY, max_new_tokens=6)
+        pieces = [piece async for piece in stream]
+        events = [event.id async for event in generator.stream(PROMPT, GREEDY, max_new_tokens=6).events()]
+        begun = generator.stream(PROMPT, GREEDY, max_new_tokens=6)
+        await anext(begun)
+        with pytest.raises(RuntimeError, match="by threads or by asyncio, not by both"):
+            next(begun)
+        begun.close()
+        return pieces, events, stream.result.text
+
+    pieces, events, text = asyncio.run(read())
+    plain = generator.stream(PROMPT, GREEDY, max_new_tokens=6)
+    assert (pieces, text) == (list(plain), "".join(pieces))
+    assert events == plain.tokens
+
+
+def test_after_an_error_a_stream_raises_it_again(tmp_path):
+    toy = Toy(seed=78)
+    toy.state["ln_f.bias"][0] = float("nan")
+    with TextGenerator(toy.ir(tmp_path), config=ONE_THREAD) as broken:
+        stream = broken.stream("a")
+        for _ in range(2):
+            with pytest.raises(Problem, match="NaN or infinity"):
+                next(stream)
 
 
 def test_an_unknown_token_is_a_problem_before_anything_is_written(generator):

@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
-from gpt2_text_prediction.generation.beam_search import Beams, beam_search
+from gpt2_text_prediction.generation.beam_search import Beams
+from support.beams import beam_search
 from support.toy import ONE_THREAD, Toy
 
 torch = pytest.importorskip("torch")
@@ -101,15 +102,12 @@ def test_the_best_continuations_are_theirs_in_tokens_order_and_score(pair, plain
         found = beam_search(ours.engine, prompt, beams, count, () if eos is None else (eos,))
         assert len(found) == len(ids) == beams.num_return_sequences
         for one, row, score in zip(found, ids, scores.tolist(), strict=True):
-            whole = one.tokens + [eos] * (one.finish_reason == "stop")
-            assert whole == row[: len(whole)], (beams, prompt, count, eos)
+            assert one.tokens == row[: len(one.tokens)], (beams, prompt, count, eos)
             assert one.score == pytest.approx(score, rel=1e-4, abs=1e-4)
-            assert one.finish_reason == "stop" or len(whole) == count
-            assert eos not in one.tokens
+            assert one.finish_reason == "stop" or len(one.tokens) == count
+            assert eos not in one.tokens[:-1]
         reasons.update(one.finish_reason for one in found)
-        reasons["in the middle"] += any(
-            one.finish_reason == "stop" and 0 < len(one.tokens) < count - 1 for one in found
-        )
+        reasons["in the middle"] += any(one.finish_reason == "stop" and 1 < len(one.tokens) < count for one in found)
     assert min(reasons[reason] for reason in ("stop", "length", "in the middle")) >= 5, reasons
 
 

@@ -6,6 +6,7 @@ asyncio, is at the end.
 
 import asyncio
 import threading
+import time
 from queue import SimpleQueue
 
 import numpy as np
@@ -24,20 +25,25 @@ from gpt2_text_prediction.engine.scheduler import (
     loop_queue,
     raise_error,
 )
-from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
-from gpt2_text_prediction.generation.request import PrefixCache, ScoreRequest
-from support import HANGS_AFTER
+from gpt2_text_prediction.engine.sequence import NoRoom, SequenceCache, StepInput
+from gpt2_text_prediction.generation.request import GenerateRequest, PrefixCache, Prompt, RequestParams
+from gpt2_text_prediction.generation.sampling import Sampling
+from support import HANGS_AFTER, until
 from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 
 
 class Noting:
-    """An engine that computes nothing: it notes each step and holds it until it may pass."""
+    """An engine that computes nothing: it notes each step and holds it until it may pass.
 
-    def __init__(self, room: int = 10_000) -> None:
+    room: tokens of all sequences of a step, that it has memory for.
+    """
+
+    def __init__(self, room: int = 100_000) -> None:
         self.steps: list[list[tuple[str, int]]] = []
         self.room = room
+        self.n_positions = 1 << 20
         self.gate = threading.Semaphore(10_000)
         self.entered = threading.Semaphore(0)
         self.error: Exception | None = None
@@ -50,21 +56,27 @@ class Noting:
         assert self.gate.acquire(timeout=HANGS_AFTER)
         if self.error:
             raise self.error
+        if len(rows) > 1 and sum(row.cache.length for row in rows) > self.room:
+            raise NoRoom("no memory")
         self.steps.append([(row.cache.name, len(row.tokens)) for row in rows])
         return [np.zeros((len(row.logits_indices), 3), np.float32) for row in rows]
 
 
 class Named(SequenceCache):
     name = ""
+    length = 0
 
 
 class Work:
-    """A task: a prompt, then so many tokens one by one; it notes its own end."""
+    """A task: a prompt, then so many tokens one by one, in one sequence or several; it notes its own end."""
 
-    def __init__(self, name: str, prompt: int, new: int, ended: SimpleQueue, ready=lambda: True) -> None:
+    def __init__(
+        self, name: str, prompt: int, new: int, ended: SimpleQueue, ready=lambda: True, deadline=None, num_seqs=1
+    ) -> None:
         self.cache = Named()
         self.cache.name = name
-        self.positions = prompt + new
+        self.cache.length = prompt
+        self.num_seqs, self.deadline = num_seqs, deadline
         self.prompt, self.new = prompt, new
         self.ended = ended
         self.is_ready = ready
@@ -81,21 +93,29 @@ class Work:
     def start(self) -> None:
         self.call("enter")
 
+    def lengths(self) -> list[int]:
+        return [self.cache.length] * self.num_seqs
+
     def num_tokens_to_compute(self) -> int:
         return self.prompt or 1
 
-    def next_input(self, most: int) -> StepInput:
+    def next_inputs(self, most: int) -> list[StepInput]:
         self.call("next_row")
         self.limits.append(most)
         self.row = StepInput(self.cache, [0] * (min(most, self.prompt) or 1))
-        return self.row
+        return [self.row] * self.num_seqs
 
     def process_logits(self, logits) -> None:
         self.call("take")
+        assert len(logits) == self.num_seqs
         if self.prompt:
             self.prompt -= len(self.row.tokens)
         if not self.prompt:
             self.new -= 1
+            self.cache.length += 1
+
+    def expire(self) -> None:
+        self.new = 0
 
     def end(self, error) -> None:
         self.error = error
@@ -153,14 +173,117 @@ def test_a_long_prompt_comes_in_chunks_beside_those_that_run(ended):
     engine = Noting()
     scheduler = Scheduler(engine)
     held(engine, scheduler, ended).new = 5
-    scheduler.submit([Work("p", 2 * PREFILL_CHUNK_BESIDE_DECODE + 2, 1, ended), Work("q", 20, 1, ended)])
+    scheduler.submit([Work("p", 2 * PREFILL_CHUNK_BESIDE_DECODE + 2, 1, ended)])
     engine.gate.release(100)
-    wait(ended, 3)
+    wait(ended, 2)
     assert engine.steps[1:4] == [
         [("x", 1), ("p", PREFILL_CHUNK_BESIDE_DECODE)],
         [("x", 1), ("p", PREFILL_CHUNK_BESIDE_DECODE)],
-        [("x", 1), ("p", 2), ("q", 20)],
+        [("x", 1), ("p", 2)],
     ]
+
+
+def test_prompts_beside_those_that_run_have_a_share_of_a_step_for_each(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, prefill_chunk=3 * PREFILL_CHUNK_BESIDE_DECODE)
+    held(engine, scheduler, ended).new = 9
+    scheduler.submit([Work(name, 2 * PREFILL_CHUNK_BESIDE_DECODE, 1, ended) for name in "abcd"])
+    engine.gate.release(100)
+    wait(ended, 5)
+    computed = [sum(count for name, count in step if name != "x") for step in engine.steps[1:]]
+    # At most the chunk, whatever waits; then 2 shares of two prompts; then one.
+    assert computed[:5] == [192, 192, 64, 64, 0]
+
+
+def test_a_caller_with_many_prompts_does_not_go_before_one_with_one(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, prefill_chunk=10)
+    scheduler.submit([Work("x", 1, 1, ended)])
+    wait(ended, 1)
+    with scheduler._lock:  # so that all begin together
+        scheduler.submit([Work(name, 10, 1, ended) for name in "abc"])
+        scheduler.submit([Work("d", 10, 1, ended)])
+    assert wait(ended, 4)[:2] == ["a", "d"]
+
+
+def test_the_place_that_is_left_is_for_who_has_the_fewest(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=3)
+    engine.gate = threading.Semaphore(0)
+    scheduler.submit([Work(name, 1, 50, ended) for name in "aa"])
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
+    scheduler.submit([Work("b", 1, 2, ended), Work("b", 1, 2, ended), Work("b", 1, 2, ended)])
+    scheduler.submit([Work("c", 1, 2, ended)])
+    engine.gate.release(1000)
+    assert wait(ended, 4) == ["b", "c", "b", "b"]
+
+
+def test_several_sequences_of_one_task_take_as_many_places(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=4)
+    scheduler.submit([Work("a", 1, 1, ended), Work("b", 1, 1, ended, num_seqs=4), Work("c", 1, 1, ended)])
+    wait(ended, 3)
+    assert names(engine) == ["a", "bbbb", "c"]
+
+
+def test_sequences_of_one_task_that_have_no_memory_together_come_one_after_another(ended):
+    engine = Noting(room=6)
+    scheduler = Scheduler(engine)
+    scheduler.submit([Work("b", 3, 1, ended, num_seqs=5)])
+    wait(ended, 1)
+    assert names(engine) == ["bb", "b", "bb"]
+
+
+def test_a_task_ends_at_its_deadline_whether_it_runs_or_waits(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=1)
+    now = time.monotonic()
+    scheduler.submit([Work("a", 1, 10**9, ended, deadline=now), Work("b", 1, 10**9, ended, deadline=now + 0.01)])
+    scheduler.submit([Work("c", 1, 3, ended), Work("d", 1, 1, ended, deadline=now)])
+    scheduler.submit([Work("e", 1, 1, ended, deadline=now + 1e6)])
+    ended_tasks = [ended.get(timeout=HANGS_AFTER) for _ in range(5)]
+    assert {task.cache.name for task in ended_tasks} == set("abcde")
+    assert [task.error for task in ended_tasks] == [None] * 5
+    until(lambda: not scheduler._active)
+
+
+def test_closing_may_wait_for_what_runs_and_takes_nothing_more(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=1)
+    running = held(engine, scheduler, ended)
+    waiting = Work("a", 1, 1, ended)
+    scheduler.submit([waiting])
+    closing = threading.Thread(target=scheduler.close, args=(HANGS_AFTER,))
+    closing.start()
+    until(lambda: scheduler._closed is not None)
+    with pytest.raises(Problem, match="closed"):
+        scheduler.submit([Work("b", 1, 1, ended)])
+    engine.gate.release(100)
+    closing.join(HANGS_AFTER)
+    assert wait(ended, 2) == ["x", "a"]
+    assert (running.error, waiting.error) == (None, None)
+
+
+def test_closing_waits_no_longer_than_it_may(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    work = Work("a", 1, 10**9, ended)
+    scheduler.submit([work])
+    scheduler.close(0.01)
+    assert str(work.error) == CLOSED
+
+
+def test_what_runs_and_waits_is_counted(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=2)
+    held(engine, scheduler, ended)
+    scheduler.submit([Work(name, 1, 5, ended) for name in "abc"])
+    engine.gate.release(1)
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
+    assert scheduler.counts() == (2, 2)
+    engine.gate.release(100)
+    wait(ended, 4)
+    assert scheduler.counts() == (0, 0)
 
 
 def test_prompts_alone_come_in_larger_chunks(ended):
@@ -184,11 +307,26 @@ def test_rows_are_given_fewer_drafts_the_more_they_are(ended):
 
 
 def test_tasks_wait_for_memory_and_small_ones_do_not_pass_a_large_one(ended):
-    engine = Noting(room=10)
+    engine = Noting(room=MAX_DECODE_TOKENS + 10)
     scheduler = Scheduler(engine)
-    scheduler.submit([Work("a", 1, 3, ended), Work("b", 1, 6, ended), Work("c", 1, 1, ended)])
+    scheduler.submit([Work("a", 1, 3, ended), Work("b", 10, 2, ended), Work("c", 1, 1, ended)])
     wait(ended, 3)
-    assert names(engine) == ["a", "a", "a", "bc", *["b"] * 5]
+    assert names(engine) == ["a", "a", "a", "b", "b", "c"]
+
+
+def test_where_memory_ends_the_last_to_begin_wait_and_go_on_when_there_is_some(ended):
+    engine = Noting(room=2 * MAX_DECODE_TOKENS + 20)
+    scheduler = Scheduler(engine)
+    with scheduler._lock:
+        scheduler.submit([Work("a", 10, 30, ended)])
+        scheduler.submit([Work("b", 8, 20, ended)])
+    assert sorted(wait(ended, 2)) == ["a", "b"]
+    steps = names(engine)
+    assert (sum("a" in step for step in steps), sum("b" in step for step in steps)) == (30, 20)
+    together = steps.index("a")
+    assert steps[:together] == ["ab"] * together  # as long as there is room for both
+    assert set(steps[together:30]) == {"a"}
+    assert set(steps[30:]) == {"b"}
 
 
 def test_a_task_too_large_for_any_memory_runs_alone(ended):
@@ -413,7 +551,7 @@ def test_for_a_loop_that_is_closed_nobody_waits():
 
 
 def test_the_error_that_ended_a_task_is_raised():
-    reading = ScoreRequest([1, 2], 0, PrefixCache(), lambda place, logits: None, lambda ended: None)
+    reading = GenerateRequest(Prompt([1, 2]), RequestParams(Sampling(), (0,), 1), PrefixCache(), lambda ended: None)
     raise_error(reading)
     reading.end(ZeroDivisionError("why"))
     with pytest.raises(ZeroDivisionError, match="why"):

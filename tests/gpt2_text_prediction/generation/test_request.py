@@ -19,8 +19,7 @@ from gpt2_text_prediction.generation.request import (
     PrefixCache,
     Prompt,
     RequestParams,
-    ScoreRequest,
-    logprob,
+    TokenCounts,
 )
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from support import HANGS_AFTER
@@ -64,6 +63,7 @@ class Counting:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.fits: Callable[[Sequence[int]], bool] = engine.fits
+        self.n_positions = engine.n_positions
         self.steps = self.tokens = self.max_num_seqs = 0
 
     def step(self, rows: Sequence[StepInput]) -> list[np.ndarray]:
@@ -81,15 +81,10 @@ def oracle(prompt: Sequence[int], plan: RequestParams) -> tuple[list[int], str]:
     """Token by token, each from the oracle's logits for the whole text."""
     rng, new = CounterRng(*plan.seed), []
     while len(new) < plan.max_new_tokens:
-        token = choose(TOY.logits([*prompt, *new])[-1], plan.sampling, rng.at(len(prompt) + len(new)))
-        if token in plan.ending_ids:
+        new.append(choose(TOY.logits([*prompt, *new])[-1], plan.sampling, rng.at(len(prompt) + len(new))))
+        if new[-1] in plan.ending_ids:
             return new, "stop"
-        new.append(token)
     return new, "length"
-
-
-def with_its_end(tokens: list[int], reason: str | None, plan: RequestParams) -> list[int]:
-    return [*tokens, *plan.ending_ids] if reason == "stop" else tokens
 
 
 def is_near_tie(tokens: list[int], expected: list[int], prompt: Sequence[int], plan: RequestParams) -> bool:
@@ -183,15 +178,21 @@ def test_a_text_is_continued_elsewhere_from_its_tokens_and_seed(engine, first):
 
 def test_logprobs_are_the_models_own(engine):
     prompt = text(5, 9)
-    (one,) = run(engine, [(prompt, RequestParams(Sampling(temperature=2.0, top_k=3), (1,), 6, (), with_logprobs=True))])
-    logits = TOY.logits([*prompt, *one.tokens])[8:-1].astype(np.float64)
-    expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    np.testing.assert_allclose(one.logprobs, expected[np.arange(6), one.tokens], atol=1e-4)
+    told, ended = [], SimpleQueue()
+    plan = RequestParams(Sampling(temperature=2.0, top_k=3), (1,), 6, (), logprobs=2)
+    one = GenerateRequest(Prompt(prompt), plan, PrefixCache(), ended.put, told.append)
+    Scheduler(engine).submit([one])
+    assert ended.get(timeout=HANGS_AFTER).error is None
+    expected = log_softmax(TOY.logits([*prompt, *one.tokens])[8:-1])
+    np.testing.assert_allclose([new.logprob for new in told], expected[np.arange(6), one.tokens], atol=1e-4)
+    for new, row in zip(told, expected, strict=True):
+        assert [token for token, _ in new.top_logprobs] == np.argsort(-row, kind="stable")[:2].tolist()
+        np.testing.assert_allclose([value for _, value in new.top_logprobs], np.sort(row)[:-3:-1], atol=1e-4)
 
 
-def test_a_logprob_by_hand():
-    logits = np.log(np.array([1, 2, 5], np.float32)) + 100
-    np.testing.assert_allclose([logprob(logits, token) for token in range(3)], np.log([0.125, 0.25, 0.625]), atol=1e-5)
+def log_softmax(logits: np.ndarray) -> np.ndarray:  # [L, V] -> [L, V], in f64
+    wide = logits.astype(np.float64)
+    return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
 
 
 def test_tokens_are_told_as_they_come(engine):
@@ -199,7 +200,8 @@ def test_tokens_are_told_as_they_come(engine):
     one = GenerateRequest(Prompt([1, 2]), RequestParams(GREEDY, (0,), 5, ()), PrefixCache(), ended.put, told.append)
     Scheduler(engine).submit([one])
     assert ended.get(timeout=HANGS_AFTER) is one
-    assert told == one.tokens == TOY.greedy([1, 2], 5)
+    assert [new.id for new in told] == one.tokens == TOY.greedy([1, 2], 5)
+    assert [new.finish_reason for new in told] == [None] * 4 + ["length"]
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
@@ -293,7 +295,8 @@ def test_a_text_is_read_with_its_logits(engine, length, from_end):
     scheduler, recent = Scheduler(engine), PrefixCache()
     for _ in range(2):
         got.clear()
-        scheduler.submit([ScoreRequest(tokens, first, recent, got.__setitem__, ended.put)])
+        prompt = Prompt(tokens, wanted=range(first, length), on_logits=got.__setitem__)
+        scheduler.submit([GenerateRequest(prompt, RequestParams(GREEDY, (0,), 0), recent, ended.put)])
         assert ended.get(timeout=HANGS_AFTER).error is None
         assert list(got) == [*range(first, length)]
         assert_close(np.stack([*got.values()]), TOY.logits(tokens)[first:])
@@ -338,8 +341,8 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
         ended.get(timeout=HANGS_AFTER)
     scheduler.close()
     for one, tokens, plan in all_tasks:
-        expected = with_its_end(*oracle(tokens, plan), plan)
-        got = with_its_end(one.tokens, one.finish_reason, plan)
+        expected, _ = oracle(tokens, plan)
+        got = one.tokens
         if got != expected[: len(got)]:
             assert is_near_tie(got, expected, tokens, plan)  # seldom: which rows run together is for threads to say
         elif one.error is None:

@@ -7,11 +7,10 @@ lm_eval.models.
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, cached_property, partial
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -21,10 +20,10 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from gpt2_text_prediction import Sampling, Stream, TextGenerator, TextRules
+from gpt2_text_prediction import Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, read_spec, user_cache
 from gpt2_text_prediction.generation import read_generation_config
-from gpt2_text_prediction.text import StoppingDetokenizer, load_tokenizer, tokenizer_files
+from gpt2_text_prediction.text import load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.evaluate.model import end_token, required_token, start_token
 from gpt2_tools.evaluate.scorer import Likelihood, likelihoods, load_scorer, scoring_config
@@ -203,14 +202,12 @@ class Model:
         context, given = request.args
         with _numbered(index[0] + 1):
             sampling, stop, most = self._settings(given)
+            tokens = self.tok_encode(context)[most - self.max_length :]
+            seeded = sampling if sampling.seed is not None else replace(sampling, seed=seed)
             rules = TextRules(stop=stop)
-            tokens = self.tok_encode(context)[most - self.max_length :] or [self.prefix_token_id]
-            generator.input_processor.check(sampling, most)
-            prompt = generator.input_processor.process_tokens(tokens, sampling, most, rules)
-            seeds = (seed if sampling.seed is None else sampling.seed, *index)
-            text = StoppingDetokenizer(generator.tokenizer, rules)
-            stream = Stream(generator.scheduler, prompt, text, seeds, time.perf_counter)
-            return "".join(takewhile(lambda _: not ends.is_set(), stream))
+            stream = generator.stream(tokens, seeded, max_new_tokens=most, rules=rules, logprobs=None, index=index)
+            with stream:
+                return "".join(takewhile(lambda _: not ends.is_set(), stream))
 
     def _settings(self, given: Mapping[str, Any]) -> tuple[Sampling, list[str], int]:
         """Return how a task's keywords draw, the strings that stop a text, and its most tokens.

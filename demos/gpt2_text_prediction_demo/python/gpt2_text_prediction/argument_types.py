@@ -6,7 +6,7 @@ from typing import Any
 
 from gpt2_text_prediction.engine.configuration import PRECISION_HINTS
 from gpt2_text_prediction.problem import Problem, shown
-from gpt2_text_prediction.settings import is_whole
+from gpt2_text_prediction.settings import is_number, is_whole
 
 BACK_ENDS = ("paged", "stateful", "static")
 MOST_BYTES = 1 << 63
@@ -29,8 +29,13 @@ def _is_config(value: Any) -> bool:
     return names_fit and _is_path(value.get("CACHE_DIR", ""))
 
 
+def _is_seconds(value: Any) -> bool:
+    return is_number(value) and 0 <= value < MOST_BYTES
+
+
 EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "model": ("a path", _is_path),
+    "model": ("a name or a path", _is_path),
+    "precision": ("a name such as FP16, or None", lambda value: value is None or isinstance(value, str)),
     "vocab": ("a path or None", lambda value: value is None or _is_path(value)),
     "merges": ("a path or None", lambda value: value is None or _is_path(value)),
     "device": ("the name of a device", lambda value: isinstance(value, str)),
@@ -41,9 +46,16 @@ EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "back_end": (f"one of {', '.join(BACK_ENDS)}, or None", lambda value: value is None or value in BACK_ENDS),
     "cache_budget": ("a whole number of bytes or None", lambda value: value is None or _is_count(value)),
     "prompt_lookup": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
+    "max_num_seqs": ("a whole number from 1, or None", lambda value: value is None or (_is_count(value) and value > 0)),
     "max_waiting_callers": ("a whole number from 0", _is_count),
+    "prefill_chunk": ("a whole number from 1", lambda value: _is_count(value) and value > 0),
     "use_generation_config": ("True or False", lambda value: isinstance(value, bool)),
     "add_start_token": ("True or False", lambda value: isinstance(value, bool)),
+    "logprobs": ("a whole number from 0, or None", lambda value: value is None or _is_count(value)),
+    "prompt_logprobs": ("a whole number from 0, or None", lambda value: value is None or _is_count(value)),
+    "max_time": ("a number of seconds from 0, or None", lambda value: value is None or _is_seconds(value)),
+    "timeout": ("a number of seconds from 0", _is_seconds),
+    "on_progress": ("a function or None", lambda value: value is None or callable(value)),
     "index": ("(prompt, sample), two whole numbers from 0", _is_index),
     "clock": ("a function", callable),
 }

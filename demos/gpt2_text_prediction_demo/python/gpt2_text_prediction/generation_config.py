@@ -79,7 +79,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Problem(f"{path}: is not JSON: {error}; fetch it again, or give --no_generation_config") from None
+        raise Problem(f"{path}: is not JSON: {error}; fetch it again, or remove it") from None
     if not isinstance(fields, dict):
         raise Problem(f"{path}: expected a JSON object, got {type(fields).__name__}")
     return fields

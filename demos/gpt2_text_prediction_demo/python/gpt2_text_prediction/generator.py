@@ -1,59 +1,81 @@
 """Text in, its continuation out: tokenizer, engine and sampling put together.
 
-from gpt2_text_prediction import Sampling, TextGenerator
+from gpt2_text_prediction import TextGenerator
 """
 
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
 
+from gpt2_text_prediction.answers import Answers, Call, Reading
 from gpt2_text_prediction.argument_types import require_arguments, require_type
 from gpt2_text_prediction.engine.configuration import GROUP, INFERENCE, DeviceConfig
-from gpt2_text_prediction.engine.engine import Engine, ModelSpec, default_back_end, make_engine, read_spec
-from gpt2_text_prediction.engine.prefix_cache import PrefixCache
+from gpt2_text_prediction.engine.engine import Engine, ModelSpec, read_spec
 from gpt2_text_prediction.engine.scheduler import (
     CLOSED,
     MAX_WAITING_CALLERS,
+    PREFILL_CHUNK,
     Scheduler,
     loop_queue,
     raise_error,
     running,
 )
-from gpt2_text_prediction.engine.sequence import Logits, StepInput
-from gpt2_text_prediction.generation.beam_search import Beams, beam_search
-from gpt2_text_prediction.generation.logits_processors import argmax, drawn_never, require_count
-from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, ScoreRequest, logprob
+from gpt2_text_prediction.engine.sequence import Logits
+from gpt2_text_prediction.generation.beam_search import Beams
+from gpt2_text_prediction.generation.logits_processors import require_count
+from gpt2_text_prediction.generation.logprobs import checked, likeliest, logprob
+from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.generation_config import read_generation_config
-from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt
+from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt, TextOrIds
+from gpt2_text_prediction.loading import Loading, Opened
+from gpt2_text_prediction.model_path import model_path
 from gpt2_text_prediction.problem import Problem, shown
-from gpt2_text_prediction.results import NextToken, Result, Score
-from gpt2_text_prediction.settings import MOST_TEXTS, SETTINGS
+from gpt2_text_prediction.results import NextToken, Progress, Result, Score, Stats
+from gpt2_text_prediction.settings import MOST_TEXTS
+from gpt2_text_prediction.settings_by_name import BEAMS_ONLY, Settings, settings_beside
 from gpt2_text_prediction.stream import Stream
-from gpt2_text_prediction.text.stopping import StoppingDetokenizer, TextRules
+from gpt2_text_prediction.text.stopping import TextRules
 from gpt2_text_prediction.text.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gpt2_text_prediction.settings_by_name import SettingsByName
+
+Prompts: TypeAlias = TextOrIds | Sequence[TextOrIds]
+"""One prompt or several, each a text or token ids."""
+How: TypeAlias = Sampling | Beams
+INTERNAL = ("input_processor", "of", "prompt_tokens", "read", "scheduler", "unused_ids")
+"""Attributes of a TextGenerator for the tools of this project, which completion does not show."""
 
 
 class TextGenerator:
-    """A loaded model with its tokenizer. Any number of threads may use it; their texts share the engine's steps.
+    r"""A loaded model with its tokenizer. Any number of threads may use it; their texts share the engine's steps.
 
-    stream continues one prompt, generate several; score and next_tokens return probabilities. default_sampling: used
-    where no Sampling is given: of the generation_config.json beside the model, else Sampling().
+    stream continues one prompt, generate several; score and next_tokens return probabilities. default_sampling: that
+    of the generation_config.json beside the model, else Sampling().
+
+    >>> from gpt2_text_prediction import TextGenerator
+    >>> with TextGenerator("gpt-2-mini") as gpt2:
+    ...     for result in gpt2.generate(["The poem was", "Once"], max_new_tokens=20, top_k=20, stop="\n"):
+    ...         assert result.finish_reason in ("stop", "length")
     """
 
     def __init__(  # noqa: PLR0913  # each is a choice of the user's, by name
         self,
         model: str | Path,
         *,
+        precision: str | None = None,
         vocab: str | Path | None = None,
         merges: str | Path | None = None,
         device: str = "CPU",
@@ -64,93 +86,80 @@ class TextGenerator:
         back_end: Literal["paged", "stateful", "static"] | None = None,
         cache_budget: int | None = None,
         prompt_lookup: bool | None = None,
+        max_num_seqs: int | None = None,
         max_waiting_callers: int = MAX_WAITING_CALLERS,
+        prefill_chunk: int = PREFILL_CHUNK,
         use_generation_config: bool = True,
     ) -> None:
         """Load a model and its tokenizer, which is looked for beside it unless vocab and merges are given.
 
+        model: a name below ./public, such as "gpt-2"; a folder of omz_converter's; or an .xml.
+        precision: of the weights, for a name or a folder: "FP16" by default, "FP32", "FP16-INT8", ...
         precision_hint: the arithmetic. "auto" chooses what is fast on this CPU for several texts at once, and exact
         enough; "device" is what OpenVINO chooses. num_threads: by default the device's choice.
-        config: properties of the device, by OpenVINO's names, which count before these two.
-        max_seq_len: how many tokens prompt and continuation may have, by default the model's positions.
+        config: properties of the device, by OpenVINO's names, which add to these two and go before them.
+        max_seq_len: how many positions are used, by default all of the model. Prompt and continuation may have one
+        token more, as the last is not computed.
         back_end, cache_budget: see load_engine; by default "paged" on a CPU and "stateful" elsewhere.
         prompt_lookup: whether tokens are drafted from what the text had before; the text stays the same. By default
         where the cache is paged: elsewhere a wrong draft costs too much.
+        max_num_seqs: how many texts run at once, by default 64 in a paged cache and 16 elsewhere; fewer where the
+        cache has no room. A beam counts as a text.
         max_waiting_callers: how many calls may wait for their turn; one more raises Busy, a Problem.
-        use_generation_config: whether default_sampling is of the generation_config.json beside the model.
+        prefill_chunk: how many tokens of prompts a step computes at most.
+        use_generation_config: whether the generation_config.json beside the model has the default settings.
         Raises Problem for files or settings that cannot be used.
         """
         require_arguments(
             model=model,
-            vocab=vocab,
-            merges=merges,
+            precision=precision,
             device=device,
             precision_hint=precision_hint,
             num_threads=num_threads,
             config=config,
             max_seq_len=max_seq_len,
-            back_end=back_end,
-            cache_budget=cache_budget,
-            prompt_lookup=prompt_lookup,
-            max_waiting_callers=max_waiting_callers,
-            use_generation_config=use_generation_config,
+        )
+        loading = Loading(
+            vocab,
+            merges,
+            back_end,
+            cache_budget,
+            prompt_lookup,
+            max_num_seqs,
+            max_waiting_callers,
+            prefill_chunk,
+            use_generation_config,
         )
         asked = DeviceConfig(device, precision_hint, num_threads, config or {})
-        spec = read_spec(Path(model), asked, max_seq_len)
-        self._set_up(
-            spec,
-            vocab=vocab,
-            merges=merges,
-            back_end=back_end,
-            cache_budget=cache_budget,
-            prompt_lookup=prompt_lookup,
-            max_waiting_callers=max_waiting_callers,
-            use_generation_config=use_generation_config,
-        )
+        self._set_up(read_spec(model_path(model, precision), asked, max_seq_len), loading)
 
     @classmethod
-    def of(
-        cls,
-        spec: ModelSpec,
-        *,
-        vocab: str | Path | None = None,
-        merges: str | Path | None = None,
-        back_end: Literal["paged", "stateful", "static"] | None = None,
-        use_generation_config: bool = True,
-    ) -> "TextGenerator":
+    def of(cls, spec: ModelSpec, loading: Loading | None = None) -> "TextGenerator":
         """Return the generator of a model that has been read, whose spec must not be used again. Raises Problem."""
         generator = cls.__new__(cls)
-        generator._set_up(
-            spec, vocab=vocab, merges=merges, back_end=back_end, use_generation_config=use_generation_config
-        )
+        generator._set_up(spec, loading or Loading())
         return generator
 
-    def _set_up(  # noqa: PLR0913  # those of __init__
-        self,
-        spec: ModelSpec,
-        *,
-        vocab: str | Path | None,
-        merges: str | Path | None,
-        back_end: Literal["paged", "stateful", "static"] | None,
-        cache_budget: int | None = None,
-        prompt_lookup: bool | None = None,
-        max_waiting_callers: int = MAX_WAITING_CALLERS,
-        use_generation_config: bool,
-    ) -> None:
+    def _set_up(self, spec: ModelSpec, loading: Loading) -> None:
         # Before the model is compiled, which takes longer than everything else.
-        self.default_sampling = _own_sampling(spec.ir.path) if use_generation_config else Sampling()
-        self.tokenizer = load_tokenizer(spec.ir.path, vocab, merges, spec.ir.vocab_size)
+        self._defaults = read_generation_config(spec.ir.path) if loading.use_generation_config else {}
+        names = {field.name for field in fields(Sampling)}
+        self.default_sampling = Sampling(**{name: self._defaults[name] for name in names & self._defaults.keys()})
+        self.tokenizer = load_tokenizer(spec.ir.path, loading.vocab, loading.merges, spec.ir.vocab_size)
         self.unused_ids = np.array(self.tokenizer.unused_ids(spec.ir.vocab_size), np.int64)
-        self._asked, self._max_waiting_callers = spec.asked, max_waiting_callers
-        self._back_end, self._cache_budget = back_end or default_back_end(spec.device), cache_budget
-        engine = make_engine(spec, self._back_end, cache_budget)
-        self._open: _Open | None = _Open.of(engine, max_waiting_callers)
-        self._scoring: _Open | None = None
+        self._asked, self._loading = spec.asked, loading
+        self._open: Opened | None = loading.open(spec)
+        self._scoring: Opened | None = None
         self._scoring_lock = Lock()
-        end_of_text = self.tokenizer.end_of_text_id
+        engine, end_of_text = self._open.engine, self.tokenizer.end_of_text_id
         self.eos_token_ids = engine.eos_token_ids or (() if end_of_text is None else (end_of_text,))
         self.bos_token_id = self.eos_token_id if engine.bos_token_id is None else engine.bos_token_id
-        self.prompt_lookup = engine.back_end.name == "paged" if prompt_lookup is None else prompt_lookup
+        is_paged = engine.back_end.name == "paged"
+        self.prompt_lookup = is_paged if loading.prompt_lookup is None else loading.prompt_lookup
+
+    def __dir__(self) -> Iterable[str]:
+        """Return the names that completion shows."""
+        return [name for name in super().__dir__() if name not in INTERNAL and (name[:1] != "_" or name[:2] == "__")]
 
     @property
     def eos_token_id(self) -> int | None:
@@ -179,76 +188,99 @@ class TextGenerator:
             self.unused_ids,
             self.prompt_lookup,
         )
-        return InputProcessor(self.tokenizer, limits, opened.prefix_cache)
+        return InputProcessor(self.tokenizer, limits, opened.shared)
 
-    def stream(
+    def stream(  # noqa: PLR0913  # each is a choice of the user's, by name
         self,
-        prompt: str,
+        prompt: TextOrIds,
         sampling: Sampling | None = None,
         *,
-        max_new_tokens: int = 40,
         rules: TextRules | None = None,
+        logprobs: int | None = 0,
+        prompt_logprobs: int | None = None,
+        max_time: float | None = None,
         index: tuple[int, int] = (0, 0),
         clock: Callable[[], float] = time.perf_counter,
+        **settings: "Unpack[SettingsByName]",
     ) -> Stream:
         """Return the continuation of a prompt as an iterator over its text; it is computed as it is iterated.
 
-        An empty prompt starts a new text. rules: where the text stops, see TextRules. index is (prompt, sample):
-        with the same seed, another index draws another text, and generate's are those of the same index.
+        Arguments are those of generate, but that nothing is searched by beams. index is (prompt, sample): with the same
+        seed, another index draws another text, and generate's are those of the same index.
         The text goes on the same where it is cut after any token and that part becomes the prompt, unless the prompt
-        was empty or a setting tells prompt and new text apart, such as presence_penalty.
-        clock: seconds.
+        was empty or a setting tells prompt and new text apart, such as presence_penalty. clock: seconds.
         Raises Problem for a prompt that is too long or not valid Unicode, and for a closed generator.
         """
-        require_arguments(index=index, clock=clock)
-        sampling, rules = self.default_sampling if sampling is None else sampling, _rules(rules)
-        processed = self.input_processor.process(prompt, sampling, max_new_tokens, rules)
-        text = StoppingDetokenizer(self.tokenizer, rules)
-        return Stream(self.scheduler, processed, text, (_seed_of(sampling), *index), clock)
+        require_arguments(index=index)
+        defaults = {name: value for name, value in self._defaults.items() if name not in ("num_beams", *BEAMS_ONLY)}
+        own = self._settings(sampling, rules, settings, defaults)
+        if isinstance(own.how, Beams):
+            raise Problem("num_beams: beams have no text before their end: call generate")
+        call = self._call(logprobs, prompt_logprobs, max_time, clock)
+        processed = self.input_processor.process(prompt, own.how, own.max_new_tokens, own.rules)
+        return Stream(self.scheduler, call, processed, index)
 
-    def generate(
+    def generate(  # noqa: PLR0913  # each is a choice of the user's, by name
         self,
-        prompts: Sequence[str],
-        sampling: Sampling | None = None,
+        prompts: Prompts,
+        sampling: How | Sequence[How] | None = None,
         *,
-        max_new_tokens: int = 40,
-        num_return_sequences: int = 1,
         rules: TextRules | None = None,
+        logprobs: int | None = 0,
+        prompt_logprobs: int | None = None,
+        max_time: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **settings: "Unpack[SettingsByName]",
     ) -> list[Result]:
-        """Return num_return_sequences continuations of each prompt, in the order of prompts, then samples.
+        r"""Return the continuations of each prompt, in the order of prompts, then samples.
 
-        They run together. Which sample is drawn depends on its seed, prompt and index alone, except where logits are
-        so close that the rounding of another batch changes their order: never seen with exact arithmetic.
+        prompts: a text, the token ids of one, or a list of them; an empty one starts a new text.
+        settings: by name, such as temperature=0.8, num_return_sequences=3, num_beams=4, stop="\n": of Sampling, Beams
+        and TextRules. Those that are not given are the model's own, of its generation_config.json.
+        sampling, rules: such objects, in place of the names; sampling may be a list, one a prompt.
+        max_new_tokens: 40 by default; 0 for prompt_logprobs alone.
+        logprobs: how many of the likeliest tokens are told beside each new one; None for no log-probabilities, which
+        saves their time. prompt_logprobs: as many for each token of the prompt; by default none.
+        max_time: seconds from now, after which a text ends with what there is ("time").
+        on_progress: called in this thread after each token and each finished text. What it raises, like Ctrl-C, ends
+        the others; finished texts were handed over.
+        The texts run together. Which sample is drawn depends on its seed, prompt and index alone, except where logits
+        are so close that the rounding of another batch changes their order: never seen with exact arithmetic.
         Raises Problem for a prompt that is too long or not valid Unicode, before any is begun, for model weights
         that are NaN, and for a generator that is closed, even meanwhile.
         """
-        ended: SimpleQueue[GenerateRequest] = SimpleQueue()
-        samples = self._samples(prompts, sampling, max_new_tokens, num_return_sequences, rules, ended.put)
-        with running(self.scheduler, samples.requests):
-            for _ in samples.requests:
-                raise_error(ended.get())
-        return samples.results()
+        events: SimpleQueue[Any] = SimpleQueue()
+        call = self._call(logprobs, prompt_logprobs, max_time).begun()
+        answers = self._answers(call, prompts, sampling, rules, settings, on_progress=on_progress, put=events.put)
+        with running(self.scheduler, answers.requests):
+            while answers.left:
+                answers.take(events.get())
+        return answers.results()
 
-    async def generate_async(
+    async def generate_async(  # noqa: PLR0913  # those of generate
         self,
-        prompts: Sequence[str],
-        sampling: Sampling | None = None,
+        prompts: Prompts,
+        sampling: How | Sequence[How] | None = None,
         *,
-        max_new_tokens: int = 40,
-        num_return_sequences: int = 1,
         rules: TextRules | None = None,
+        logprobs: int | None = 0,
+        prompt_logprobs: int | None = None,
+        max_time: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **settings: "Unpack[SettingsByName]",
     ) -> list[Result]:
         """Do as generate, for asyncio; cancelling it cancels the texts."""
-        ended, put = loop_queue()
-        samples = self._samples(prompts, sampling, max_new_tokens, num_return_sequences, rules, put)
-        with running(self.scheduler, samples.requests):
-            for _ in samples.requests:
-                raise_error(await ended.get())
-        return samples.results()
+        events, put = loop_queue()
+        call = self._call(logprobs, prompt_logprobs, max_time).begun()
+        answers = self._answers(call, prompts, sampling, rules, settings, on_progress=on_progress, put=put)
+        with running(self.scheduler, answers.requests):
+            while answers.left:
+                answers.take(await events.get())
+        return answers.results()
 
     def beam_search(
         self,
-        prompt: str,
+        prompt: TextOrIds,
         beams: Beams | None = None,
         *,
         max_new_tokens: int = 40,
@@ -256,59 +288,42 @@ class TextGenerator:
     ) -> list[Result]:
         """Return the num_return_sequences most likely continuations that beam search finds, the best first.
 
-        Nothing is drawn: the same call gives the same texts.
+        As generate(prompt, Beams(...)). Nothing is drawn: the same call gives the same texts.
         Raises Problem as generate does, and for rules that slide: beams cannot.
         """
-        beams, rules = Beams() if beams is None else beams, _rules(rules)
-        if rules.context_overflow == "slide":
-            raise Problem('context_overflow: beams cannot slide: expected "error" or "truncate"')
-        inputs = self.input_processor
-        inputs.check(beams, max_new_tokens, Beams)
-        tokens, truncated = inputs.fitting_tokens(prompt, rules, max_new_tokens)
-        ending_ids = beams.ending_ids(self.eos_token_ids)
-        engine = self.engine
-        steps = _Steps(self.scheduler.step, engine.n_positions)
-        unused_ids = drawn_never(self.unused_ids, ending_ids)
-        found = beam_search(steps, tokens, beams, max_new_tokens, ending_ids, self._stops(rules), unused_ids=unused_ids)
-        return [
-            Result(
-                self._text(beam.tokens, rules),
-                beam.finish_reason,
-                beam.tokens,
-                np.array(beam.logprobs),
-                0,
-                truncated,
-                beam.score,
-                dict(engine.properties),
-            )
-            for beam in found
-        ]
+        beams = Beams() if beams is None else beams
+        require_type(Beams, beams)
+        return self.generate(prompt, beams, max_new_tokens=max_new_tokens, rules=rules)
 
-    def score(self, text: str, *, add_start_token: bool = False) -> Score:
+    def score(self, text: TextOrIds, *, add_start_token: bool = False) -> Score:
         """Return the log-probability of each token of a text, given those before it.
 
         add_start_token: score the first one too, given the token that starts a text (bos_token_id), unless the
         tokenizer begins texts with it anyway.
-        Raises Problem for a text of more tokens than the model has positions, or that is not valid Unicode, and for a
-        model without such a token. Where "auto" computes texts in bf16, the first call loads the model again, in f32.
+        Raises Problem for a text of more tokens than the model has positions and one, or that is not valid Unicode,
+        and for a model without such a token. Where "auto" computes texts in bf16, the first call loads the model
+        again, in f32.
         """
         require_arguments(add_start_token=add_start_token)
-        tokens = self.input_processor.encode(text, self.engine.n_positions, ("the text has", ""))
-        start = self.input_processor.start_token("add_start_token is given") if add_start_token else None
+        inputs, n_positions = self.input_processor, self.engine.n_positions
+        tokens = inputs.encode(text, n_positions + 1, "the text has")
+        start = inputs.start_token("add_start_token is given") if add_start_token else None
         before = [] if start is None or tokens[:1] == [start] else [start]
-        read = [*before, *tokens][: self.engine.n_positions]
+        if len(before) + len(tokens) > n_positions + 1:
+            raise Problem(
+                f"the text has {len(tokens)} tokens; after a start token at most {n_positions} fit: shorten it"
+            )
         logprobs = np.full(len(tokens), np.nan)
 
         def add(position: int, logits: Logits) -> None:
             scored = position + 1 - len(before)
-            if scored < len(tokens):
-                logprobs[scored] = logprob(checked(logits), tokens[scored])
+            logprobs[scored] = logprob(checked(logits), tokens[scored])
 
         if len(before) + len(tokens) > 1:
-            _read(self._opened_for_scores(), read, 0, add)
+            _read(self._opened_for_scores(), [*before, *tokens][:-1], 0, add)
         return Score(tokens, logprobs, start if before else None)
 
-    def next_tokens(self, text: str, k: int = 10) -> list[NextToken]:
+    def next_tokens(self, text: TextOrIds, k: int = 10) -> list[NextToken]:
         """Return the k most likely next tokens, the most likely first, with the model's own probabilities.
 
         Raises Problem as stream does, and for a k that is not from 1 to the size of the vocabulary.
@@ -320,14 +335,26 @@ class TextGenerator:
         tokens = self.input_processor.prompt_tokens(text)
         found: list[Logits] = []
         self.read(tokens, len(tokens) - 1, lambda _, logits: found.append(checked(logits)))
-        logits = found[0]
-        likely = logits.copy()
-        likely[self.unused_ids] = -np.inf
-        most = np.argpartition(-likely, k - 1)[:k]
-        order = most[np.lexsort((most, -likely[most]))].tolist()
-        return [NextToken(i, self.tokenizer.decode([i]), math.exp(logprob(logits, i))) for i in order]
+        (logits,) = found
+        likely = likeliest(logits, k, self.unused_ids)
+        return [NextToken(i, self.tokenizer.decode([i]), math.exp(logprob(logits, i))) for i in likely]
 
-    def prompt_tokens(self, prompt: str, special: bool = False) -> list[int]:
+    def stats(self) -> Stats:
+        """Return what runs and waits, and what has been computed so far. Raises Problem when it is closed."""
+        opened = self._opened()
+        counts, cache = opened.shared.counts, opened.engine.usage()
+        return Stats(
+            *opened.scheduler.counts(),
+            cache.used_blocks,
+            cache.blocks,
+            counts.prompt,
+            counts.new,
+            counts.prefix_hits + cache.prefix_hits,
+            counts.drafted,
+            counts.accepted,
+        )
+
+    def prompt_tokens(self, prompt: TextOrIds, special: bool = False) -> list[int]:
         """Return the ids of a prompt; see InputProcessor.prompt_tokens."""
         return self.input_processor.prompt_tokens(prompt, TextRules(parse_special=special))
 
@@ -338,13 +365,18 @@ class TextGenerator:
         """
         _read(self._opened(), tokens, first, on_logits)
 
-    def close(self) -> None:
-        """Free the model, and end what still runs with a Problem; the generator cannot be used afterwards."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Free the model; the generator cannot be used afterwards.
+
+        timeout: seconds that calls that have begun may go on, while new ones are refused; then what still runs ends
+        with a Problem.
+        """
+        require_arguments(timeout=timeout)
         opened, self._open = self._open, None
         scoring, self._scoring = self._scoring, None  # without the lock, which a forked process may never get
         for each in (opened, scoring):
             if each is not None:
-                each.scheduler.close()
+                each.scheduler.close(timeout)
 
     def __enter__(self) -> "TextGenerator":
         return self
@@ -354,12 +386,12 @@ class TextGenerator:
     ) -> None:
         self.close()
 
-    def _opened(self) -> "_Open":
+    def _opened(self) -> Opened:
         if self._open is None:
             raise Problem(CLOSED)
         return self._open
 
-    def _opened_for_scores(self) -> "_Open":
+    def _opened_for_scores(self) -> Opened:
         """Return what computes scores: in f32, unless another precision was named; groups stay those of the texts."""
         opened = self._opened()
         asked, properties = self._asked, opened.engine.properties
@@ -372,165 +404,93 @@ class TextGenerator:
                 groups = {name: value for name, value in properties.items() if name == GROUP}
                 exact = replace(asked, precision_hint="f32", properties={**groups, **asked.properties})
                 spec = read_spec(opened.engine.path, exact, opened.engine.n_positions)
-                engine = make_engine(spec, self._back_end, self._cache_budget)
-                scoring = self._scoring = _Open.of(engine, self._max_waiting_callers)
+                scoring = self._scoring = self._loading.open(spec)
             if self._open is None:  # closed meanwhile
                 scoring.scheduler.close()
                 self._scoring = None
             self._opened()
             return scoring
 
-    def _samples(
+    def _settings(
+        self, how: Any, rules: TextRules | None, settings: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> Settings:
+        """Return the settings of a prompt; raise Problem for what are none."""
+        if how is not None and not isinstance(how, Sampling | Beams):
+            require_type(Sampling, how)
+        if rules is not None:
+            require_type(TextRules, rules)
+        return settings_beside(how, rules, settings, self.tokenizer.encode, defaults)
+
+    def _call(
         self,
-        prompts: Sequence[str],
-        sampling: Sampling | None,
-        max_new_tokens: int,
-        num_samples: int,
+        logprobs: int | None,
+        prompt_logprobs: int | None,
+        max_time: float | None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Call:
+        require_arguments(logprobs=logprobs, prompt_logprobs=prompt_logprobs, max_time=max_time, clock=clock)
+        properties = self.engine.properties
+        return Call(logprobs, prompt_logprobs, max_time, properties, secrets.randbits(32), clock)
+
+    def _answers(  # noqa: PLR0913  # those of generate
+        self,
+        call: Call,
+        prompts: Prompts,
+        sampling: How | Sequence[How] | None,
         rules: TextRules | None,
-        on_end: Callable[[GenerateRequest], None],
-    ) -> "_Samples":
-        sampling, rules = self.default_sampling if sampling is None else sampling, _rules(rules)
-        SETTINGS["num_return_sequences"].check(num_samples)
-        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-            raise Problem(f"prompts: expected a list of texts, got {type(prompts).__name__}: {shown(prompts)}")
-        if num_samples > 1 and len(prompts) * num_samples > MOST_TEXTS:
-            asked = f"{num_samples} of each of {len(prompts)} prompts"
-            raise Problem(f"num_return_sequences: expected at most {MOST_TEXTS} texts of one call, got {asked}")
+        settings: Mapping[str, Any],
+        *,
+        on_progress: Callable[[Progress], None] | None,
+        put: Callable[[Any], None],
+    ) -> Answers:
+        require_arguments(on_progress=on_progress)
+        listed, names = _listed(prompts)
+        each = list(sampling) if isinstance(sampling, list | tuple) else [sampling] * len(listed)
+        if len(each) != len(listed):
+            raise Problem(f"sampling: expected one for each of {len(listed)} prompts, got {len(each)}")
+        # The same objects give the same settings, which are checked once.
+        made = {
+            id(how): self._settings(how, rules, settings, self._defaults)
+            for how in {id(how): how for how in each}.values()
+        }
+        own = [made[id(how)] for how in each]
+        if (texts := sum(one.num_return_sequences for one in own)) > max(MOST_TEXTS, len(listed)):
+            raise Problem(f"num_return_sequences: expected at most {MOST_TEXTS} texts of one call, got {texts}")
         inputs = self.input_processor
-        inputs.check(sampling, max_new_tokens)
-        seed = _seed_of(sampling)
-        found = []
         # A list, so that a prompt that cannot be used is found before any is begun.
-        for p, processed in enumerate(
-            [_process(inputs, n, prompt, sampling, max_new_tokens, rules) for n, prompt in enumerate(prompts, 1)]
-        ):
-            shared = Prompt(processed.tokens, num_samples)
-            for s in range(num_samples):
-                text = _SampleText(StoppingDetokenizer(self.tokenizer, rules))
-                request = processed.request(shared, (seed, p, s), on_end, text.push, with_logprobs=True)
-                found.append(_Sample(request, text, processed.truncated_chars))
-        return _Samples(found, seed, self.engine.properties)
-
-    def _stops(self, rules: TextRules) -> Callable[[Sequence[int]], bool]:
-        """Return a function that says whether tokens end a text."""
-        if not rules.stop and rules.stop_at is None:
-            return lambda tokens: False
-
-        def stops(tokens: Sequence[int]) -> bool:
-            text = StoppingDetokenizer(self.tokenizer, rules)
-            for token in tokens:
-                text.push(token)
-            return text.stopped
-
-        return stops
-
-    def _text(self, tokens: Sequence[int], rules: TextRules) -> str:
-        text = StoppingDetokenizer(self.tokenizer, rules)
-        return "".join(map(text.push, tokens)) + text.close()
-
-
-class _Open(NamedTuple):
-    engine: Engine
-    scheduler: Scheduler
-    prefix_cache: PrefixCache
-
-    @classmethod
-    def of(cls, engine: Engine, max_waiting_callers: int) -> "_Open":
-        return cls(engine, Scheduler(engine, max_waiting_callers=max_waiting_callers), PrefixCache())
-
-
-class _Steps(NamedTuple):
-    step: Callable[[Sequence[StepInput]], list[Logits]]
-    n_positions: int
-
-
-class _SampleText:
-    """The text of one sample, of generate."""
-
-    def __init__(self, text: StoppingDetokenizer) -> None:
-        self._text = text
-        self._pieces: list[str] = []
-
-    def push(self, token: int) -> bool:
-        """Take a token; return whether the text ends with it."""
-        self._pieces.append(self._text.push(token))
-        return self._text.stopped
-
-    def whole(self) -> str:
-        """Return all of it, at its end."""
-        return "".join(self._pieces) + self._text.close()
-
-
-class _Sample(NamedTuple):
-    request: GenerateRequest
-    text: _SampleText
-    truncated_chars: int
-
-
-class _Samples(NamedTuple):
-    """The samples of one call of generate, in the order of prompts, then samples.
-
-    seed: of their draws. properties: of the device that they run on.
-    """
-
-    samples: list[_Sample]
-    seed: int
-    properties: Mapping[str, str]
-
-    @property
-    def requests(self) -> list[GenerateRequest]:
-        return [sample.request for sample in self.samples]
-
-    def results(self) -> list[Result]:
-        """Return the results, when all requests have ended."""
-        return [
-            Result(
-                text.whole(),
-                str(request.finish_reason),
-                request.tokens,
-                np.array(request.logprobs),
-                self.seed,
-                cut,
-                properties=dict(self.properties),
-            )
-            for request, text, cut in self.samples
+        processed = [_process(inputs, *three) for three in zip(names, listed, own, strict=True)]
+        readings = [
+            (Reading(call, number, prompt, one.num_return_sequences), one.num_return_sequences)
+            for number, (prompt, one) in enumerate(zip(processed, own, strict=True))
         ]
+        return Answers(readings, on_progress, put)
 
 
-def _read(opened: _Open, tokens: list[int], first: int, on_logits: Callable[[int, Logits], None]) -> None:
-    ended: SimpleQueue[ScoreRequest] = SimpleQueue()
-    request = ScoreRequest(tokens, first, opened.prefix_cache, on_logits, ended.put)
+def _read(opened: Opened, tokens: list[int], first: int, on_logits: Callable[[int, Logits], None]) -> None:
+    ended: SimpleQueue[GenerateRequest] = SimpleQueue()
+    prompt = Prompt(tokens, wanted=range(first, len(tokens)), on_logits=on_logits)
+    params = RequestParams(Sampling(), (0, 0, 0), 0)
+    request = GenerateRequest(prompt, params, opened.shared.prefix_cache, ended.put, counts=opened.shared.counts)
     with running(opened.scheduler, [request]):
         raise_error(ended.get())
 
 
-def _own_sampling(model: Path) -> Sampling:
-    """Return the sampling of the generation_config.json beside a model."""
-    own, names = read_generation_config(model), {field.name for field in fields(Sampling)}
-    return Sampling(**{name: value for name, value in own.items() if name in names})
+def _listed(prompts: Any) -> tuple[list[TextOrIds], list[str]]:
+    """Return prompts as a list, with how each is named in what is wrong with it: not at all, where it is alone."""
+    if isinstance(prompts, np.ndarray):
+        prompts = prompts.tolist()
+    if isinstance(prompts, str):
+        return [prompts], [""]
+    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes | bytearray):
+        expected = "a text, token ids, or a list of them"
+        raise Problem(f"prompts: expected {expected}, got {type(prompts).__name__}: {shown(prompts)}")
+    if prompts and all(isinstance(each, SupportsIndex) and not isinstance(each, bool) for each in prompts):
+        return [prompts], [""]
+    return list(prompts), [f"prompt {n}: " for n in range(1, len(prompts) + 1)]
 
 
-def checked(logits: Logits) -> Logits:  # [V] -> [V]
-    """Return logits that are finite, else raise Problem."""
-    argmax(logits)
-    return logits
-
-
-def _rules(given: TextRules | None) -> TextRules:
-    if given is None:
-        return TextRules()
-    require_type(TextRules, given)
-    return given
-
-
-def _seed_of(sampling: Sampling) -> int:
-    return secrets.randbits(32) if sampling.seed is None else sampling.seed
-
-
-def _process(
-    inputs: InputProcessor, number: int, prompt: str, sampling: Sampling, max_new_tokens: int, rules: TextRules
-) -> ProcessedPrompt:
+def _process(inputs: InputProcessor, name: str, prompt: TextOrIds, settings: Settings) -> ProcessedPrompt:
     try:
-        return inputs.process(prompt, sampling, max_new_tokens, rules)
+        return inputs.process(prompt, settings.how, settings.max_new_tokens, settings.rules)
     except Problem as problem:
-        raise Problem(f"prompt {number}: {problem}") from None
+        raise Problem(f"{name}{problem}") from None

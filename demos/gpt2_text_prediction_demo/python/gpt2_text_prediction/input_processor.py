@@ -1,31 +1,39 @@
 """From a prompt to a request of the scheduler: its token ids, and how many new tokens fit after them.
 
-This is the only place that decides what fits into the model's positions.
+This is the only place that decides what fits into the model's positions: of P tokens and N new ones the last is never
+computed, so that P + N - 1 positions are needed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from operator import index
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gpt2_text_prediction.argument_types import require_type
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
+from gpt2_text_prediction.generation.beam_search import BeamParams, BeamRequest, Beams
 from gpt2_text_prediction.generation.logits_processors import (
     LogitsProcessors,
     drawn_never,
     require_known,
     require_lengths,
 )
-from gpt2_text_prediction.generation.request import GenerateRequest, Prompt, RequestParams
+from gpt2_text_prediction.generation.request import GenerateRequest, NewToken, Prompt, RequestParams, TokenCounts
 from gpt2_text_prediction.generation.sampling import Sampling
-from gpt2_text_prediction.problem import Problem
-from gpt2_text_prediction.text.stopping import TextRules
+from gpt2_text_prediction.problem import Problem, shown
+from gpt2_text_prediction.text.stopping import StoppingDetokenizer, TextRules
 from gpt2_text_prediction.text.tokenizer import END_OF_TEXT, GPT2Tokenizer
 
 COUNTED_AT_ONCE = 1 << 17
 """Bytes of which the tokens are always counted; of a longer text that cannot fit, BPE would take minutes."""
 NO_RULES = TextRules()
+TextOrIds: TypeAlias = str | Sequence[int]
+"""A prompt: its text, or its token ids."""
+How = TypeVar("How", bound=LogitsProcessors)
 
 
 @dataclass(frozen=True)
@@ -44,122 +52,195 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class ProcessedPrompt:
-    """A prompt as the model gets it: tokens, at least one, of whose text truncated_chars were cut at the beginning.
+class Shared:
+    """What all requests of a generator share."""
 
-    params: of its requests, but for the seed. fills_positions: whether generation is limited by the model's positions
-    rather than by max_new_tokens.
+    prefix_cache: PrefixCache = field(default_factory=PrefixCache)
+    counts: TokenCounts = field(default_factory=TokenCounts)
+
+
+@dataclass(frozen=True)
+class ProcessedPrompt:
+    """A prompt as the model gets it: tokens, of whose text truncated_chars were cut at the beginning.
+
+    how: as it is continued; max_new_tokens: as many as fit. fills_positions: whether that is less than was asked for,
+    or just as many.
     """
 
     tokens: list[int]
     truncated_chars: int
-    params: RequestParams
+    how: Sampling | Beams
+    rules: TextRules
+    max_new_tokens: int
     fills_positions: bool
-    prefix_cache: PrefixCache
+    inputs: "InputProcessor"
 
-    def request(
+    @cached_property
+    def ending_ids(self) -> Sequence[int]:
+        """The tokens that end its texts."""
+        return self.how.ending_ids(self.inputs.limits.eos_token_ids)
+
+    def sample(
         self,
         prompt: Prompt,
         seed: tuple[int, int, int],
+        logprobs: int | None,
+        deadline: float | None,
+        *,
         on_end: Callable[[GenerateRequest], None],
-        on_token: Callable[[int], bool | None],
-        with_logprobs: bool = False,
+        on_token: Callable[[NewToken], bool | None],
     ) -> GenerateRequest:
-        """Return a request for one sample; prompt: this one's, which all its samples share."""
-        params = replace(self.params, seed=seed, with_logprobs=with_logprobs)
-        return GenerateRequest(prompt, params, self.prefix_cache, on_end, on_token)
+        """Return a request for one sample; prompt: this one's, which all its samples share. Others as in its params."""
+        assert isinstance(self.how, Sampling)
+        limits, shared = self.inputs.limits, self.inputs.shared
+        params = RequestParams(
+            self.how,
+            seed,
+            self.max_new_tokens,
+            self.ending_ids,
+            limits.prompt_lookup,
+            logprobs,
+            deadline,
+            limits.n_positions if self.rules.context_overflow == "slide" else None,
+            drawn_never(limits.unused_ids, self.ending_ids),
+        )
+        return GenerateRequest(prompt, params, shared.prefix_cache, on_end, on_token, shared.counts)
+
+    def search(
+        self,
+        logprobs: int | None,
+        deadline: float | None,
+        on_end: Callable[[BeamRequest], None],
+        on_step: Callable[[int], None],
+    ) -> BeamRequest:
+        """Return a request for the beams."""
+        assert isinstance(self.how, Beams)
+        limits = self.inputs.limits
+        params = BeamParams(
+            self.how,
+            self.max_new_tokens,
+            self.ending_ids,
+            self._stops(),
+            logprobs,
+            deadline,
+            drawn_never(limits.unused_ids, self.ending_ids),
+        )
+        shared = self.inputs.shared
+        return BeamRequest(self.tokens, params, shared.prefix_cache, on_end, on_step, shared.counts)
+
+    def detokenizer(self) -> StoppingDetokenizer:
+        """Return what makes the text of a sample, and says where it stops."""
+        return StoppingDetokenizer(self.inputs.tokenizer, self.rules, self.how.min_new_tokens)
+
+    def _stops(self) -> Callable[[Sequence[int]], bool]:
+        """Return a function that says whether tokens end a text."""
+        if not self.rules.stop and self.rules.stop_at is None:
+            return lambda tokens: False
+
+        def stops(tokens: Sequence[int]) -> bool:
+            text = self.detokenizer()
+            for token in tokens:
+                text.push(token)
+            return text.stopped
+
+        return stops
 
 
 class InputProcessor:
     """Tokenizes prompts for one model and checks that they fit."""
 
-    def __init__(self, tokenizer: GPT2Tokenizer, limits: Limits, prefix_cache: PrefixCache) -> None:
-        self._tokenizer = tokenizer
-        self._limits = limits
-        self._prefix_cache = prefix_cache
+    def __init__(self, tokenizer: GPT2Tokenizer, limits: Limits, shared: Shared) -> None:
+        self.tokenizer = tokenizer
+        self.limits = limits
+        self.shared = shared
 
-    def process(self, prompt: str, sampling: Sampling, max_new_tokens: int, rules: TextRules) -> ProcessedPrompt:
-        """Return a prompt's tokens and the parameters of its requests.
-
-        Raises Problem for a prompt that is too long or not valid Unicode, and for settings that the model cannot
-        follow.
-        """
-        self.check(sampling, max_new_tokens)
-        tokens, truncated_chars = self.fitting_tokens(prompt, rules, max_new_tokens)
-        processed = self.process_tokens(tokens, sampling, max_new_tokens, rules)
-        return replace(processed, truncated_chars=truncated_chars)
-
-    def process_tokens(
-        self, tokens: list[int], sampling: Sampling, max_new_tokens: int, rules: TextRules = NO_RULES
+    def process(
+        self, prompt: TextOrIds, how: Sampling | Beams, max_new_tokens: int, rules: TextRules
     ) -> ProcessedPrompt:
-        """Do as process for token ids, at least one, that leave room for a new one."""
-        limits = self._limits
+        """Return a prompt's tokens, and how many new ones fit after them.
+
+        Raises Problem for a prompt that is too long, not valid Unicode or has ids that are no token, and for settings
+        that the model cannot follow.
+        """
+        require_lengths(how, max_new_tokens)
+        require_known(how, self.limits.vocab_size)
         slides = rules.context_overflow == "slide"
-        room = limits.n_positions - len(tokens)
-        ending_ids = sampling.ending_ids(limits.eos_token_ids)
-        params = RequestParams(
-            sampling,
-            (0, 0, 0),
-            max_new_tokens if slides else min(max_new_tokens, room),
-            ending_ids,
-            limits.prompt_lookup,
-            slide_at=limits.n_positions if slides else None,
-            unused_ids=drawn_never(limits.unused_ids, ending_ids),
-        )
-        return ProcessedPrompt(tokens, 0, params, not slides and room <= max_new_tokens, self._prefix_cache)
+        if isinstance(how, Beams) and slides:
+            raise Problem('context_overflow: beams cannot slide: expected "error" or "truncate"')
+        if isinstance(how, Beams) and max_new_tokens == 0:
+            raise Problem("max_new_tokens: expected at least 1 for beams, got 0")
+        tokens, truncated_chars = self._fitting_tokens(prompt, rules, max_new_tokens)
+        room = self.limits.n_positions + 1 - len(tokens)
+        most = max_new_tokens if slides else min(max_new_tokens, room)
+        return ProcessedPrompt(tokens, truncated_chars, how, rules, most, not slides and room <= max_new_tokens, self)
 
-    def check(self, settings: LogitsProcessors, max_new_tokens: int, kind: type[LogitsProcessors] = Sampling) -> None:
-        """Raise Problem for settings that are not of the kind, name unknown tokens or contradict max_new_tokens."""
-        require_type(kind, settings)
-        require_lengths(settings, max_new_tokens)
-        require_known(settings, self._limits.vocab_size)
+    def prompt_tokens(self, prompt: TextOrIds, rules: TextRules = NO_RULES, max_new_tokens: int = 1) -> list[int]:
+        """Return the ids of a prompt that leaves room for a token after it, where there is to be one.
 
-    def prompt_tokens(self, prompt: str, rules: TextRules = NO_RULES) -> list[int]:
-        """Return the ids of a prompt that leaves room for a token after it, else raise Problem."""
-        fits = self._limits.n_positions - 1
-        tokens = self.encode(prompt, fits, ("the prompt has", ", with room for one new"), rules)
+        Raises Problem as process does.
+        """
+        fits = self.limits.n_positions + (max_new_tokens == 0)
+        tokens = self.encode(prompt, fits, "the prompt has", rules)
         return tokens or [self.start_token("the prompt is empty")]
 
     def start_token(self, reason: str) -> int:
         """Return the token that starts a text; raise Problem where there is none. reason: why it is needed."""
-        if self._limits.bos_token_id is None:
+        if self.limits.bos_token_id is None:
             raise Problem(f"{reason}, and the vocabulary has no {END_OF_TEXT} to start a text with")
-        return self._limits.bos_token_id
+        return self.limits.bos_token_id
 
-    def fitting_tokens(self, prompt: str, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
+    def _fitting_tokens(self, prompt: TextOrIds, rules: TextRules, max_new_tokens: int) -> tuple[list[int], int]:
         """Return the ids of the part of a prompt that fits, and how many characters were cut at its beginning.
 
-        Rules that let it be cut keep its last max(N - max_new_tokens, N / 2) tokens, of N positions.
-        Raises Problem as prompt_tokens does.
+        Rules that let it be cut keep its last max(N + 1 - max_new_tokens, N / 2) tokens, of N positions.
+        Of a prompt of ids, tokens are counted in place of characters. Raises Problem as prompt_tokens does.
         """
-        require_type(str, prompt)
         require_type(TextRules, rules)
         if rules.context_overflow == "error":
-            return self.prompt_tokens(prompt, rules), 0
-        n_positions = self._limits.n_positions
-        fits = max(n_positions - max_new_tokens, n_positions // 2)
-        most_chars = max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE)
+            return self.prompt_tokens(prompt, rules, max_new_tokens), 0
+        n_positions = self.limits.n_positions
+        fits = max(n_positions + 1 - max_new_tokens, n_positions // 2)
+        if not isinstance(prompt, str):
+            ids = self._checked_ids(prompt)
+            return ids[-fits:] or self.prompt_tokens(ids), max(0, len(ids) - fits)
+        most_chars = max(fits * self.tokenizer.longest_token, COUNTED_AT_ONCE)
         tokens = self._encode(prompt[-most_chars:], rules)
         if len(tokens) <= fits and len(prompt) <= most_chars:
-            return self.prompt_tokens(prompt, rules), 0
+            return self.prompt_tokens(prompt, rules, max_new_tokens), 0
         kept = tokens[-fits:]
-        return kept, max(0, len(prompt) - len(self._tokenizer.decode(kept)))
+        return kept, max(0, len(prompt) - len(self.tokenizer.decode(kept)))
 
-    def encode(self, text: str, fits: int, words: tuple[str, str], rules: TextRules = NO_RULES) -> list[int]:
-        """Return the ids of a text, else raise Problem where there are more than fit.
-
-        words: of the message, before the number of tokens and after the number that fits.
-        """
-        require_type(str, text)
-        has, why = words
-        size = len(text.encode(errors="replace"))
-        if size > max(fits * self._tokenizer.longest_token, COUNTED_AT_ONCE):
-            raise Problem(f"{has} {size} bytes; at most {fits} tokens fit{why}: shorten it")
-        tokens = self._encode(text, rules)
+    def encode(self, text: TextOrIds, fits: int, has: str, rules: TextRules = NO_RULES) -> list[int]:
+        """Return the ids of a text, else raise Problem where there are more than fit. has: "the text has", of it."""
+        if not isinstance(text, str):
+            tokens = self._checked_ids(text)
+        else:
+            size = len(text.encode(errors="replace"))
+            if size > max(fits * self.tokenizer.longest_token, COUNTED_AT_ONCE):
+                raise Problem(f"{has} {size} bytes; at most {fits} tokens fit: shorten it")
+            tokens = self._encode(text, rules)
         if len(tokens) > fits:
-            raise Problem(f"{has} {len(tokens)} tokens; at most {fits} fit{why}: shorten it")
+            raise Problem(f"{has} {len(tokens)} tokens; at most {fits} fit: shorten it")
         return tokens
 
     def _encode(self, text: str, rules: TextRules) -> list[int]:
         """Return the ids of a whole text, with the tokens that the tokenizer puts around one."""
-        return self._tokenizer.encode(text, rules.parse_special, added_tokens=rules.added_tokens, template=True)
+        return self.tokenizer.encode(text, rules.parse_special, added_tokens=rules.added_tokens, template=True)
+
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        """Return token ids; raise Problem for what is none of the model's."""
+        try:
+            if (
+                not isinstance(ids, Sequence | np.ndarray)
+                or isinstance(ids, bytes | bytearray)
+                or bool in map(type, ids)
+            ):
+                raise TypeError
+            found = [index(each) for each in ids]
+        except TypeError:
+            raise Problem(f"expected a text or token ids, got {type(ids).__name__}: {shown(ids)}") from None
+        most = self.limits.vocab_size - 1
+        for token in found:
+            if not 0 <= token <= most or token in self.limits.unused_ids:
+                raise Problem(f"expected token ids of 0 .. {most}, got {shown(token)}, which is no token of the model")
+        return found

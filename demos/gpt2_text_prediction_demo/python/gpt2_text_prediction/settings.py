@@ -63,6 +63,11 @@ class Setting:
             raise Problem(f"{self.name}: expected {self.kind.expected}, got {shown(text)}") from None
 
 
+def one_or_more(value: Any, kind: type) -> Any:
+    """Return a value in a list, where it is one of a kind in place of several."""
+    return [value] if isinstance(value, kind) else value
+
+
 def is_number(value: Any) -> bool:
     """Return whether it is a number, and neither NaN nor a bool."""
     is_real = isinstance(value, Real) and not isinstance(value, bool)
@@ -192,7 +197,7 @@ ROWS = (
         "max_new_tokens",
         GENERATION,
         40,
-        1,
+        0,
         "Maximum number of tokens in generated sample.",
         "-n",
         "--max_sample_token_num",
@@ -365,6 +370,7 @@ ROWS = (
         "TEXT",
         shown_default="none",
     ),
+    _flag("include_stop_str_in_output", TEXT, "End the text after the --stop text that ends it, not before."),
     _choice(
         "stop_at",
         None,

@@ -4,11 +4,10 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import Any
 
 from gpt2_text_prediction import TextGenerator
-from gpt2_text_prediction.engine import MAX_DECODE_TOKENS, Engine, PrefixCache, SequenceCache, StepInput, raise_error
+from gpt2_text_prediction.engine import MAX_DECODE_TOKENS, Engine, PrefixCache, SequenceCache, StepInput
 from gpt2_text_prediction.generation import GenerateRequest, Prompt, RequestParams, Sampling
 from gpt2_tools.benchmark.engine.inference_hook import Infer, inference_replaced
 from gpt2_tools.benchmark.figures import Figure
@@ -39,10 +38,10 @@ class Script:
         return (len(self.continuation) - 1) / (clock() - start)
 
     def _step(self, engine: Engine, generation: GenerateRequest, max_tokens: int) -> None:
-        (logits,) = engine.step([generation.next_input(max_tokens)])
+        (logits,) = engine.step(generation.next_inputs(max_tokens))
         for row, token in zip(logits, self.continuation[len(generation.tokens) :], strict=False):
             row[token] = row.max() + 1  # greedy sampling now chooses the script's token
-        generation.process_logits(logits)
+        generation.process_logits([logits])
 
 
 def lookup_figures(engine: Engine, scripts: dict[str, Script], runs: int) -> dict[str, Figure]:
@@ -101,22 +100,12 @@ def generate(
     generator: TextGenerator, prompts: list[list[int]], new_tokens: int
 ) -> tuple[float, float | None, list[list[int]]]:
     """Continue prompts in one batch, greedily, ignoring end-of-text; return the same as runner.Generate."""
-    ended: SimpleQueue[GenerateRequest] = SimpleQueue()
-    times: list[float] = []
     sampling = Sampling(temperature=0, ignore_eos=True)
     start = time.perf_counter()
-    inputs = generator.input_processor
-    requests = [
-        inputs.process_tokens(prompt, sampling, new_tokens).request(
-            Prompt(prompt), (0, number, 0), ended.put, lambda _: times.append(time.perf_counter() - start)
-        )
-        for number, prompt in enumerate(prompts)
-    ]
-    generator.scheduler.submit(requests)
-    for _ in requests:
-        raise_error(ended.get())
+    results = generator.generate(prompts, sampling, max_new_tokens=new_tokens, logprobs=None)
     seconds = time.perf_counter() - start
-    return seconds, times[0], [request.tokens for request in requests]
+    first = min(result.perf_metrics.ttft for result in results) / 1e3
+    return seconds, first, [result.tokens for result in results]
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2_text_prediction.cli.output_file import Records
 from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
-from gpt2_text_prediction.cli.settings import Settings, make_settings
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.settings_by_name import Settings, make_settings
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
@@ -73,7 +73,8 @@ class Batch:
         try:
             prompt, own = read_prompt(raw)
             settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode, self._defaults)
-            left = (n for n in range(settings.samples) if not self._is_done(raw, n, prompt, own))
+            texts = range(settings.num_return_sequences)
+            left = (n for n in texts if not self._is_done(raw, n, prompt, own))
             for record in self._texts(raw.number, prompt, settings, left):
                 put({"run_seed": self._given["seed"], "prompt_number": raw.number, "settings": own, **record})
         except Problem as problem:
@@ -96,7 +97,15 @@ class Batch:
             yield from self._beams(prompt, settings, list(samples))
             return
         for sample in samples:
-            stream = settings.stream(self._generator, prompt, (number - 1, sample), self._clock)
+            stream = self._generator.stream(
+                prompt,
+                settings.how,
+                rules=settings.rules,
+                max_new_tokens=settings.max_new_tokens,
+                logprobs=None,
+                index=(number - 1, sample),
+                clock=self._clock,
+            )
             text = "".join(stream)
             first, last = stream.times[min(1, len(stream.times) - 1)], stream.times[-1]
             yield {
@@ -112,7 +121,9 @@ class Batch:
 
     def _beams(self, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
         start = self._clock()
-        found = settings.beam_search(self._generator, prompt)
+        found = self._generator.generate(
+            prompt, settings.how, rules=settings.rules, max_new_tokens=settings.max_new_tokens
+        )
         seconds = round(self._clock() - start, 6)
         for sample in [sample for sample in samples if sample < len(found)]:
             beam = found[sample]

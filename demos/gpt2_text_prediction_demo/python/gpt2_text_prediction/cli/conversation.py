@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpt2_text_prediction.cli.explain import explain
 from gpt2_text_prediction.cli.metrics import Metrics
 from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
-from gpt2_text_prediction.cli.settings import Settings, make_settings
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.settings_by_name import Settings, make_settings
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
@@ -79,9 +79,17 @@ class Conversation:
         if isinstance(settings.how, Beams):
             self._search(prompt, settings)
             return
-        for sample in range(settings.samples):
-            stream = settings.stream(self._generator, prompt, (index, sample))
-            self._stream(prompt, stream)
+        for sample in range(settings.num_return_sequences):
+            stream = self._generator.stream(
+                prompt,
+                settings.how,
+                rules=settings.rules,
+                max_new_tokens=settings.max_new_tokens,
+                logprobs=None,
+                index=(index, sample),
+            )
+            with stream:
+                self._stream(prompt, stream)
             if settings.how.seed is None:  # drawn for this text; so that it can be given
                 self._say("INFO", f"Seed: {stream.seed}")
             self._say_cut(prompt, stream.cut)
@@ -116,16 +124,17 @@ class Conversation:
             raise Problem(
                 "num_beams, explain: beam search does not sample, so there is nothing to explain: leave one out"
             )
-        found = settings.beam_search(self._generator, prompt)
-        tokens, cut = self._generator.input_processor.fitting_tokens(prompt, settings.rules, settings.max_new_tokens)
+        found = self._generator.generate(
+            prompt, settings.how, rules=settings.rules, max_new_tokens=settings.max_new_tokens
+        )
         for beam in found:
             self._begin(prompt)
             self.answers.append(Answer(prompt, beam.text))
             self._write_text(beam.text + "\n")
             reason = f"finish reason: {beam.finish_reason}, score: {beam.score:.4f}"
             self._say("INFO", f"{len(beam.tokens)} tokens, {reason}")
-            self._debug(tokens, beam.tokens)
-        self._say_cut(prompt, cut)
+            self._debug(beam.prompt_tokens, beam.tokens)
+        self._say_cut(prompt, found[0].cut if found else 0)
 
     def _say_cut(self, prompt: str, cut: int) -> None:
         if cut:
@@ -136,7 +145,7 @@ class Conversation:
 
     def _say_overflow(self, stream: "Stream", settings: Settings) -> None:
         total, most = len(stream.prompt_tokens) + len(stream.tokens), self._generator.engine.n_positions
-        if settings.rules.context_overflow == "slide" and total > most:
+        if settings.rules.context_overflow == "slide" and total > most + 1:
             cost = f"each time they were full, the last {most // 2} tokens were computed again"
             self._say("WARNING", f"went on past the {most} positions of the model or of --max_seq_len: {cost}")
         elif stream.out_of_positions and len(stream.tokens) < settings.max_new_tokens:

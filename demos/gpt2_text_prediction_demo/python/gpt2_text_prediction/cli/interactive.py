@@ -6,9 +6,9 @@ from pathlib import Path
 
 from gpt2_text_prediction.cli.conversation import Conversation
 from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
-from gpt2_text_prediction.cli.settings import make_settings, parse_setting
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
+from gpt2_text_prediction.settings_by_name import make_settings, parse_setting
 
 HELP = f"""A line is a prompt; Ctrl-C stops its text, an empty line or /quit ends the program.
 //TEXT          a prompt that begins with a slash

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
@@ -105,7 +105,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _given(args: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that were given, by name, checked."""
-    from gpt2_text_prediction.cli.settings import make_settings, parse_setting  # noqa: PLC0415
+    from gpt2_text_prediction.settings_by_name import make_settings, parse_setting  # noqa: PLC0415
 
     flags = {name: getattr(args, name) for name in SETTINGS}
     given = {name: value for name, value in flags.items() if value is not None and value is not False}
@@ -214,6 +214,7 @@ def _load(args: argparse.Namespace, config: DeviceConfig, seed: int, defaults: d
 
     from gpt2_text_prediction.engine.engine import read_spec  # noqa: PLC0415
     from gpt2_text_prediction.generator import TextGenerator  # noqa: PLC0415
+    from gpt2_text_prediction.loading import Loading  # noqa: PLC0415
 
     spec = read_spec(args.model, config, args.max_seq_len)
     asked = _asked(spec, args.static_shape)
@@ -223,13 +224,10 @@ def _load(args: argparse.Namespace, config: DeviceConfig, seed: int, defaults: d
     say("INFO", "OpenVINO Runtime")
     say("INFO", f"\tbuild: {ov.get_version()}")
     say("INFO", f"Reading model {args.model}")
-    generator = TextGenerator.of(
-        spec,
-        vocab=args.vocab,
-        merges=args.merges,
-        back_end="static" if args.static_shape else None,
-        use_generation_config=not args.no_generation_config,
-    )
+    back_end: Literal["static"] | None = "static" if args.static_shape else None
+    own = not args.no_generation_config
+    loading = Loading(vocab=args.vocab, merges=args.merges, back_end=back_end, use_generation_config=own)
+    generator = TextGenerator.of(spec, loading)
     say("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _device_settings(generator, asked):
         say("INFO", f"\t{line}")

@@ -37,7 +37,7 @@ from gpt2_text_prediction.engine.configuration import (
 )
 from gpt2_text_prediction.engine.huge_pages import HugePages, drop_mapped_pages
 from gpt2_text_prediction.engine.ir import IR, last_line, read_ir
-from gpt2_text_prediction.engine.sequence import Logits, StepInput
+from gpt2_text_prediction.engine.sequence import CacheUsage, Logits, StepInput
 from gpt2_text_prediction.engine.thread_end import wait_for_end
 from gpt2_text_prediction.problem import Problem
 
@@ -63,6 +63,9 @@ class BackEnd(Protocol):
 
     def reset_prefix_cache(self) -> None:
         """Drop all keys and values that no sequence's cache holds."""
+
+    def usage(self) -> CacheUsage:
+        """Return how much of its cache is used; may be called by any thread."""
 
 
 class Engine:
@@ -129,6 +132,10 @@ class Engine:
     def reset_prefix_cache(self) -> None:
         """Drop every cached block that no sequence's cache holds; the sequences kept by PrefixCache keep theirs."""
         self.back_end.reset_prefix_cache()
+
+    def usage(self) -> CacheUsage:
+        """Return how much of the cache is used; may be called by any thread."""
+        return self.back_end.usage()
 
     def property_of_device(self, name: str) -> str | None:
         """Return a property as the device reports it after compilation, or None where it has none of the name."""
@@ -328,11 +335,10 @@ def _positions(ir: IR, max_seq_len: int | None) -> int:
     most = ir.n_positions or max_seq_len
     if most is None:
         raise Problem(
-            f"{ir.path}: does not say how many positions it has, nor does a config.json beside it: give it as "
-            "--max_seq_len, or max_seq_len in Python"
+            f"{ir.path}: does not say how many positions it has, nor does a config.json beside it: give max_seq_len"
         )
     if max_seq_len is not None and not 2 <= max_seq_len <= most:
-        raise Problem(f"--max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")
+        raise Problem(f"max_seq_len: expected 2 .. {most}, the positions of {ir.path}, got {max_seq_len}")
     return max_seq_len or most
 
 
@@ -347,8 +353,8 @@ def compile_model(core: ov.Core, model: ov.Model, path: Path, device: str, confi
     except RuntimeError as error:
         available = core.available_devices
         if device.partition(":")[0].partition(".")[0] not in {*available, "AUTO", "BATCH", "HETERO", "MULTI"}:
-            raise Problem(f"-d {device}: there is no such device; available: {', '.join(available)}") from None
+            raise Problem(f"device {device}: there is no such device; available: {', '.join(available)}") from None
         reason = f"{last_line(error)}; available devices: {', '.join(available)}"
         raise Problem(f"{path}: cannot be compiled for {device}: {reason}") from None
     except UnicodeEncodeError:
-        raise Problem(f"-d {device!r}: there is no such device") from None
+        raise Problem(f"device {device!r}: there is no such device") from None

@@ -6,28 +6,34 @@ notified of their ends in that thread; `running`, `raise_error` and `loop_queue`
 
 import atexit
 import ctypes
+import heapq
 import os
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from threading import RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 from gpt2_text_prediction.engine.engine import Engine
-from gpt2_text_prediction.engine.sequence import Logits, StepInput
+from gpt2_text_prediction.engine.sequence import Logits, NoRoom, StepInput
 from gpt2_text_prediction.problem import Problem
 
 if TYPE_CHECKING:
     import asyncio
 
-MAX_NUM_SEQS = 16
+MAX_NUM_SEQS, MAX_NUM_SEQS_PADDED = 64, 16
+"""Sequences at once, by default: in a paged cache, and where those of one step are padded to the longest."""
 MAX_WAITING_CALLERS = 1024
 PREFILL_CHUNK = 1024
-"""Most prompt tokens of a step in which no sequence decodes."""
+"""Most prompt tokens of a step."""
 PREFILL_CHUNK_BESIDE_DECODE = 64
-"""Most prompt tokens of a step in which a sequence decodes, which waits for them."""
+"""Of a step in which a sequence decodes, which waits for them, most prompt tokens for each prompt that is not computed:
+one such prompt hardly slows the others down, and many do not wait for each other."""
 MAX_DECODE_TOKENS = 16
 """Token budget of all decoding sequences of a step, draft tokens included; each gets at least one."""
 CLOSED = "the generator is closed: load the model again"
@@ -43,13 +49,15 @@ class Cancelled(Exception):
 
 
 class Request(Protocol):
-    """One sequence's work. All but is_ready and positions is called by the scheduler's thread alone.
+    """One text's work: a sequence, or several. All but is_ready and num_seqs is called by the scheduler's thread alone.
 
-    positions: how many tokens the sequence has at most. An exception of `start`, `next_input` or `process_logits` ends
-    this request alone; `end`, which is called once, raises none.
+    num_seqs: how many sequences it has at most. deadline: when it ends at the latest, in seconds of time.monotonic.
+    An exception of `start`, `next_inputs` or `process_logits` ends this request alone; `end`, which is called once,
+    raises none.
     """
 
-    positions: int
+    num_seqs: int
+    deadline: float | None
 
     @property
     def done(self) -> bool:
@@ -61,14 +69,20 @@ class Request(Protocol):
     def start(self) -> None:
         """Start, with what the prefix cache has."""
 
+    def lengths(self) -> Sequence[int]:
+        """Return how many tokens each of its sequences has now, but those that it shares with one before it."""
+
     def num_tokens_to_compute(self) -> int:
-        """Return how many tokens have to be computed before the next logits that it needs."""
+        """Return how many tokens of each sequence have to be computed before the next logits that it needs."""
 
-    def next_input(self, max_tokens: int) -> StepInput:
-        """Return what to compute next, max_tokens at most."""
+    def next_inputs(self, max_tokens: int) -> list[StepInput]:
+        """Return what to compute next, at most max_tokens of each sequence. Asked again, where that had no memory."""
 
-    def process_logits(self, logits: Logits) -> None:  # [W, V]
-        """Take the logits of the last input."""
+    def process_logits(self, logits: list[Logits]) -> None:  # of each sequence [W, V]
+        """Take the logits of the last inputs."""
+
+    def expire(self) -> None:
+        """Be done with what there is: the deadline has passed."""
 
     def end(self, error: BaseException | None) -> None:
         """End, done or because of an error."""
@@ -82,9 +96,16 @@ class RequestGroup:
         self.stopped: BaseException | None = None
 
 
-class _Running(NamedTuple):
+@dataclass(eq=False)
+class _Running:
     group: RequestGroup
     request: Request
+    has_begun: bool = False  # whether a token of it was computed
+
+
+class _Scheduled(NamedTuple):
+    running: _Running
+    inputs: list[StepInput]
 
 
 class _DirectStep(NamedTuple):
@@ -96,21 +117,29 @@ class Scheduler:
     """An engine, and the requests that run on it or wait for it."""
 
     def __init__(
-        self, engine: Engine, max_num_seqs: int = MAX_NUM_SEQS, max_waiting_callers: int = MAX_WAITING_CALLERS
+        self,
+        engine: Engine,
+        max_num_seqs: int = MAX_NUM_SEQS,
+        max_waiting_callers: int = MAX_WAITING_CALLERS,
+        prefill_chunk: int = PREFILL_CHUNK,
     ) -> None:
         """Share an engine, which nobody else may use from here on.
 
-        max_num_seqs: how many requests run at once, fewer where the engine has no memory for them.
+        max_num_seqs: how many sequences run at once, fewer where the engine has no memory for them.
         max_waiting_callers: how many callers may have requests that wait, beside those for whom there is a place.
+        prefill_chunk: how many tokens of prompts a step computes at most.
         """
         self._engine = engine
         self._max_num_seqs, self._max_waiting_callers = max_num_seqs, max_waiting_callers
+        self._prefill_chunk = prefill_chunk
         # Guards all below. Reentrant: the collector may end an abandoned stream, and so call cancel, while it is held.
         self._lock = RLock()
         self._groups: deque[RequestGroup] = deque()  # those with requests that wait, in the order of their turns
         self._direct: deque[_DirectStep] = deque()
         self._stopped: list[RequestGroup] = []  # whose requests are to be ended
         self._active: set[RequestGroup] = set()  # those with requests that wait or run
+        self._deadlines: list[tuple[float, int, RequestGroup, ReferenceType[Request]]] = []  # a heap
+        self._submitted = count()  # tells requests of the same deadline apart
         self._thread: Thread | None = None
         self._closed: str | None = None  # why nothing more can be submitted
         self._running: list[_Running] = []  # the thread's own, so not guarded
@@ -125,14 +154,23 @@ class Scheduler:
         group = RequestGroup(requests)
         with self._lock:
             self.require_open()
-            places = self._max_num_seqs - len(self._running)  # for those who start before the next step
+            places = self._max_num_seqs - self._num_seqs()  # for those who start before the next step
             if (waiting := len(self._groups) - places) >= self._max_waiting_callers:
                 raise Busy(f"{waiting} callers are waiting already: try again later")
             if requests:
                 self._groups.append(group)
                 self._active.add(group)
+                for request in requests:
+                    if request.deadline is not None:
+                        entry = request.deadline, next(self._submitted), group, ref(request)
+                        heapq.heappush(self._deadlines, entry)
                 self._wake()
         return group
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many requests run and how many wait."""
+        with self._lock:
+            return len(self._running), sum(len(group.waiting) for group in self._groups)
 
     def step(self, inputs: Sequence[StepInput]) -> list[Logits]:
         """Do as Engine.step, from any thread but the scheduler's: a step of its own between those of the requests."""
@@ -154,15 +192,27 @@ class Scheduler:
         if self._thread is current_thread():
             raise RuntimeError("a generator was called by a callback of its own request, and would wait for itself")
 
-    def close(self) -> None:
-        """End all requests with a Problem and wait for the thread to end; closing twice does no harm."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Take no more requests; end those that are not done after timeout seconds with a Problem, and the thread.
+
+        Closing twice does no harm.
+        """
         with self._lock:
             self._closed = self._closed or CLOSED
-            active, thread = list(self._active), self._thread
+            thread = self._thread
+        if thread is current_thread():
+            thread = None
+        if timeout > 0:
+            self._join(thread, timeout)
+        with self._lock:
+            active = list(self._active)
         self._stop(active, Problem(CLOSED))
-        if thread is not None and thread is not current_thread():
+        self._join(thread)
+
+    def _join(self, thread: Thread | None, timeout: float | None = None) -> None:
+        if thread is not None:
             with suppress(RuntimeError):  # Ctrl-C came while it was being started: there is nothing to wait for
-                thread.join()
+                thread.join(timeout)
 
     def forked(self) -> None:
         """Close in a child process: the threads are not there, and the lock may be held by one of them for ever."""
@@ -191,6 +241,7 @@ class Scheduler:
                 return
         while True:
             self._end_stopped()
+            self._end_expired()
             while (running := self._next_request()) is not None:
                 self._running.append(running)
                 self._start(running)
@@ -217,25 +268,62 @@ class Scheduler:
             for request in group.waiting:
                 request.end(group.stopped)
 
+    def _end_expired(self) -> None:
+        """End the requests whose deadline has passed, which are done."""
+        while self._deadlines and self._deadlines[0][0] <= time.monotonic():
+            with self._lock:
+                *_, group, found = heapq.heappop(self._deadlines)
+                request = found()
+                if request is None:  # it has ended long since
+                    continue
+                is_waiting = request in group.waiting
+                if is_waiting:
+                    group.waiting.remove(request)
+                    if not group.waiting:
+                        self._groups.remove(group)
+            running = next((running for running in self._running if running.request is request), None)
+            if running is not None:
+                request.expire()
+                self._end(running, None)
+            elif is_waiting:
+                request.expire()
+                self._leave(group)
+                request.end(None)
+
     def _next_request(self) -> _Running | None:
-        """Return the request that starts, if one can, and send its caller to the end of the line.
+        """Return the request that starts, if one can: of the caller who has the fewest that run, then in turns.
 
         One that is too large for the memory left is not overtaken by those after it, or it might wait for ever.
         """
-        if len(self._running) >= self._max_num_seqs:
+        if self._num_seqs() >= self._max_num_seqs:
             return None
         with self._lock:
-            group = next((group for group in self._groups if group.waiting[0].is_ready()), None)
-            if group is None:
+            ready = [group for group in self._groups if group.waiting[0].is_ready()]
+            if not ready:
                 return None
-            lengths = [running.request.positions for running in self._running]
-            if lengths and not self._engine.fits([*lengths, group.waiting[0].positions]):
+            shares = Counter(running.group for running in self._running)
+            group = min(ready, key=lambda group: shares[group])
+            if self._running and not self._has_place(group.waiting[0]):
                 return None
             self._groups.remove(group)
             request = group.waiting.popleft()
             if group.waiting:
                 self._groups.append(group)
             return _Running(group, request)
+
+    def _has_place(self, request: Request) -> bool:
+        """Return whether a request can run beside the others now, and at their next step.
+
+        What they may grow to is not reserved: most end before. Where memory ends, the last ones wait (_compute).
+        """
+        if self._num_seqs() + request.num_seqs > self._max_num_seqs:
+            return False
+        lengths = [length for running in self._running for length in running.request.lengths()]
+        grown = [min(length + MAX_DECODE_TOKENS, self._engine.n_positions) for length in lengths]
+        return self._engine.fits([*grown, *request.lengths()])
+
+    def _num_seqs(self) -> int:
+        return sum(running.request.num_seqs for running in self._running)
 
     def _start(self, running: _Running) -> None:
         try:
@@ -248,12 +336,15 @@ class Scheduler:
     def _step(self) -> None:
         scheduled = self._schedule()
         try:
-            answers = self._engine.step([step_input for _, step_input in scheduled])
+            scheduled, answers = self._compute(scheduled)
         except Exception as error:  # all their callers get it
             for running, _ in scheduled:
                 self._end(running, error)
             return
-        for (running, _), logits in zip(scheduled, answers, strict=True):
+        rest = iter(answers)
+        for running, inputs in scheduled:
+            logits = [next(rest) for _ in inputs]
+            running.has_begun = True
             try:
                 running.request.process_logits(logits)
             except BaseException as error:
@@ -261,28 +352,65 @@ class Scheduler:
             else:
                 self._end_if_done(running)
 
-    def _schedule(self) -> list[tuple[_Running, StepInput]]:
-        """Return an input for each sequence that decodes, and for prompts as far as the chunk goes.
+    def _compute(self, scheduled: list[_Scheduled]) -> tuple[list[_Scheduled], list[Logits]]:
+        """Run a step with as many of the requests as there is memory for; the last ones wait for a later step.
 
-        A prompt that has begun goes on first: a back end may preempt a sequence that is not in a step (block_pool).
+        Their blocks are taken by the others, who go on, and they are computed again (block_pool).
         """
-        needs = [running.request.num_tokens_to_compute() for running in self._running]
-        decoding = needs.count(1)
+        while len(scheduled) > 1:
+            try:
+                return scheduled, self._engine.step([one for _, inputs in scheduled for one in inputs])
+            except NoRoom:
+                scheduled = scheduled[:-1]
+        return scheduled, self._in_parts(scheduled[0].inputs) if scheduled else []
+
+    def _in_parts(self, inputs: list[StepInput]) -> list[Logits]:
+        """Run one request's sequences in one step, or where there is no memory for that, in halves."""
+        try:
+            return self._engine.step(inputs)
+        except NoRoom:
+            if len(inputs) == 1:
+                raise
+            half = len(inputs) // 2
+            return [*self._in_parts(inputs[:half]), *self._in_parts(inputs[half:])]
+
+    def _schedule(self) -> list[_Scheduled]:
+        """Return inputs for each request that decodes, and for prompts as far as the chunk goes."""
+        in_order = [(running, running.request.num_tokens_to_compute()) for running in self._in_turns()]
+        decoding = sum(running.request.num_seqs for running, needed in in_order if needed == 1)
         decode_tokens = max(1, MAX_DECODE_TOKENS // max(1, decoding))
-        chunk_left = PREFILL_CHUNK_BESIDE_DECODE if decoding else PREFILL_CHUNK
+        chunk_left = self._prefill_chunk
+        if decoding:
+            prompts = sum(needed > 1 for _, needed in in_order)
+            chunk_left = min(chunk_left, prompts * PREFILL_CHUNK_BESIDE_DECODE)
         scheduled = []
-        for running, needed in zip(list(self._running), needs, strict=True):
+        for running, needed in in_order:
             max_tokens = decode_tokens if needed == 1 else min(needed, chunk_left)
             if not max_tokens:
                 continue
             try:
-                step_input = running.request.next_input(max_tokens)
+                inputs = running.request.next_inputs(max_tokens)
             except BaseException as error:
                 self._end(running, error)
                 continue
-            scheduled.append((running, step_input))
-            chunk_left -= len(step_input.tokens) * (needed > 1)
+            scheduled.append(_Scheduled(running, inputs))
+            if needed > 1:
+                chunk_left -= sum(len(each.tokens) for each in inputs)
         return scheduled
+
+    def _in_turns(self) -> list[_Running]:
+        """Return the requests that have begun, the first first, and then the others, their callers in turns.
+
+        A prompt that has begun goes on first: a back end may preempt a sequence that is not in a step (block_pool).
+        """
+        begun = [running for running in self._running if running.has_begun]
+        turns: Counter[RequestGroup] = Counter()
+        others = []
+        for running in self._running:
+            if not running.has_begun:
+                others.append((turns[running.group], running))
+                turns[running.group] += 1
+        return begun + [running for _, running in sorted(others, key=lambda pair: pair[0])]
 
     def _end_if_done(self, running: _Running) -> None:
         if running.request.done:
@@ -290,11 +418,14 @@ class Scheduler:
 
     def _end(self, running: _Running, error: BaseException | None) -> None:
         self._running.remove(running)
-        group = running.group
+        self._leave(running.group)
+        running.request.end(error)
+
+    def _leave(self, group: RequestGroup) -> None:
+        """Take note that a request of a group has ended."""
         if not group.waiting and not any(other.group is group for other in self._running):
             with self._lock:
                 self._active.discard(group)
-        running.request.end(error)
 
     def _run_direct(self, direct: _DirectStep) -> None:
         try:

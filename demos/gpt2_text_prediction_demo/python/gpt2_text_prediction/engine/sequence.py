@@ -6,7 +6,7 @@ Letters: W positions of a sequence whose logits are returned, V vocabulary.
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,17 @@ import numpy.typing as npt
 from gpt2_text_prediction.problem import Problem
 
 Logits: TypeAlias = npt.NDArray[np.float32]  # [W, V]
+
+
+class CacheUsage(NamedTuple):
+    """Blocks of a paged cache that sequences hold, of how many; prefix_hits: tokens that were found in blocks.
+
+    Nothing but zeros of a cache that is not paged.
+    """
+
+    used_blocks: int = 0
+    blocks: int = 0
+    prefix_hits: int = 0
 
 
 class NoRoom(Problem):

@@ -1,26 +1,22 @@
-"""Beam search: the continuations that are most likely as a whole, on an engine's steps; tokens in, tokens out.
+"""Beam search: the continuations that are most likely as a whole, a request of the scheduler; tokens in, tokens out.
 
 Hugging Face's, as of transformers 5: the same settings, the same order of candidates, the same ends.
 Letters: R running beams, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_text_prediction.engine.sequence import Logits, NoRoom, SequenceCache, StepInput
-from gpt2_text_prediction.generation.logits_processors import (
-    NO_IDS,
-    History,
-    LogitsProcessors,
-    argmax,
-    process,
-    require_lengths,
-)
+from gpt2_text_prediction.engine.prefix_cache import PrefixCache
+from gpt2_text_prediction.engine.sequence import Logits, SequenceCache, StepInput
+from gpt2_text_prediction.generation.logits_processors import NO_IDS, History, LogitsProcessors, argmax, process
+from gpt2_text_prediction.generation.logprobs import likeliest
+from gpt2_text_prediction.generation.request import FinishReason, NewToken, TokenCounts
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.settings import default
 
@@ -52,121 +48,195 @@ class Beams(LogitsProcessors):
             raise Problem(f"num_return_sequences: expected {most}, got {shown(self.num_return_sequences)}")
 
 
-class Steps(Protocol):
-    """What runs the steps: an engine, or a scheduler that shares one."""
+@dataclass(frozen=True)
+class BeamParams:
+    """What a search depends on beside its prompt, after which max_new_tokens fit, at least one.
 
-    @property
-    def n_positions(self) -> int:
-        """How many tokens prompt and continuation may have."""
+    stops: returns whether new tokens end the text with their last one. Others as in RequestParams.
+    """
 
-    def step(self, rows: Sequence[StepInput]) -> list[Logits]:
-        """See Engine.step."""
+    beams: Beams
+    max_new_tokens: int
+    ending_ids: Sequence[int] = ()
+    stops: Callable[[Sequence[int]], bool] = lambda tokens: False
+    logprobs: int | None = None
+    deadline: float | None = None
+    unused_ids: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS, compare=False)
 
 
 class Continuation(NamedTuple):
-    """A finished beam: its new tokens without the end-of-text token; finish_reason as in Stream.
+    """A finished beam.
 
     score: the sum of its processed log-probabilities, divided by its length to the power of length_penalty.
-    logprobs: of each token, before the logits processors.
     """
 
-    tokens: list[int]
+    tokens: list[NewToken]
     score: float
-    finish_reason: str
-    logprobs: list[float]
 
 
 class _Beam(NamedTuple):
-    """A running beam: the cache holds all tokens before `tokens[-1]`; at first it is empty."""
+    """A running beam: the cache holds all tokens before `ids[-1]`; at first it is empty."""
 
     cache: SequenceCache
-    tokens: list[int]
+    ids: list[int]
+    tokens: list[NewToken]
     score: np.float32
-    logprobs: list[float]
 
 
-def beam_search(  # noqa: PLR0913  # what the search depends on
-    engine: Steps,
-    prompt: Sequence[int],
-    beams: Beams,
-    max_new_tokens: int,
-    ending_ids: Sequence[int],
-    stops: Callable[[Sequence[int]], bool] = lambda tokens: False,
-    *,
-    unused_ids: npt.NDArray[np.int64] = NO_IDS,
-) -> list[Continuation]:
-    """Return the num_return_sequences best continuations of a prompt, the best first.
+class BeamRequest:
+    """One search. finished: the best continuations so far, the best first; at the end those that are returned.
 
-    They may be fewer where the settings leave too few tokens. The prompt must leave room for a token. stops: returns
-    whether new tokens end the text with their last one.
-    Raises Problem for a min_new_tokens above max_new_tokens, and where `process` does.
+    There may be fewer than num_return_sequences where the settings leave too few tokens. length: new tokens so far.
+    on_step is called with the length after each.
     """
-    require_lengths(beams, max_new_tokens)
-    most = min(max_new_tokens, engine.n_positions - len(prompt))
-    running = [_Beam(SequenceCache(), [], np.float32(0), [])]
-    finished: list[Continuation] = []
-    for length in range(1, most + 1):
-        candidates = _candidates(engine, running, beams, History(prompt, (), ending_ids, unused_ids))
-        reasons = [_finish_reason(beam.tokens, ending_ids, length == most, stops) for beam in candidates]
-        for beam, reason in list(zip(candidates, reasons, strict=True))[: beams.num_beams]:
-            if reason is not None:
-                finished.append(_continuation(beam, ending_ids, beams.length_penalty, reason))
-        finished = sorted(finished, key=lambda one: -one.score)[: beams.num_beams]
-        running = [beam for beam, reason in zip(candidates, reasons, strict=True) if reason is None][: beams.num_beams]
-        candidates.clear()  # those that do not run must not hold cache in the next step
-        if not running or _no_better_comes(running[0], finished, beams, most):
-            break
-    return finished[: beams.num_return_sequences]
 
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        params: BeamParams,
+        prefix_cache: PrefixCache,
+        on_end: Callable[["BeamRequest"], None],
+        on_step: Callable[[int], None] = lambda length: None,
+        counts: TokenCounts | None = None,
+    ) -> None:
+        self.num_seqs = params.beams.num_beams
+        self.deadline = params.deadline
+        self.error: BaseException | None = None
+        self.finished: list[Continuation] = []
+        self.length = 0
+        self._prompt, self._params, self._beams = prompt, params, params.beams
+        self._prefix_cache, self._on_end, self._on_step = prefix_cache, on_end, on_step
+        self._counts = counts or TokenCounts()
+        self._cache = SequenceCache()  # of the prompt
+        self._num_computed_tokens = 0
+        self._scheduled: Sequence[int] = ()
+        self._running = [_Beam(self._cache, [], [], np.float32(0))]
+        self._done = False
 
-def _finish_reason(
-    tokens: Sequence[int], ending_ids: Sequence[int], is_last: bool, stops: Callable[[Sequence[int]], bool]
-) -> str | None:
-    if tokens[-1] in ending_ids or stops(tokens):
-        return "stop"
-    return "length" if is_last else None
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to compute."""
+        return self._done
 
+    def is_ready(self) -> bool:
+        """Return whether it can start: always."""
+        return True
 
-def _step(engine: Steps, rows: Sequence[StepInput]) -> list[Logits]:
-    """Run all sequences in one step, or where there is no memory for that, in halves."""
-    try:
-        return engine.step(rows)
-    except NoRoom:
-        if len(rows) == 1:
-            raise
-        half = len(rows) // 2
-        return [*_step(engine, rows[:half]), *_step(engine, rows[half:])]
+    def start(self) -> None:
+        """Start, with what is computed already."""
+        self._cache, self._num_computed_tokens = self._prefix_cache.lookup(self._prompt)
+        self._counts.prompt += len(self._prompt)
+        self._counts.prefix_hits += self._num_computed_tokens
+
+    def lengths(self) -> Sequence[int]:
+        """Return how many tokens each running beam has, those of the prompt once."""
+        return [len(self._prompt) + self.length, *[self.length] * (len(self._running) - 1)]
+
+    def num_tokens_to_compute(self) -> int:
+        """Return how many tokens of the prompt have to be computed, or one of each beam."""
+        return (len(self._prompt) - self._num_computed_tokens) or 1
+
+    def next_inputs(self, max_tokens: int) -> list[StepInput]:
+        """Return a chunk of the prompt, max_tokens at most, or the last token of each beam."""
+        computed = self._num_computed_tokens
+        if computed == len(self._prompt):
+            return [StepInput(beam.cache, beam.ids[-1:]) for beam in self._running]
+        self._scheduled = list(self._prompt[computed : computed + max_tokens])
+        is_last = computed + len(self._scheduled) == len(self._prompt)
+        return [StepInput(self._cache, self._scheduled, computed, [-1] * is_last)]
+
+    def process_logits(self, logits: list[Logits]) -> None:  # of each beam [1, V]
+        """Extend the beams by a token."""
+        if self._num_computed_tokens < len(self._prompt):
+            self._num_computed_tokens += len(self._scheduled)
+            if self._num_computed_tokens < len(self._prompt):
+                return
+            self._running = [self._running[0]._replace(cache=self._cache)]
+        self._extend([_log_softmax(each[0]) for each in logits])
+        self._on_step(self.length)
+
+    def expire(self) -> None:
+        """Be done: beams that run end here."""
+        self._finish((beam, "time") for beam in self._running if beam.ids)
+        self._done = True
+
+    def end(self, error: BaseException | None) -> None:
+        """End; error: why, where it is not done."""
+        self.error = error
+        self.finished = self.finished[: self._beams.num_return_sequences]
+        self._running = []
+        self._prefix_cache.add(self._cache)
+        self._on_end(self)
+
+    def _extend(self, own: list[npt.NDArray[np.float32]]) -> None:  # of each beam [V]
+        self.length += 1
+        self._counts.new += 1
+        candidates = self._candidates(own)
+        reasons = [self._finish_reason(beam.ids) for beam in candidates]
+        pairs = list(zip(candidates, reasons, strict=True))
+        self._finish((beam, reason) for beam, reason in pairs[: self._beams.num_beams] if reason is not None)
+        # Those that do not run hold no cache in the next step.
+        self._running = [beam for beam, reason in pairs if reason is None][: self._beams.num_beams]
+        self._done = not self._running or self._no_better_comes(self._running[0])
+
+    def _finish(self, ended: Iterable[tuple[_Beam, FinishReason]]) -> None:
+        for beam, reason in ended:
+            last = beam.tokens[-1]._replace(finish_reason=reason)
+            self.finished.append(Continuation([*beam.tokens[:-1], last], self._score(beam, len(beam.ids))))
+        self.finished = sorted(self.finished, key=lambda each: -each.score)[: self._beams.num_beams]
+
+    def _finish_reason(self, ids: Sequence[int]) -> FinishReason | None:
+        if ids[-1] in self._params.ending_ids or self._params.stops(ids):
+            return "stop"
+        return "length" if self.length == self._params.max_new_tokens else None
+
+    def _candidates(self, own: list[npt.NDArray[np.float32]]) -> list[_Beam]:
+        """Return the best beams extended by a token, the best first, without impossible ones.
+
+        As many as transformers takes: so that num_beams are left, however many of them an ending token ends.
+        """
+        params, running = self._params, self._running
+        count = max(2, 1 + len(params.ending_ids)) * self._beams.num_beams
+        before = History(self._prompt, (), params.ending_ids, params.unused_ids)
+        scores = np.stack(
+            [
+                beam.score + process(logprobs, self._beams, before._replace(new=beam.ids))
+                for beam, logprobs in zip(running, own, strict=True)
+            ]
+        )
+        tops = [
+            tuple((i, float(logprobs[i])) for i in likeliest(logprobs, params.logprobs or 0, params.unused_ids))
+            for logprobs in own
+        ]
+        parents, ids = np.divmod(_largest(scores.reshape(-1), count), scores.shape[1])
+        return [
+            _Beam(
+                running[parent].cache.fork(),
+                [*running[parent].ids, token],
+                [*running[parent].tokens, NewToken(token, float(own[parent][token]), tops[parent])],
+                scores[parent, token],
+            )
+            for parent, token in zip(parents.tolist(), ids.tolist(), strict=True)
+            if scores[parent, token] > -np.inf
+        ]
+
+    def _no_better_comes(self, best: _Beam) -> bool:
+        """Return whether the search ends: for early_stopping False a heuristic, as in Hugging Face (its PR 20901)."""
+        if len(self.finished) < self._beams.num_beams:
+            return False
+        if self._beams.early_stopping is True:
+            return True
+        longest = self._beams.early_stopping == "never" and self._beams.length_penalty > 0
+        length = self._params.max_new_tokens if longest else len(best.ids)
+        return self._score(best, length) <= self.finished[-1].score
+
+    def _score(self, beam: _Beam, length: int) -> float:
+        return float(beam.score) / math.pow(length, self._beams.length_penalty)
 
 
 def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  # [V] -> [V]
     shifted = logits - logits[argmax(logits)]
     return shifted - np.log(np.exp(shifted).sum())  # type: ignore[no-any-return]
-
-
-def _candidates(engine: Steps, running: list[_Beam], beams: Beams, before: History) -> list[_Beam]:
-    """Return the best beams extended by a token, the best first, without impossible ones.
-
-    As many as transformers takes: so that num_beams are left, however many of them an ending token ends.
-    """
-    count = max(2, 1 + len(before.ending_ids)) * beams.num_beams
-    rows = [StepInput(beam.cache, beam.tokens[-1:] or before.prompt) for beam in running]
-    own = [_log_softmax(logits[0]) for logits in _step(engine, rows)]
-    scores = np.stack(
-        [
-            beam.score + process(logprobs, beams, before._replace(new=beam.tokens))
-            for beam, logprobs in zip(running, own, strict=True)
-        ]
-    )
-    parents, tokens = np.divmod(_largest(scores.reshape(-1), count), scores.shape[1])
-    return [
-        _extended(running[parent], token, scores[parent, token], float(own[parent][token]))
-        for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)
-        if scores[parent, token] > -np.inf
-    ]
-
-
-def _extended(beam: _Beam, token: int, score: np.float32, logprob: float) -> _Beam:
-    return _Beam(beam.cache.fork(), [*beam.tokens, token], score, [*beam.logprobs, logprob])
 
 
 def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:  # [N] -> [count]
@@ -180,24 +250,3 @@ def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp
     places = (starts[blocks, None] + np.arange(BLOCK)).reshape(-1)
     places = places[places < values.size]
     return places[np.argsort(-values[places], kind="stable")[:count]]
-
-
-def _continuation(beam: _Beam, ending_ids: Sequence[int], length_penalty: float, reason: str) -> Continuation:
-    score = _score(beam, len(beam.tokens), length_penalty)
-    shown = len(beam.tokens) - (beam.tokens[-1] in ending_ids)
-    return Continuation(beam.tokens[:shown], score, reason, beam.logprobs[:shown])
-
-
-def _no_better_comes(best: _Beam, finished: list[Continuation], beams: Beams, most: int) -> bool:
-    """Return whether the search ends: for early_stopping False a heuristic, as in Hugging Face (its PR 20901)."""
-    if len(finished) < beams.num_beams:
-        return False
-    if beams.early_stopping is True:
-        return True
-    longest = beams.early_stopping == "never" and beams.length_penalty > 0
-    length = most if longest else len(best.tokens)
-    return _score(best, length, beams.length_penalty) <= finished[-1].score
-
-
-def _score(beam: _Beam, length: int, length_penalty: float) -> float:
-    return float(beam.score) / math.pow(length, length_penalty)

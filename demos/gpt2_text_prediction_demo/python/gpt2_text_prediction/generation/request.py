@@ -1,12 +1,11 @@
-"""Requests of the scheduler: one sequence to continue (GenerateRequest), or one to score (ScoreRequest).
+"""A request of the scheduler: one sequence, read and continued. Token ids in, token ids out.
 
-Token ids in, token ids out. Letters: W positions of a step whose logits are returned, V vocabulary.
+Letters: P tokens of a prompt, N new ones, W positions of a step whose logits are returned, V vocabulary.
 """
 
-import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,29 +14,71 @@ from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.sequence import Logits, SequenceCache, StepInput
 from gpt2_text_prediction.generation.counter_rng import CounterRng
 from gpt2_text_prediction.generation.logits_processors import NO_IDS, History
+from gpt2_text_prediction.generation.logprobs import TopLogprobs, token_logprobs
 from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 
 MAX_LOGITS = 128
-"""Most positions of a step of a ScoreRequest, which wants the logits of all: each has V numbers."""
+"""Most positions of a step of a prompt whose logits are wanted: each has V numbers."""
+
+FinishReason: TypeAlias = Literal["stop", "length", "time", "cancelled"]
+"""Why a text has ended: at a token, string or place that ends it; at max_new_tokens or the model's positions; at
+max_time; or because its caller has cancelled it."""
+
+
+class NewToken(NamedTuple):
+    """A token as it was drawn. finish_reason: where it is the last, why.
+
+    logprob, top_logprobs: in the model's own distribution, before any setting; None and empty unless asked for.
+    """
+
+    id: int
+    logprob: float | None = None
+    top_logprobs: TopLogprobs = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass
+class TokenCounts:
+    """Tokens of all requests of a generator so far.
+
+    prefix_hits: of prompts, that were found in a PrefixCache. drafted: by prompt lookup; accepted: the right ones.
+    """
+
+    prompt: int = 0
+    prefix_hits: int = 0
+    new: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Prompt:
-    """A prompt that several samples continue: the first of them computes it, the others fork its cache."""
+    """A prompt that several samples continue: the first of them computes it, the others fork its cache.
 
-    def __init__(self, tokens: Sequence[int], samples: int = 1) -> None:
+    wanted: the positions whose logits on_logits gets, [V] each; those of a position that was computed before are
+    computed again. Where the first sample is cancelled, it may get some of them twice.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        samples: int = 1,
+        wanted: range = range(0),
+        on_logits: Callable[[int, Logits], None] = lambda position, logits: None,
+    ) -> None:
         self.tokens = tokens
         self.shared = samples > 1
+        self.wanted, self.on_logits = wanted, on_logits
         self.is_computing = False
         self.computed: tuple[SequenceCache, Logits] | None = None  # with the logits after its last token, [V]
 
 
 @dataclass(frozen=True)
 class RequestParams:
-    """How a sample is drawn; ending_ids: the tokens that end it before max_new_tokens.
+    """How a sample is drawn; ending_ids: the tokens that end it before max_new_tokens, which may be 0.
 
+    logprobs: None for none, else how many of the likeliest tokens are told beside the one drawn. deadline: see Request.
     unused_ids: see History.
-
     slide_at: context length at which the sequence is cut to its last half and recomputed; None: no sliding window.
     """
 
@@ -46,16 +87,19 @@ class RequestParams:
     max_new_tokens: int
     ending_ids: Sequence[int] = ()
     prompt_lookup: bool = False
-    with_logprobs: bool = False
+    logprobs: int | None = None
+    deadline: float | None = None
     slide_at: int | None = None
     unused_ids: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS, compare=False)
 
 
 class GenerateRequest:
-    """One sample. tokens and logprobs grow; finish_reason and error are None until it ends.
+    """One sample. tokens grow, the one that ends it among them; finish_reason and error are None until it ends.
 
-    on_token is called with each token; where it returns True, that token ends the text.
+    on_token is called with each token; where it returns True, that token ends the text. counts: of all requests.
     """
+
+    num_seqs = 1
 
     def __init__(
         self,
@@ -63,21 +107,26 @@ class GenerateRequest:
         params: RequestParams,
         prefix_cache: PrefixCache,
         on_end: Callable[["GenerateRequest"], None],
-        on_token: Callable[[int], bool | None] = lambda token: None,
+        on_token: Callable[[NewToken], bool | None] = lambda token: None,
+        counts: TokenCounts | None = None,
     ) -> None:
-        self.tokens: list[int] = []  # without the one that ends the text
-        self.logprobs: list[float] = []  # of the model's own distribution, before any logits processor
-        self.finish_reason: str | None = None
+        self.tokens: list[int] = []
         self.error: BaseException | None = None
-        self.positions = min(len(prompt.tokens) + params.max_new_tokens, params.slide_at or sys.maxsize)
+        self.deadline = params.deadline
+        is_read_only = params.max_new_tokens == 0
+        # A text without new tokens is computed only as far as its logits are wanted.
+        to_compute = prompt.tokens[: prompt.wanted.stop] if is_read_only else prompt.tokens
+        self.finish_reason: FinishReason | None = None if to_compute else "length"
         self._prompt = prompt
+        self._counts = counts or TokenCounts()
         self._params = params
         self._prefix_cache = prefix_cache
         self._on_end, self._on_token = on_end, on_token
         self._rng = CounterRng(*params.seed)
         self._history = History(prompt.tokens, self.tokens, params.ending_ids, params.unused_ids)
         self._cache = SequenceCache()
-        self._context: Sequence[int] = prompt.tokens  # what comes before the new tokens from _first on
+        self._context = to_compute  # what comes before the new tokens from _first on
+        self._wanted = prompt.wanted  # of the context
         self._first = 0
         self._num_computed_tokens = 0  # of the context and the new tokens, those in the KV cache
         self._scheduled: list[int] = []  # the tokens of this step
@@ -96,39 +145,55 @@ class GenerateRequest:
         """Start, with what is computed already."""
         if self._prompt.computed is None:
             self._prompt.is_computing = self._prompt.shared
-            self._cache, self._num_computed_tokens = self._prefix_cache.lookup(self._prompt.tokens)
+            self._counts.prompt += len(self._context)
+            # Logits that are wanted have to be computed, whatever is in the cache.
+            if not self._wanted or self._wanted.start:
+                self._cache, computed = self._prefix_cache.lookup(self._context)
+                self._num_computed_tokens = min(computed, self._wanted.start) if self._wanted else computed
+                self._counts.prefix_hits += self._num_computed_tokens
         else:
             cache, logits = self._prompt.computed
             self._cache, self._num_computed_tokens = cache.fork(), len(cache.tokens)
             self._sample_first(logits)
 
+    def lengths(self) -> Sequence[int]:
+        """Return how many tokens it has now."""
+        return [self._length()]
+
     def num_tokens_to_compute(self) -> int:
         """Return how many tokens have to be computed before the next one can be drawn."""
         return self._length() - self._num_computed_tokens
 
-    def next_input(self, max_tokens: int) -> StepInput:
+    def next_inputs(self, max_tokens: int) -> list[StepInput]:
         """Return what to compute next, max_tokens at most: a chunk of the prompt, or the last token and a draft."""
         computed = self._num_computed_tokens
         if computed < len(self._context):
-            self._scheduled = list(self._context[computed : computed + max_tokens])
-            # Only the prompt's last chunk wants logits, those after its last token.
-            indices = [-1] * (len(self._scheduled) == self.num_tokens_to_compute())
-            return StepInput(self._cache, self._scheduled, computed, indices)
+            return [self._chunk(max_tokens)]
         draft = self._lookup.draft(min(max_tokens, self._room()) - 1) if self._lookup else []
         self._scheduled = [self.tokens[-1], *draft]
-        return StepInput(self._cache, self._scheduled, computed, range(len(self._scheduled)))
+        return [StepInput(self._cache, self._scheduled, computed, range(len(self._scheduled)))]
 
-    def process_logits(self, logits: Logits) -> None:  # [W, V]
+    def _chunk(self, max_tokens: int) -> StepInput:
+        """Return the next chunk of the context, with the positions that are wanted and its last, for the next token."""
+        start, wanted = self._num_computed_tokens, self._wanted
+        stop = min(start + max_tokens, len(self._context))
+        if wanted and stop > wanted.start:
+            stop = min(stop, max(start, wanted.start) + MAX_LOGITS)
+        positions = list(range(max(start, wanted.start), min(stop, wanted.stop)))
+        if stop == len(self._context) and self._params.max_new_tokens and stop - 1 not in wanted:
+            positions.append(stop - 1)
+        self._scheduled = list(self._context[start:stop])
+        return StepInput(self._cache, self._scheduled, start, [position - start for position in positions])
+
+    def process_logits(self, logits: list[Logits]) -> None:  # one of [W, V]
         """Draw a token, and accept draft tokens as long as each is the one drawn."""
+        (own,) = logits
         if self._num_computed_tokens < len(self._context):
-            self._num_computed_tokens += len(self._scheduled)
-            if len(logits):
-                self._share_prompt(logits[0])
-                self._sample_first(logits[0])
+            self._process_chunk(own)
             return
         draft = self._scheduled[1:]
-        drawn = [self._sample(logits[0])]
-        for drafted, logits_after in zip(draft, logits[1:], strict=True):
+        drawn = [self._sample(own[0])]
+        for drafted, logits_after in zip(draft, own[1:], strict=True):
             if self.done or drawn[-1] != drafted:
                 break
             drawn.append(self._sample(logits_after))
@@ -136,6 +201,24 @@ class GenerateRequest:
         self._update_lookup(len(draft), drawn)
         if self._params.slide_at is not None and self._length() > self._params.slide_at:
             self._slide(self._params.slide_at // 2)
+
+    def _process_chunk(self, logits: Logits) -> None:  # [W, V]
+        start = self._num_computed_tokens
+        self._num_computed_tokens += len(self._scheduled)
+        wanted = range(max(start, self._wanted.start), min(self._num_computed_tokens, self._wanted.stop))
+        for position, logits_after in zip(wanted, logits, strict=False):
+            self._prompt.on_logits(position, logits_after)
+        if self._num_computed_tokens < len(self._context):
+            return
+        if self._params.max_new_tokens == 0:
+            self.finish_reason = "length"
+            return
+        self._share_prompt(logits[-1])
+        self._sample_first(logits[-1])
+
+    def expire(self) -> None:
+        """Be done with the tokens that there are."""
+        self.finish_reason = "time"
 
     def end(self, error: BaseException | None) -> None:
         """End; error: why, where it is not done."""
@@ -157,7 +240,7 @@ class GenerateRequest:
         """Go on with the last tokens alone: their positions change, so that they are computed again."""
         self._context = [*self._history.prompt, *self.tokens][-num_kept:]
         self._first = len(self.tokens)
-        self._cache, self._num_computed_tokens = SequenceCache(), 0
+        self._cache, self._num_computed_tokens, self._wanted = SequenceCache(), 0, range(0)
 
     def _share_prompt(self, logits: Logits) -> None:
         if self._prompt.shared and self._prompt.computed is None:
@@ -174,6 +257,8 @@ class GenerateRequest:
             return
         if num_drafted:
             self._lookup.learn(num_drafted, len(drawn) - 1)
+            self._counts.drafted += num_drafted
+            self._counts.accepted += len(drawn) - 1
         for token in drawn:
             self._lookup.push(token)
 
@@ -181,82 +266,18 @@ class GenerateRequest:
         # Counted from the prompt's beginning, so that a text that goes on as a longer prompt draws the same numbers.
         position = len(self._history.prompt) + len(self.tokens)
         token = choose(logits, self._params.sampling, self._rng.at(position), self._history)
+        self.tokens.append(token)
+        self._counts.new += 1
         if token in self._params.ending_ids:
             self.finish_reason = "stop"
-            return token
-        if self._params.with_logprobs:
-            self.logprobs.append(logprob(logits, token))
-        self.tokens.append(token)
-        if len(self.tokens) == self._params.max_new_tokens:
+        elif len(self.tokens) == self._params.max_new_tokens:
             self.finish_reason = "length"
-        if self._on_token(token):
+        if self._on_token(self._new_token(token, logits)):
             self.finish_reason = "stop"
         return token
 
-
-class ScoreRequest:
-    """A text that is read: on_logits gets each position from `first` on with the logits after it, [V]."""
-
-    def __init__(
-        self,
-        tokens: Sequence[int],
-        first: int,
-        prefix_cache: PrefixCache,
-        on_logits: Callable[[int, Logits], None],
-        on_end: Callable[["ScoreRequest"], None],
-    ) -> None:
-        self.error: BaseException | None = None
-        self.positions = len(tokens)
-        self._tokens, self._first = tokens, first
-        self._prefix_cache, self._on_logits, self._on_end = prefix_cache, on_logits, on_end
-        self._cache = SequenceCache()
-        self._num_computed_tokens = 0
-        self._scheduled = StepInput(self._cache, tokens)
-
-    @property
-    def done(self) -> bool:
-        """Whether there is nothing left to compute."""
-        return self._num_computed_tokens == len(self._tokens)
-
-    def is_ready(self) -> bool:
-        """Return whether it can start: always."""
-        return True
-
-    def start(self) -> None:
-        """Start, with what is computed already."""
-        if self._first:
-            self._cache, computed = self._prefix_cache.lookup(self._tokens)
-            self._num_computed_tokens = min(computed, self._first)
-
-    def num_tokens_to_compute(self) -> int:
-        """Return how many tokens have to be computed."""
-        return len(self._tokens) - self._num_computed_tokens
-
-    def next_input(self, max_tokens: int) -> StepInput:
-        """Return what to compute next, max_tokens at most."""
-        computed = self._num_computed_tokens
-        stop = computed + min(max_tokens, self.num_tokens_to_compute())
-        if stop > self._first:
-            stop = min(stop, max(computed, self._first) + MAX_LOGITS)
-        indices = range(max(self._first - computed, 0), stop - computed)
-        self._scheduled = StepInput(self._cache, self._tokens[computed:stop], computed, indices)
-        return self._scheduled
-
-    def process_logits(self, logits: Logits) -> None:  # [W, V]
-        """Hand on the logits of the last input."""
-        for index, logits_after in zip(self._scheduled.logits_indices, logits, strict=True):
-            self._on_logits(self._num_computed_tokens + index, logits_after)
-        self._num_computed_tokens += len(self._scheduled.tokens)
-
-    def end(self, error: BaseException | None) -> None:
-        """End; error: why, where it is not done."""
-        self.error = error
-        self._prefix_cache.add(self._cache)
-        self._on_end(self)
-
-
-def logprob(logits: Logits, token: int) -> float:  # [V] ->
-    """Return the logarithm of a token's probability."""
-    shifted = logits - logits.max()
-    own = float(shifted[token])
-    return own - math.log(float(np.exp(shifted, out=shifted).sum()))
+    def _new_token(self, token: int, logits: Logits) -> NewToken:  # [V]
+        if self._params.logprobs is None:
+            return NewToken(token, finish_reason=self.finish_reason)
+        found = token_logprobs(logits, token, self._params.logprobs, self._params.unused_ids)
+        return NewToken(token, *found, self.finish_reason)

@@ -1,12 +1,12 @@
 """Where a text ends: stop strings, lines, sentences. input_processor applies the rules for prompts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gpt2_text_prediction.problem import Problem, shown
-from gpt2_text_prediction.settings import check_fields, default
+from gpt2_text_prediction.settings import check_fields, default, one_or_more
 from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer, IncrementalDetokenizer
 
 SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s)""")
@@ -18,9 +18,9 @@ NEVER = re.compile(r"(?!)")
 class TextRules:
     """Where a text stops, and how its prompt is read.
 
-    stop: strings before which the text ends, wherever token boundaries fall in them; of several that one token
-    completes, the first in the text. stop_at: "line" ends it before the first line feed, "sentence" after the first
-    sentence.
+    stop: strings, or one, before which the text ends, wherever token boundaries fall in them; of several that one token
+    completes, the first in the text. include_stop_str_in_output: the text ends after it, as in vLLM.
+    stop_at: "line" ends the text before the first line feed, "sentence" after the first sentence.
     context_overflow: what happens when prompt and continuation need more positions than the model has: "error" refuses
     a prompt that is too long and ends the text at the last position; "truncate" and "slide" cut the beginning of a
     prompt that leaves no room for max_new_tokens, down to half of the positions; "slide" then also continues with the
@@ -31,57 +31,94 @@ class TextRules:
     Raises Problem for a value that is none of these.
     """
 
-    stop: Sequence[str] = default("stop")
+    stop: str | Sequence[str] = default("stop")
+    include_stop_str_in_output: bool = default("include_stop_str_in_output")
     stop_at: Literal["line", "sentence"] | None = default("stop_at")
     context_overflow: Literal["error", "truncate", "slide"] = default("context_overflow")
     parse_special: bool = default("parse_special")
     added_tokens: Literal["parse", "text"] = default("added_tokens")
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str) or not isinstance(self.stop, Sequence):
-            raise Problem(f"stop: expected a list of strings, got {shown(self.stop)}")
-        for text in self.stop:
+        stop = one_or_more(self.stop, str)
+        if not isinstance(stop, Sequence):
+            raise Problem(f"stop: expected a string or a list of strings, got {shown(self.stop)}")
+        for text in stop:
             _require_stop_string(text)
         check_fields(self)
-        object.__setattr__(self, "stop", tuple(self.stop))  # a copy, so that the caller cannot change it later
+        object.__setattr__(self, "stop", tuple(stop))  # a copy, so that the caller cannot change it later
+
+
+class _Stop(NamedTuple):
+    """What ends a text, from character `start` on; shown: how many characters stay. reason: see stop_reason."""
+
+    start: int
+    shown: int
+    reason: str
 
 
 class StoppingDetokenizer:
-    """Token ids in, text out as soon as no stop string can cut it; `stopped`: whether a rule has ended the text."""
+    """Token ids in, text out as soon as no stop string can cut it.
 
-    def __init__(self, tokenizer: GPT2Tokenizer, rules: TextRules) -> None:
-        self.stopped = False
+    stop_reason: the stop string that has ended the text, or "line" or "sentence", None where none has.
+    min_new_tokens: nothing that is complete with these tokens ends the text, as in vLLM.
+    """
+
+    def __init__(self, tokenizer: GPT2Tokenizer, rules: TextRules, min_new_tokens: int = 0) -> None:
+        self.stop_reason: str | None = None
         self._stream = IncrementalDetokenizer(tokenizer)
-        self._strings = [*rules.stop, *["\n"] * (rules.stop_at == "line")]
+        self._strings = {text: text for text in rules.stop} | ({"\n": "line"} if rules.stop_at == "line" else {})
+        self._include = rules.include_stop_str_in_output
         self._sentence_end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
         self._before = ""  # the end of the text shown so far that may become the end of a sentence
         self._held = ""  # held back: it may become a stop string
+        self._exempt = 0  # characters of what is held back in which nothing may end
+        self._exempt_tokens = min_new_tokens
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a rule has ended the text."""
+        return self.stop_reason is not None
 
     def push(self, token: int) -> str:
         """Return the text that this token completes, possibly none."""
-        return self._take(self._stream.push(token))
+        is_exempt = self._exempt_tokens > 0
+        self._exempt_tokens -= is_exempt
+        return self._take(self._stream.push(token), is_exempt)
 
     def close(self) -> str:
         """Return the text held back, and U+FFFD for a character that was never completed."""
         if self.stopped:
             return ""
-        text = self._take(self._stream.close())
+        text = self._take(self._stream.close(), is_exempt=False)
         held, self._held = self._held, ""
         return text if self.stopped else text + held
 
-    def _take(self, text: str) -> str:
+    def _take(self, text: str, is_exempt: bool) -> str:
         pending = self._held + text
-        cuts = [place for place in map(pending.find, self._strings) if place >= 0]
-        if ended := self._sentence_end.search(self._before + pending):
-            cuts.append(max(0, ended.end() - len(self._before)))
-        if cuts:
-            self.stopped, self._held = True, ""
-            return pending[: min(cuts)]
+        if is_exempt:
+            self._exempt = len(pending)
+        if (stop := min(self._stops(pending), key=lambda stop: stop.start, default=None)) is not None:
+            self.stop_reason, self._held = stop.reason, ""
+            return pending[: stop.shown]
         shown = len(pending) - max((_overlap(pending, stop) for stop in self._strings), default=0)
-        self._held = pending[shown:]
+        self._held, self._exempt = pending[shown:], max(0, self._exempt - shown)
         if self._sentence_end is not NEVER:
             self._before = _sentence_tail(self._before + pending[:shown])
         return pending[:shown]
+
+    def _stops(self, pending: str) -> Iterator[_Stop]:
+        """Return the first place where each string or a sentence ends the text."""
+        for string, reason in self._strings.items():
+            start = pending.find(string, max(0, self._exempt - len(string) + 1))
+            if start >= 0:
+                is_kept = self._include and reason == string
+                yield _Stop(start, start + len(string) * is_kept, reason)
+        offset = len(self._before)
+        for found in self._sentence_end.finditer(self._before + pending):
+            if found.end() - offset >= self._exempt:  # white space after it is what completes it
+                end = max(0, found.end() - offset)
+                yield _Stop(end, end, "sentence")
+                return
 
 
 def _require_stop_string(text: Any) -> None:

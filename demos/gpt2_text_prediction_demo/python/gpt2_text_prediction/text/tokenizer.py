@@ -189,11 +189,14 @@ class GPT2Tokenizer:
         return str(token)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes of a token of a byte-level tokenizer, which may be part of a character.
+        """Return the bytes of a token, which may be part of a character; of another tokenizer those of its text alone.
 
         Raises Problem for an id that the vocabulary does not have.
         """
         symbols = self.token(token_id)
+        if not self.is_byte_level:
+            is_byte = BYTE_TOKEN.fullmatch(symbols)
+            return bytes([int(symbols[1:-1], 16)]) if is_byte else self.decode([token_id]).encode()
         try:
             return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
         except KeyError:  # a token added as plain text
@@ -206,7 +209,7 @@ def load_tokenizer(
     merges: str | Path | None = None,
     vocab_size: int | None = None,
     *,
-    remedy: str = "give the model's own files with --vocab and --merges",
+    remedy: str = "give the model's own files as vocab and merges",
 ) -> GPT2Tokenizer:
     """Read the tokenizer of a model: the files given, else tokenizer.json beside it, else vocab.json and merges.txt.
 
@@ -244,12 +247,12 @@ def find_tokenizer_files(
     Raises Problem, naming the places, where one is in neither.
     """
     found = []
-    for flag, given, name in (("--vocab", vocab, "vocab.json"), ("--merges", merges, "merges.txt")):
+    for parameter, given, name in (("vocab", vocab, "vocab.json"), ("merges", merges, "merges.txt")):
         path = model.parent / name if given is None else Path(given)
         with readable(path):
             is_there = path.is_file()
         if not is_there:
-            where = "" if given is not None else f"; looked beside {model.name}: give it with {flag}"
+            where = "" if given is not None else f"; looked beside {model.name}: give it as {parameter}"
             raise Problem(f"{path}: there is no such file; expected the model's {name}{where}")
         found.append(path)
     return found[0], found[1]

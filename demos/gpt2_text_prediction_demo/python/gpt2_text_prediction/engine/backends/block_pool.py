@@ -103,6 +103,10 @@ class BlockPool:
 
     def num_free_blocks(self) -> int:
         """Return how many blocks no block table holds."""
+        with self.lock:
+            return self._num_free_blocks()
+
+    def _num_free_blocks(self) -> int:
         self._apply_deferred()
         return len(self._free) + len(self._evictable)
 
@@ -199,7 +203,7 @@ class BlockPool:
             return
         for table in sorted(self.tables, key=lambda table: table.last_used):
             self._clear(table)
-            if self.num_free_blocks() >= needed:
+            if self._num_free_blocks() >= needed:
                 return
 
     def _apply_deferred(self) -> None:

@@ -24,7 +24,7 @@ from gpt2_text_prediction.engine.backends.block_pool import (
 )
 from gpt2_text_prediction.engine.backends.paged_attention import INPUTS, CacheInput, NoPagedAttention, cache_inputs
 from gpt2_text_prediction.engine.backends.self_test import agrees_with_its_cache
-from gpt2_text_prediction.engine.sequence import Logits, NoRoom, StepInput
+from gpt2_text_prediction.engine.sequence import CacheUsage, Logits, NoRoom, StepInput
 from gpt2_text_prediction.problem import Problem
 
 SEQUENCES_BY_DEFAULT = 8
@@ -47,6 +47,7 @@ class Paged:
         self.block_bytes = sum(cache.block_bytes for cache in caches)
         count = self._block_count(-(-n_positions // size), budget)
         self.budget = count * self.block_bytes if budget is None else budget
+        self._prefix_hits = 0
         self._request = compiled.create_infer_request()
         self._inputs = {name: _Input(self._request, name) for name in INPUTS}
         self._memory = _memory(caches, count)
@@ -71,6 +72,10 @@ class Paged:
         for source, target in copies:
             for memory in self._memory:
                 memory[target] = memory[source]
+        self._prefix_hits += sum(
+            max(0, allocation.start - request.num_computed_tokens)
+            for allocation, request in zip(allocations, requests, strict=True)
+        )
         logits = self._infer(inputs, requests, allocations)
         return logits, [
             self.blocks.cache_full_blocks(allocation, request.tokens)
@@ -84,6 +89,10 @@ class Paged:
     def reset_prefix_cache(self) -> None:
         """See BackEnd.reset_prefix_cache."""
         self.blocks.reset_prefix_cache()
+
+    def usage(self) -> CacheUsage:
+        """See BackEnd.usage."""
+        return CacheUsage(self.blocks.count - self.blocks.num_free_blocks(), self.blocks.count, self._prefix_hits)
 
     def _block_count(self, blocks_of_a_sequence: int, budget: int | None) -> int:
         if budget is None:

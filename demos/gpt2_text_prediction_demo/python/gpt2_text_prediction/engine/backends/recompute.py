@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 
 from gpt2_text_prediction.engine.ir import TokenInput
-from gpt2_text_prediction.engine.sequence import Logits, StepInput
+from gpt2_text_prediction.engine.sequence import CacheUsage, Logits, StepInput
 from gpt2_text_prediction.problem import Problem
 
 
@@ -37,6 +37,10 @@ class Recompute:
 
     def reset_prefix_cache(self) -> None:
         """See BackEnd.reset_prefix_cache: there is none."""
+
+    def usage(self) -> CacheUsage:
+        """See BackEnd.usage: it has no cache."""
+        return CacheUsage()
 
     def _infer(self, inputs: Sequence[StepInput]) -> list[Logits]:
         whole = [[*each.cache.tokens[: each.past_length()], *each.tokens] for each in inputs]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_text_prediction.engine.sequence import Logits, StepInput
+from gpt2_text_prediction.engine.sequence import CacheUsage, Logits, StepInput
 
 
 class StateRow(NamedTuple):
@@ -67,6 +67,10 @@ class Stateful:
 
     def reset_prefix_cache(self) -> None:
         """See BackEnd.reset_prefix_cache: there is none."""
+
+    def usage(self) -> CacheUsage:
+        """See BackEnd.usage: it has no blocks."""
+        return CacheUsage()
 
     def _holds(self, sequence: StepInput) -> bool:
         at = sequence.cache.location

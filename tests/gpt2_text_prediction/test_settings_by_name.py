@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.cli.arguments import build_argparser
-from gpt2_text_prediction.cli.settings import make_settings, parse_setting
 from gpt2_text_prediction.settings import SETTINGS
+from gpt2_text_prediction.settings_by_name import make_settings, parse_setting
 from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=16)

@@ -1,22 +1,16 @@
-"""From settings given by name, as flags, in JSONL or typed, to Sampling, Beams and TextRules."""
+"""From settings given by name, as keywords, flags, in JSONL or typed, to Sampling, Beams and TextRules."""
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypedDict
 
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.generation.logits_processors import LogitsProcessors, require_lengths
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.problem import Problem, shown
-from gpt2_text_prediction.results import Result
-from gpt2_text_prediction.settings import SETTINGS, is_whole, require_known_names
+from gpt2_text_prediction.settings import SETTINGS, is_whole, one_or_more, require_known_names
 from gpt2_text_prediction.text.stopping import TextRules
-
-if TYPE_CHECKING:
-    from gpt2_text_prediction.generator import TextGenerator
-    from gpt2_text_prediction.stream import Stream
 
 
 def _own_names(kind: type) -> list[str]:
@@ -25,6 +19,10 @@ def _own_names(kind: type) -> list[str]:
     return [field.name for field in fields(kind) if field.name in SETTINGS and field.name not in shared]
 
 
+COUNTS = ("max_new_tokens", "num_return_sequences", "num_beams")
+OF_TEXT = _own_names(TextRules)
+HOW = [name for name in SETTINGS if name not in (*OF_TEXT, "max_new_tokens", "num_return_sequences")]
+"""Settings of a Sampling or of Beams."""
 SAMPLING_ONLY = [name for name in _own_names(Sampling) if name != "seed"]
 BEAMS_ONLY = [name for name in _own_names(Beams) if name not in ("num_beams", "num_return_sequences")]
 
@@ -36,25 +34,39 @@ class Settings:
     how: Sampling | Beams
     rules: TextRules
     max_new_tokens: int
-    samples: int
+    num_return_sequences: int
 
-    def stream(
-        self,
-        generator: "TextGenerator",
-        prompt: str,
-        index: tuple[int, int],
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> "Stream":
-        """Return a sample of a prompt; see TextGenerator.stream. Not for beams."""
-        assert isinstance(self.how, Sampling)
-        return generator.stream(
-            prompt, self.how, max_new_tokens=self.max_new_tokens, rules=self.rules, index=index, clock=clock
-        )
 
-    def beam_search(self, generator: "TextGenerator", prompt: str) -> list[Result]:
-        """Return the continuations that beam search finds; see TextGenerator.beam_search."""
-        assert isinstance(self.how, Beams)
-        return generator.beam_search(prompt, self.how, max_new_tokens=self.max_new_tokens, rules=self.rules)
+class SettingsByName(TypedDict, total=False):
+    """The settings as keywords, whose defaults and ranges are in settings.py; see Sampling, Beams and TextRules."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    seed: int | None
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    no_repeat_ngram_size: int
+    logit_bias: Mapping[int, float]
+    bad_words: str | Sequence[str]
+    min_new_tokens: int
+    ignore_eos: bool
+    eos_token_id: int | Sequence[int] | None
+    stop_token_ids: Sequence[int]
+    num_return_sequences: int
+    num_beams: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    stop: str | Sequence[str]
+    include_stop_str_in_output: bool
+    stop_at: Literal["line", "sentence"] | None
+    context_overflow: Literal["error", "truncate", "slide"]
+    added_tokens: Literal["parse", "text"]
+    parse_special: bool
 
 
 def make_settings(
@@ -69,17 +81,48 @@ def make_settings(
     """
     require_known_names(given.keys() - SETTINGS.keys())
     given = with_defaults(given, defaults)
-    max_new_tokens, samples, _ = (
-        _checked(given, name) for name in ("max_new_tokens", "num_return_sequences", "num_beams")
-    )
+    max_new_tokens, samples, _ = (_checked(given, name) for name in COUNTS)
     how = _how(given, _logits_processors(given, encode))
-    rules = TextRules(**_only(given, _own_names(TextRules)))
+    rules = TextRules(**_only(given, OF_TEXT))
     require_lengths(how, max_new_tokens)
     if isinstance(how, Beams) and rules.context_overflow == "slide":
         raise Problem("num_beams, context_overflow: beams cannot slide: leave one out")
+    _require_one_of_none(max_new_tokens, samples)
     if isinstance(how, Sampling) and samples > 1 and (how.temperature == 0 or how.top_p == 0 or how.top_k == 1):
         raise Problem("num_return_sequences: greedy text is always the same: give a temperature or num_beams")
     return Settings(how, rules, max_new_tokens, samples)
+
+
+def settings_beside(
+    how: Sampling | Beams | None,
+    rules: TextRules | None,
+    given: Mapping[str, Any],
+    encode: Callable[[str], list[int]],
+    defaults: Mapping[str, Any],
+) -> Settings:
+    """Return the settings of objects, and of those given by name beside them. defaults: used where how is None.
+
+    Raises Problem for a setting that is given in both ways, and as make_settings.
+    """
+    require_known_names(given.keys() - SETTINGS.keys())
+    for part, names in ((how, HOW), (rules, OF_TEXT)):
+        if part is not None and (twice := [name for name in names if name in given]):
+            raise Problem(f"{twice[0]}: is a part of the {type(part).__name__} that is given: set it there")
+    if how is None:
+        found = make_settings(given, encode, defaults)
+        return found if rules is None else replace(found, rules=rules)
+    if isinstance(how, Beams) and "num_return_sequences" in given:
+        raise Problem("num_return_sequences: is a part of the Beams that are given: set it there")
+    new_tokens, samples, _ = (_checked(given, name) for name in COUNTS)
+    if isinstance(how, Beams):
+        samples = how.num_return_sequences
+    _require_one_of_none(new_tokens, samples)
+    return Settings(how, rules or TextRules(**_only(given, OF_TEXT)), new_tokens, samples)
+
+
+def _require_one_of_none(max_new_tokens: int, samples: int) -> None:
+    if max_new_tokens == 0 and samples > 1:
+        raise Problem(f"num_return_sequences: expected 1 where max_new_tokens is 0, got {samples}")
 
 
 def with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +167,7 @@ def _logits_processors(given: Mapping[str, Any], encode: Callable[[str], list[in
     found = _only(given, [field.name for field in fields(LogitsProcessors)])
     if "logit_bias" in given:
         found["logit_bias"] = _bias_of_ids(given["logit_bias"])
-    words = given.get("bad_words", [])
+    words = one_or_more(given.get("bad_words", []), str)
     if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
         raise Problem(f"bad_words: expected a list of words, none of them blank, got {shown(words)}")
     if words and encode is not None:

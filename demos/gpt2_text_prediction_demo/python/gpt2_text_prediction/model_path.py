@@ -1,0 +1,54 @@
+"""Where a model is: an IR's path as it is given, or found by a name or in a folder."""
+
+import os
+from pathlib import Path
+
+from gpt2_text_prediction.engine.ir import MODEL_SUFFIXES
+from gpt2_text_prediction.problem import Problem, readable
+
+PUBLIC = Path("public")
+"""The folder of converted models, below the current one, where omz_converter writes them."""
+PRECISION = "FP16"
+NO_PATH = "there is no such folder or model file (.xml)"
+
+
+def model_path(model: str | Path, precision: str | None = None) -> Path:
+    """Return the path of a model.
+
+    model: a file; or a folder that omz_converter has written, of a model with its precisions or of one of them; or the
+    name of a model in ./public, which goes before a folder of that name here. precision: FP16 unless given.
+    Raises Problem, with what there is, where there is no such model.
+    """
+    path = Path(model)
+    with readable(path):
+        if path.suffix in MODEL_SUFFIXES or path.is_file():
+            if precision is not None:
+                raise Problem(f"precision: is for a model's name or folder; {path} is a file")
+            return path
+        is_name = len(path.parts) == 1 and path.name != ".."
+        if is_name and (PUBLIC / path).is_dir():
+            return _in_folder(PUBLIC / path, precision)
+        if not path.is_dir():
+            raise Problem(f"{model}: {_no_such_name(path) if is_name else NO_PATH}")
+        return _in_folder(path, precision)
+
+
+def _in_folder(folder: Path, precision: str | None) -> Path:
+    here = sorted(folder.glob("*.xml"))
+    if precision is None and len(here) == 1:
+        return here[0]
+    if precision is None and here:
+        raise Problem(f"{folder}: has several models: give one of {', '.join(path.name for path in here)}")
+    below = {path.parent.name: path for path in sorted(folder.glob(f"*/{folder.resolve().name}.xml"))}
+    wanted = precision or PRECISION
+    if wanted in below:
+        return below[wanted]
+    found = f"it has {', '.join(below)}: give one as precision" if below else "convert the model with omz_converter"
+    raise Problem(f"{folder}: has no model of {wanted}; {found}")
+
+
+def _no_such_name(model: Path) -> str:
+    names = sorted(path.name for path in PUBLIC.iterdir() if path.is_dir()) if PUBLIC.is_dir() else []
+    known = f"; {PUBLIC}{os.sep} has {', '.join(names)}" if names else ""
+    get = f"omz_downloader --name {model} && omz_converter --name {model}"
+    return f"there is no such model in {PUBLIC.resolve()}{known}: run {get}"

@@ -605,7 +605,7 @@ def test_a_max_seq_len_out_of_range_is_a_problem_that_tells_the_range(ir, length
 
 def test_a_model_that_does_not_tell_its_positions_needs_max_seq_len(tmp_path):
     path = save(with_input([-1, -1], np.int64)(TOY.model(tmp_path / "ckpt")), tmp_path / "foreign.xml")
-    with pytest.raises(Problem, match="give max_seq_len$"):
+    with pytest.raises(Problem, match=r"give max_seq_len$"):
         load_engine(path)
     assert load_engine(path, max_seq_len=5).n_positions == 5
 

@@ -70,16 +70,14 @@ class Named(SequenceCache):
 class Work:
     """A task: a prompt, then so many tokens one by one, in one sequence or several; it notes its own end."""
 
-    def __init__(
-        self, name: str, prompt: int, new: int, ended: SimpleQueue, ready=lambda: True, deadline=None, num_seqs=1
-    ) -> None:
+    def __init__(self, name: str, prompt: int, new: int, ended: SimpleQueue, **more) -> None:
         self.cache = Named()
         self.cache.name = name
         self.cache.length = prompt
-        self.num_seqs, self.deadline = num_seqs, deadline
+        self.num_seqs, self.deadline = more.get("num_seqs", 1), more.get("deadline")
         self.prompt, self.new = prompt, new
         self.ended = ended
-        self.is_ready = ready
+        self.is_ready = more.get("ready", lambda: True)
         self.broken = ""
         self.limits: list[int] = []
         self.error: Exception | None = None

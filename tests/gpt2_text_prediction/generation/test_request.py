@@ -19,7 +19,6 @@ from gpt2_text_prediction.generation.request import (
     PrefixCache,
     Prompt,
     RequestParams,
-    TokenCounts,
 )
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from support import HANGS_AFTER

@@ -16,7 +16,8 @@ HEADING = "**What quantization costs**"
 TOLERANCES = ((0, 0.1), (5e-4, 0), (0, 0.05), (0.1, 1e-7), (0.2, 1e-6), (0.5, 1e-6), (0, 0.3))
 """Relative and absolute, of each column: another CPU rounds otherwise."""
 DIVERGENCES, AGREEMENT = slice(3, 6), slice(6, 7)
-"""Columns. Without AVX-512 OpenVINO quantizes less on the way: a model may then be nearer to the reference."""
+"""Columns. Without AVX-512 OpenVINO quantizes less on the way, and AMX adds up bf16 more exactly than AVX-512: a model
+may then be nearer to the reference."""
 pytestmark = pytest.mark.extras("nncf")
 
 
@@ -67,7 +68,7 @@ def test_the_table_is_what_the_commands_print(printed):
     for model, cells in found.items():
         ours, theirs = numbers(cells), numbers(shown[model])
         assert len(ours) == len(theirs)
-        if not has_avx512():
+        if not has_avx512() or model.endswith("@bf16"):
             theirs[DIVERGENCES] = map(min, ours[DIVERGENCES], theirs[DIVERGENCES])
             theirs[AGREEMENT] = map(max, ours[AGREEMENT], theirs[AGREEMENT])
         for number, expected, (rel, nought) in zip(ours, theirs, TOLERANCES[: len(ours)], strict=True):

@@ -243,7 +243,7 @@ def test_a_device_that_fails_at_its_first_request_is_one_line(run, mini_ir):
 
 def test_a_prompt_of_five_megabytes_is_refused_at_once(run, mini_ir):
     done = run("gpt2_text_prediction_demo", "-m", mini_ir, stdin=b"a" * 5_000_000)
-    assert the_error(done).startswith("line 1: the prompt has 5000000 bytes; at most 511 tokens fit, ")
+    assert the_error(done).startswith("line 1: the prompt has 5000000 bytes; at most 512 tokens fit: ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

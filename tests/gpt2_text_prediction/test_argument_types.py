@@ -18,6 +18,7 @@ class Unprintable:
 WRONG: list[Any] = [5, 1.5, b"x", [1], {}, Unprintable(), 10**5000, Beams()]
 RIGHT: dict[str, list[Any]] = {
     "model": ["x.xml", Path("x.xml")],
+    "precision": ["FP16", None],
     "vocab": ["vocab.json", None],
     "merges": [Path("merges.txt"), None],
     "device": ["CPU"],
@@ -28,9 +29,16 @@ RIGHT: dict[str, list[Any]] = {
     "back_end": ["paged", "stateful", "static", None],
     "cache_budget": [0, 1 << 40, None],
     "prompt_lookup": [True, False, None],
+    "max_num_seqs": [1, 64, None],
     "max_waiting_callers": [0, 5],
+    "prefill_chunk": [1, 1024],
     "use_generation_config": [True, False],
     "add_start_token": [True, False],
+    "logprobs": [0, 5, None],
+    "prompt_logprobs": [0, 5, None],
+    "max_time": [0, 1.5, None],
+    "timeout": [0, 1.5],
+    "on_progress": [print, None],
     "index": [(0, 1), [3, 4]],
     "clock": [float],
 }
@@ -59,6 +67,11 @@ def test_each_argument_is_of_its_type(name):
         {"precision_hint": "f64"},
         {"num_threads": 0},
         {"max_waiting_callers": -1},
+        {"max_num_seqs": 0},
+        {"prefill_chunk": 0},
+        {"max_time": -0.1},
+        {"timeout": float("inf")},
+        {"logprobs": True},
         {"cache_budget": 1 << 63},
         {"config": {1: 2}},
         {"config": {"CACHE_DIR": 5}},
@@ -73,7 +86,7 @@ def test_values_that_are_none_of_the_argument(argument):
 
 
 def test_the_generator_checks_its_arguments(tmp_path):
-    with pytest.raises(Problem, match=r"^model: expected a path, got NoneType: None$"):
+    with pytest.raises(Problem, match=r"^model: expected a name or a path, got NoneType: None$"):
         TextGenerator(None)
     ir = Toy(n_layer=1).ir(tmp_path)
     with pytest.raises(Problem, match=r"^back_end: expected one of paged, stateful, static, or None, got str: 'page'$"):
@@ -85,11 +98,11 @@ def test_the_generator_checks_its_arguments(tmp_path):
                 lambda: generator.stream("a", index=5),
                 "index: expected (prompt, sample), two whole numbers from 0, got int: 5",
             ),
-            (lambda: generator.stream("a", {}), "expected a Sampling, got dict: {}"),
-            (lambda: generator.generate(["a"], 0), "expected a Sampling, got int: 0"),
+            (lambda: generator.stream("a", {}), "sampling: expected a Sampling or Beams, got dict: {}"),
+            (lambda: generator.generate(["a"], 0), "sampling: expected a Sampling or Beams, got int: 0"),
             (lambda: generator.generate(["a"], rules={}), "expected a TextRules, got dict: {}"),
-            (lambda: generator.generate(["a"], Beams()), "expected a Sampling, got Beams: Beams(repetition_penalty="),
-            (lambda: generator.generate(["a", None]), "prompt 2: expected a str, got NoneType: None"),
+            (lambda: generator.stream("a", Beams()), "num_beams: beams have no text before their end: call generate"),
+            (lambda: generator.generate(["a", None]), "prompt 2: expected a text or token ids, got NoneType: None"),
             (lambda: generator.beam_search("a", Sampling()), "expected a Beams, got Sampling: Sampling("),
             (lambda: generator.beam_search("a", rules=[]), "expected a TextRules, got list: []"),
             (lambda: generator.beam_search("a", TextRules()), "expected a Beams, got TextRules: TextRules("),

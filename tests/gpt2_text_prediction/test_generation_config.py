@@ -62,7 +62,7 @@ def test_without_the_file_there_are_none(tmp_path):
     [
         ("{", "is not JSON: "),
         ("[]", "expected a JSON object, got list"),
-        ('{"max_new_tokens": 0}', "max_new_tokens: expected a whole number from 1, got 0"),
+        ('{"max_new_tokens": -1}', "max_new_tokens: expected a whole number from 0, got -1"),
         ('{"do_sample": true, "top_p": "x"}', "top_p: expected a number from 0 to 1 (all tokens), got 'x'"),
     ],
 )
@@ -119,7 +119,7 @@ def test_each_of_several_end_tokens_ends_a_text_drawn_or_searched(tmp_path, expe
         (beam,) = generator.beam_search(PROMPT, Beams(num_beams=1), max_new_tokens=8)
         longer = generator.generate([PROMPT], Sampling(temperature=0, ignore_eos=True), max_new_tokens=8)[0]
     for result in (drawn, beam):
-        assert (result.tokens, result.finish_reason) == (tokens[:last], "stop")
+        assert (result.tokens, result.finish_reason) == (tokens[: last + 1], "stop")
     assert longer.tokens == tokens
 
 
@@ -131,10 +131,10 @@ def test_eos_token_id_replaces_the_models_and_stop_token_ids_add_to_it(tmp_path,
             return generator.generate([PROMPT], Sampling(temperature=0, **settings), max_new_tokens=8)[0].tokens
 
         assert new_tokens() == tokens
-        assert new_tokens(eos_token_id=tokens[last]) == tokens[:last]
-        assert new_tokens(eos_token_id=[299, tokens[last]]) == tokens[:last]
+        assert new_tokens(eos_token_id=tokens[last]) == tokens[: last + 1]
+        assert new_tokens(eos_token_id=[299, tokens[last]]) == tokens[: last + 1]
         assert new_tokens(eos_token_id=tokens[last], ignore_eos=True) == tokens
-        assert new_tokens(stop_token_ids=[tokens[last]], ignore_eos=True) == tokens[:last]
+        assert new_tokens(stop_token_ids=[tokens[last]], ignore_eos=True) == tokens[: last + 1]
         with pytest.raises(Problem, match=r"stop_token_ids: expected token ids of 0 \.\. 299, got 300$"):
             new_tokens(stop_token_ids=[300])
     for name, value in {"eos_token_id": "x", "stop_token_ids": [-1]}.items():

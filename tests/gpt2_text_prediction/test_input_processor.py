@@ -60,16 +60,19 @@ def test_samples_that_share_a_prompt_slide_apart(generator):
 @pytest.mark.parametrize("count", [1, 5, 30])
 def test_of_a_prompt_that_is_too_long_its_end_counts(generator, rules, count):
     long = "abcdefgh" * 5
-    fits = max(TOY.n_positions - count, TOY.n_positions // 2)
+    fits = max(TOY.n_positions + 1 - count, TOY.n_positions // 2)
     stream = generator.stream(long, GREEDY, max_new_tokens=count, rules=rules)
     list(stream)
     kept = generator.tokenizer.encode(long)[-fits:]
     assert stream.prompt_tokens == kept
     assert long[stream.cut :] == generator.tokenizer.decode(kept)
-    expected = slid(kept, count) if rules is SLIDE else TOY.greedy(kept, min(count, TOY.n_positions - fits))
+    expected = slid(kept, count) if rules is SLIDE else TOY.greedy(kept, min(count, TOY.n_positions + 1 - fits))
     assert stream.tokens == expected
     (result,) = generator.generate([long], GREEDY, max_new_tokens=count, rules=rules)
     assert (result.tokens, result.cut) == (expected, stream.cut)
+    ids = generator.tokenizer.encode(long)
+    (of_ids,) = generator.generate(ids, GREEDY, max_new_tokens=count, rules=rules)
+    assert (of_ids.tokens, of_ids.cut) == (expected, len(ids) - len(kept))
 
 
 def test_a_prompt_that_fits_is_not_cut(generator):
@@ -78,14 +81,14 @@ def test_a_prompt_that_fits_is_not_cut(generator):
 
 
 def test_without_a_rule_a_long_prompt_is_refused(generator):
-    with pytest.raises(Problem, match=r"^the prompt has 40 tokens; at most 15 fit"):
+    with pytest.raises(Problem, match=r"^the prompt has 40 tokens; at most 16 fit: shorten it$"):
         generator.stream("abcdefgh" * 5)
 
 
 def test_beams_cut_a_prompt_but_cannot_slide(generator):
     (found,) = generator.beam_search("abcdefgh" * 5, Beams(num_beams=2), max_new_tokens=4, rules=TRUNCATE)
     assert len(found.tokens) <= 4
-    assert found.cut == 28
+    assert found.cut == 27
     with pytest.raises(Problem, match=r"^context_overflow: beams cannot slide"):
         generator.beam_search(PROMPT, rules=SLIDE)
 
@@ -120,13 +123,16 @@ def test_a_stop_string_ends_each_kind_of_text(generator, kind):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: g.generate([PROMPT], {"top_k": 3}), "expected a Sampling, got dict: {'top_k': 3}"),
-        (lambda g: g.generate([PROMPT], Beams()), "expected a Sampling, got Beams: "),
+        (
+            lambda g: g.generate([PROMPT], {"top_k": 3}),
+            "sampling: expected a Sampling or Beams, got dict: {'top_k': 3}",
+        ),
+        (lambda g: g.stream(PROMPT, Beams()), "num_beams: beams have no text before their end: call generate"),
         (lambda g: g.beam_search(PROMPT, Sampling()), "expected a Beams, got Sampling: "),
         (lambda g: g.stream(PROMPT, rules={"stop": ["a"]}), "expected a TextRules, got dict: "),
-        (lambda g: g.stream(3), "expected a str, got int: 3"),
-        (lambda g: g.score(None), "expected a str, got NoneType: None"),
-        (lambda g: g.next_tokens(b"a"), "expected a str, got bytes: b'a'"),
+        (lambda g: g.stream(3), "expected a text or token ids, got int: 3"),
+        (lambda g: g.score(None), "expected a text or token ids, got NoneType: None"),
+        (lambda g: g.next_tokens(b"a"), "expected a text or token ids, got bytes: b'a'"),
     ],
 )
 def test_a_value_of_a_wrong_type_is_a_problem(generator, call, message):

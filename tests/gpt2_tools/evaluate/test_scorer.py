@@ -167,7 +167,7 @@ def test_a_model_that_does_not_report_its_positions(tmp_path):
 
 
 def test_a_device_that_there_is_not(tmp_path):
-    with pytest.raises(DemoProblem, match=r"^-d TPU: there is no such device; available: "):
+    with pytest.raises(DemoProblem, match=r"^device TPU: there is no such device; available: "):
         load_scorer(bigram(tmp_path / "x.xml", [[0, 0], [0, 0]]), scoring_config("TPU"))
 
 

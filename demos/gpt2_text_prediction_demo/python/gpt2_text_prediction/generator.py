@@ -415,8 +415,8 @@ class TextGenerator:
         self, how: Any, rules: TextRules | None, settings: Mapping[str, Any], defaults: Mapping[str, Any]
     ) -> Settings:
         """Return the settings of a prompt; raise Problem for what are none."""
-        if how is not None and not isinstance(how, Sampling | Beams):
-            require_type(Sampling, how)
+        if not isinstance(how, Sampling | Beams | None):
+            raise Problem(f"sampling: expected a Sampling or Beams, got {type(how).__name__}: {shown(how)}")
         if rules is not None:
             require_type(TextRules, rules)
         return settings_beside(how, rules, settings, self.tokenizer.encode, defaults)

@@ -201,7 +201,7 @@ def test_without_words_there_is_no_perplexity_of_one(evaluate, toy_ir, tmp_path)
             ["--method", "strided", "--context", "4", "--stride", "5"],
             "--stride: expected 1 .. 4, the tokens of a window, got 5",
         ),
-        (b"xyz", ["-d", "TPU"], "-d TPU: there is no such device; available: CPU"),
+        (b"xyz", ["-d", "TPU"], "device TPU: there is no such device; available: CPU"),
         (b"xyz", ["--vocab", "nowhere"], "nowhere: there is no such file; expected the model's vocab.json"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_tokenizer_of_another_model(evaluate, toy_ir, text, tmp_path):
         "-m", toy_ir, "--text", text, "--vocab", tmp_path / "vocab.json", "--merges", tmp_path / "merges.txt"
     )
     assert (done.returncode, done.stdout) == (1, b"")
-    message = f"{toy_ir}: has 300 tokens, its tokenizer 290; give the model's own files with --vocab and --merges\n"
+    message = f"{toy_ir}: has 300 tokens, its tokenizer 290; give the model's own files as vocab and merges\n"
     assert done.stderr.decode() == message
 
 

@@ -27,9 +27,8 @@ from gpt2_text_prediction.engine.backends.self_test import agrees_with_its_cache
 from gpt2_text_prediction.engine.sequence import CacheUsage, Logits, NoRoom, StepInput
 from gpt2_text_prediction.problem import Problem
 
-SEQUENCES_BY_DEFAULT = 8
-"""Size of the pool without a budget, in sequences of all positions; memory is taken as it is used. `fits` admits one
-fewer, as it reserves a block of each sequence for copy-on-write."""
+SEQUENCES_BY_DEFAULT = 16
+"""Size of the pool without a budget, in sequences of all positions; memory is taken as it is used."""
 
 
 class Paged:
@@ -83,8 +82,8 @@ class Paged:
         ]
 
     def fits(self, lengths: Sequence[int]) -> bool:
-        """See BackEnd.fits; each sequence may need a block more, to copy a shared one to."""
-        return sum(1 - (-length // self.blocks.size) for length in lengths) <= self.blocks.count
+        """See BackEnd.fits."""
+        return sum(-(-length // self.blocks.size) for length in lengths) <= self.blocks.count
 
     def reset_prefix_cache(self) -> None:
         """See BackEnd.reset_prefix_cache."""

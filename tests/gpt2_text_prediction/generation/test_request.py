@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from queue import SimpleQueue
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gpt2_text_prediction.engine.engine import Engine, load_engine
 from gpt2_text_prediction.engine.scheduler import Cancelled, Scheduler
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
+from gpt2_text_prediction.generation.beam_search import BeamParams, BeamRequest, Beams, Continuation
 from gpt2_text_prediction.generation.counter_rng import CounterRng
 from gpt2_text_prediction.generation.request import (
     MAX_LOGITS,
@@ -19,9 +21,11 @@ from gpt2_text_prediction.generation.request import (
     PrefixCache,
     Prompt,
     RequestParams,
+    TokenCounts,
 )
 from gpt2_text_prediction.generation.sampling import Sampling, choose
 from support import HANGS_AFTER
+from support.beams import Found, beam_search
 from support.toy import (
     DEVICES_OF_A_CPU,
     HAS_PAGED_ATTENTION,
@@ -38,21 +42,29 @@ BACK_ENDS = {
     "stateful": lambda model: model,
     **{f"stateful on {device}": lambda model: model for device in DEVICES_OF_A_CPU},
     "paged": lambda model: model,
+    "paged with little memory": lambda model: model,
     "recompute": without_attention_ops,
 }
+FEW_BLOCKS = 9
+"""Of 32 tokens: one text of all positions takes 5, and one is needed to copy a shared block to."""
 needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=needs_paged_attention if name == "paged" else ()) for name in BACK_ENDS],
+    params=[pytest.param(name, marks=needs_paged_attention if "paged" in name else ()) for name in BACK_ENDS],
 )
 def engine(request, tmp_path_factory) -> Engine:
     folder = tmp_path_factory.mktemp("generation")
     path = save(BACK_ENDS[request.param](TOY.model(folder)), folder / "toy.xml")
     name, _, device = request.param.partition(" on ")
+    name, _, memory = name.partition(" with ")
     loaded = load_engine(path, device or "CPU", ONE_THREAD, back_end="paged" if name == "paged" else "stateful")
     assert loaded.back_end.name == name
+    if memory:
+        budget = FEW_BLOCKS * loaded.back_end.block_bytes
+        loaded = load_engine(path, "CPU", ONE_THREAD, back_end="paged", cache_budget=budget)
+        assert loaded.usage().blocks == FEW_BLOCKS
     return loaded
 
 
@@ -301,6 +313,68 @@ def test_a_text_is_read_with_its_logits(engine, length, from_end):
         assert_close(np.stack([*got.values()]), TOY.logits(tokens)[first:])
 
 
+class Oracle:
+    """An engine whose logits are the oracle's."""
+
+    n_positions = TOY.n_positions
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        return True
+
+    def step(self, rows: Sequence[StepInput]) -> list[np.ndarray]:
+        answers = []
+        for row in rows:
+            row.cache.tokens[row.past_length() :] = row.tokens
+            logits = TOY.logits(row.cache.tokens)[-len(row.tokens) :]
+            answers.append(logits[[i % len(row.tokens) for i in row.logits_indices]].astype(np.float32))
+        return answers
+
+
+def judge_search(found: Sequence[Continuation], expected: Sequence[Found]) -> None:
+    """Require the same beams, or where two are as good as equal, beams as good."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+    if all(abs(a.score - b.score) > 1e-3 for a, b in pairwise(expected)):
+        assert [new.id for new in found[0].tokens] == expected[0].tokens
+
+
+def test_logits_of_a_prompt_come_with_the_text_after_it_in_one_computation(engine):
+    counting, got, ended = Counting(engine), {}, SimpleQueue()
+    tokens, counts = text(7, 125), TokenCounts()
+    prompt = Prompt(tokens, 2, range(3, 124), got.__setitem__)
+    samples = [
+        GenerateRequest(prompt, RequestParams(Sampling(), (1, 0, n), 6), PrefixCache(), ended.put, counts=counts)
+        for n in range(2)
+    ]
+    Scheduler(counting).submit(samples)
+    for _ in samples:
+        assert ended.get(timeout=HANGS_AFTER).error is None
+    assert list(got) == [*range(3, 124)]
+    assert_close(np.stack([*got.values()]), TOY.logits(tokens)[3:124])
+    judge(samples, [(tokens, RequestParams(Sampling(), (1, 0, n), 6)) for n in range(2)])  # 125 + 6 = 130 + 1
+    assert counting.tokens == 125 + 2 * 5
+    assert (counts.prompt, counts.new, counts.prefix_hits) == (125, 12, 0)
+
+
+@pytest.mark.parametrize("wanted", [range(0), range(4), range(2, 9)])
+def test_of_a_text_without_new_tokens_no_more_is_computed_than_is_wanted(engine, wanted):
+    counting, got, ended = Counting(engine), {}, SimpleQueue()
+    tokens = text(8, 9)
+    prompt = Prompt(tokens, 1, wanted, got.__setitem__)
+    request = GenerateRequest(prompt, RequestParams(GREEDY, (0,), 0), PrefixCache(), ended.put)
+    Scheduler(counting).submit([request])
+    assert ended.get(timeout=HANGS_AFTER).error is None
+    assert (request.tokens, request.finish_reason) == ([], "length")
+    assert list(got) == list(wanted)
+    assert counting.tokens == wanted.stop
+
+
+def test_many_texts_at_once_are_right_where_memory_is_for_a_few(engine):
+    tasks = [(text(n, 40), plan) for n, plan in enumerate(plans(12, 60, lookup=True))]
+    judge(run(engine, tasks, max_num_seqs=12), tasks)
+
+
 TASKS = st.lists(
     st.tuples(
         st.lists(st.integers(0, 2), min_size=1, max_size=60),
@@ -309,6 +383,7 @@ TASKS = st.lists(
         st.booleans(),  # drafts
         st.none() | st.integers(0, 30),  # how many tokens until it is cancelled
         st.integers(1, 3),  # samples
+        st.integers(0, 3),  # beams, in place of samples; 0 for none
     ),
     min_size=1,
     max_size=6,
@@ -321,8 +396,13 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
     engine, calls, max_num_seqs, seed
 ):
     scheduler, recent, ended = Scheduler(engine, max_num_seqs), PrefixCache(), SimpleQueue()
-    all_tasks = []
-    for n, (tokens, most, greedy, lookup, cancelled, samples) in enumerate(calls):
+    all_tasks, searches = [], []
+    for n, (tokens, most, greedy, lookup, cancelled, samples, beams) in enumerate(calls):
+        if beams:
+            params = BeamParams(Beams(num_beams=beams, num_return_sequences=beams), min(most, 12), (10,))
+            searches.append((BeamRequest(tokens, params, recent, ended.put), tokens, params))
+            scheduler.submit([searches[-1][0]])
+            continue
         prompt, handed = Prompt(tokens, samples), []
 
         def told(token, seen=[], limit=cancelled, handed=handed):  # noqa: B006  # one for each call
@@ -336,9 +416,12 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
         with scheduler._lock:  # so that the call is known before its first token is told
             handed.append(scheduler.submit(tasks))
         all_tasks += zip(tasks, [tokens] * samples, params, strict=True)
-    for _ in all_tasks:
+    for _ in all_tasks + searches:
         ended.get(timeout=HANGS_AFTER)
     scheduler.close()
+    for search, tokens, params in searches:
+        assert search.error is None
+        judge_search(search.finished, beam_search(Oracle(), tokens, params.beams, params.max_new_tokens, (10,)))
     for one, tokens, plan in all_tasks:
         expected, _ = oracle(tokens, plan)
         got = one.tokens

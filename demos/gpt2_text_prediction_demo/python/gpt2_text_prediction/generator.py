@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from gpt2_text_prediction.loading import Loading, Opened
 from gpt2_text_prediction.model_path import model_path
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.results import NextToken, Progress, Result, Score, Stats
-from gpt2_text_prediction.settings import MOST_TEXTS
+from gpt2_text_prediction.settings import MOST_TEXTS, is_whole
 from gpt2_text_prediction.settings_by_name import BEAMS_ONLY, Settings, settings_beside
 from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text.stopping import TextRules
@@ -484,7 +484,7 @@ def _listed(prompts: Any) -> tuple[list[TextOrIds], list[str]]:
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes | bytearray):
         expected = "a text, token ids, or a list of them"
         raise Problem(f"prompts: expected {expected}, got {type(prompts).__name__}: {shown(prompts)}")
-    if prompts and all(isinstance(each, SupportsIndex) and not isinstance(each, bool) for each in prompts):
+    if prompts and all(is_whole(each) for each in prompts):
         return [prompts], [""]
     return list(prompts), [f"prompt {n}: " for n in range(1, len(prompts) + 1)]
 

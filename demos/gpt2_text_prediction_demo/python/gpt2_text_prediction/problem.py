@@ -6,7 +6,15 @@ from pathlib import Path
 
 
 class Problem(Exception):
-    """One line for the user: what, where, expected, got, what to do."""
+    """One line for the user: what, where, expected, got, what to do.
+
+    >>> from gpt2_text_prediction import Problem, Sampling
+    >>> try:
+    ...     Sampling(top_p=2)
+    ... except Problem as problem:
+    ...     print(problem)
+    top_p: expected a number from 0 to 1 (all tokens), got 2
+    """
 
 
 def shown(value: object) -> str:

@@ -30,6 +30,7 @@ from gpt2_text_prediction.engine.configuration import (
     ARITHMETIC,
     CACHE,
     GROUP,
+    OF_OTHERS,
     DeviceConfig,
     Weights,
     weights_of,
@@ -46,6 +47,8 @@ STEPS_UNTIL_PACKED = 2
 mapped file can be dropped."""
 STEPS_UNTIL_HUGE_PAGES = 128
 """Steps after which moving the weights into huge pages pays for itself."""
+OF_OPENVINO = ("CACHE_DIR", "CACHE_MODE", "DEVICE_PROPERTIES", "ENABLE_MMAP")
+"""Properties that OpenVINO takes itself, whatever the device."""
 RECENT_THREADS = 16
 """Threads that may not have ended yet; earlier ones have."""
 
@@ -348,9 +351,13 @@ def _compile(spec: ModelSpec, model: ov.Model) -> ov.CompiledModel:
 
 def compile_model(core: ov.Core, model: ov.Model, path: Path, device: str, config: dict[str, Any]) -> ov.CompiledModel:
     """Compile a model that was read from `path`; raise Problem for a device or a configuration that there is not."""
+    if device.partition(":")[0] in OF_OTHERS:  # they take properties that neither they nor the others know
+        _require_known_properties(core, device, config)
     try:
         return core.compile_model(model, device, config)
     except RuntimeError as error:
+        if "Unsupported property" in str(error):
+            _require_known_properties(core, device, config)
         available = core.available_devices
         if device.partition(":")[0].partition(".")[0] not in {*available, "AUTO", "BATCH", "HETERO", "MULTI"}:
             raise Problem(f"device {device}: there is no such device; available: {', '.join(available)}") from None
@@ -358,3 +365,14 @@ def compile_model(core: ov.Core, model: ov.Model, path: Path, device: str, confi
         raise Problem(f"{path}: cannot be compiled for {device}: {reason}") from None
     except UnicodeEncodeError:
         raise Problem(f"device {device!r}: there is no such device") from None
+
+
+def _require_known_properties(core: ov.Core, device: str, config: dict[str, Any]) -> None:
+    """Raise Problem for a property that neither the device has, nor the CPU behind it, nor OpenVINO itself."""
+    name = device.partition(":")[0].partition(".")[0]
+    known: set[str] = set(OF_OPENVINO)
+    for part in {name, "CPU"} if name in OF_OTHERS else {name}:
+        found = core.get_property(part, "SUPPORTED_PROPERTIES")
+        known.update(key for key, access in found.items() if access == "RW")
+    if unknown := sorted(config.keys() - known):
+        raise Problem(f"config: {device} has no property {unknown[0]}; known: {', '.join(sorted(known))}")

@@ -41,7 +41,12 @@ FORKED = "this process was forked from the one that loaded the model, whose thre
 
 
 class Busy(Problem):
-    """Too many callers are waiting already."""
+    """Too many callers are waiting already.
+
+    >>> from gpt2_text_prediction import Busy, Problem
+    >>> issubclass(Busy, Problem)  # to be caught first, and tried again later
+    True
+    """
 
 
 class Cancelled(Exception):

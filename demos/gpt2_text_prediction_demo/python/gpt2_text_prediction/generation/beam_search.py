@@ -34,6 +34,12 @@ class Beams(LogitsProcessors):
     running one, at its length, is not better than the worst of those; "never" only when it cannot become better.
     num_return_sequences: how many of the finished ones are returned.
     Raises Problem for a value that is out of range or of another type.
+
+    >>> from gpt2_text_prediction import Beams, TextGenerator
+    >>> with TextGenerator("gpt-2-mini") as gpt2:
+    ...     best, second = gpt2.generate("The poem", Beams(num_beams=4, num_return_sequences=2), max_new_tokens=5)
+    >>> best.score > second.score
+    True
     """
 
     num_beams: int = 4

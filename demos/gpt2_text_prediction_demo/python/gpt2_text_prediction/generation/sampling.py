@@ -32,6 +32,12 @@ class Sampling(LogitsProcessors):
     log-probability is closest to its mean, the negative entropy, until they reach that mass; 1 keeps all.
     seed None draws a new one for each call.
     Raises Problem for a value that is out of range or of another type.
+
+    >>> from gpt2_text_prediction import Sampling, TextGenerator
+    >>> with TextGenerator("gpt-2-mini") as gpt2:
+    ...     first, again = (gpt2.generate("The poem", Sampling(top_k=20, seed=7))[0].text for _ in range(2))
+    >>> first == again
+    True
     """
 
     temperature: float = default("temperature")

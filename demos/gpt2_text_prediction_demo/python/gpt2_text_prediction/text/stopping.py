@@ -29,6 +29,12 @@ class TextRules:
     added_tokens: whether the tokenizer's other added tokens in a prompt, such as <|user|>, are the tokens of that name
     ("parse") or those characters ("text").
     Raises Problem for a value that is none of these.
+
+    >>> from gpt2_text_prediction import TextGenerator, TextRules
+    >>> with TextGenerator("gpt-2-mini") as gpt2:
+    ...     (result,) = gpt2.generate("The poem", rules=TextRules(stop=["the", "."]), max_new_tokens=20)
+    >>> "the" in result.text
+    False
     """
 
     stop: str | Sequence[str] = default("stop")

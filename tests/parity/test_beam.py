@@ -138,3 +138,25 @@ def test_greedy_text_with_penalties_and_bans_is_theirs(pair, settings):
         last = None if "ignore_eos" in settings else eos
         ((*ids,), _) = generate(theirs, prompt, max_new_tokens=12, eos_token_id=last, pad_token_id=0, **wanted)
         assert [stream.tokens] == ids
+
+
+def test_texts_of_all_kinds_in_one_call_are_theirs_with_their_log_probabilities(pair):
+    toy, ours, theirs = pair
+    ours.eos_token_ids = ()
+    dice = random.Random(toy.seed)
+    prompts = [[dice.randrange(250) for _ in range(dice.randint(1, 12))] for _ in range(9)]
+    kinds = [Sampling(temperature=0), Beams(num_beams=3, num_return_sequences=2), Sampling(temperature=0)]
+    count = 8
+    results = ours.generate(prompts, kinds * 3, max_new_tokens=count, prompt_logprobs=0)
+    for number, (prompt, kind) in enumerate(zip(prompts, kinds * 3, strict=True)):
+        mine = [result for result in results if result.prompt == number]
+        beams = {"num_beams": 3, "num_return_sequences": 2} if isinstance(kind, Beams) else {}
+        ids, _ = generate(theirs, prompt, max_new_tokens=count, eos_token_id=None, pad_token_id=0, **beams)
+        assert [result.tokens for result in mine] == ids
+        for result in mine:
+            whole = torch.tensor([[*prompt, *result.tokens]])
+            with torch.inference_mode():
+                rows = theirs(whole).logits[0].log_softmax(-1)
+            expected = rows[:-1].gather(1, whole[0, 1:, None])[:, 0].numpy()
+            assert result.prompt_logprobs[1:] == pytest.approx(expected[: len(prompt) - 1], abs=1e-4)
+            assert result.logprobs == pytest.approx(expected[len(prompt) - 1 :], abs=1e-4)

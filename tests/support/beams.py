@@ -8,6 +8,7 @@ from gpt2_text_prediction.engine.engine import Engine
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.scheduler import Scheduler, raise_error
 from gpt2_text_prediction.generation.beam_search import BeamParams, BeamRequest, Beams
+from gpt2_text_prediction.generation.request import Prompt
 from support import HANGS_AFTER
 
 
@@ -27,7 +28,7 @@ def beam_search(
     ended: SimpleQueue[BeamRequest] = SimpleQueue()
     room = engine.n_positions + 1 - len(prompt)
     wanted = BeamParams(beams, min(max_new_tokens, room), ending_ids, **params)
-    request = BeamRequest(prompt, wanted, PrefixCache(), ended.put)
+    request = BeamRequest(Prompt(prompt), wanted, PrefixCache(), ended.put)
     Scheduler(engine).submit([request])
     raise_error(ended.get(timeout=HANGS_AFTER))
     return [

@@ -400,7 +400,7 @@ def test_any_schedule_of_texts_that_enter_leave_fork_reject_and_end_early_is_the
     for n, (tokens, most, greedy, lookup, cancelled, samples, beams) in enumerate(calls):
         if beams:
             params = BeamParams(Beams(num_beams=beams, num_return_sequences=beams), min(most, 12), (10,))
-            searches.append((BeamRequest(tokens, params, recent, ended.put), tokens, params))
+            searches.append((BeamRequest(Prompt(tokens), params, recent, ended.put), tokens, params))
             scheduler.submit([searches[-1][0]])
             continue
         prompt, handed = Prompt(tokens, samples), []

@@ -123,7 +123,10 @@ class Search:
 
     def __init__(self, reading: Reading, on_step: Callable[[int], None], on_end: Callable[[BeamRequest], None]) -> None:
         self._reading = reading
-        self.request = reading.processed.search(reading.call.logprobs, reading.call.deadline, on_end, on_step)
+        call = reading.call
+        self.request = reading.processed.search(
+            reading.prompt, call.logprobs, call.deadline, on_end=on_end, on_step=on_step
+        )
 
     def results(self) -> list[Result]:
         """Return the beams, the best first, when the request has ended."""

@@ -106,10 +106,12 @@ class ProcessedPrompt:
         )
         return GenerateRequest(prompt, params, shared.prefix_cache, on_end, on_token, shared.counts)
 
-    def search(
+    def search(  # each is a part of the request
         self,
+        prompt: Prompt,
         logprobs: int | None,
         deadline: float | None,
+        *,
         on_end: Callable[[BeamRequest], None],
         on_step: Callable[[int], None],
     ) -> BeamRequest:
@@ -126,7 +128,7 @@ class ProcessedPrompt:
             drawn_never(limits.unused_ids, self.ending_ids),
         )
         shared = self.inputs.shared
-        return BeamRequest(self.tokens, params, shared.prefix_cache, on_end, on_step, shared.counts)
+        return BeamRequest(prompt, params, shared.prefix_cache, on_end, on_step, shared.counts)
 
     def detokenizer(self) -> StoppingDetokenizer:
         """Return what makes the text of a sample, and says where it stops."""

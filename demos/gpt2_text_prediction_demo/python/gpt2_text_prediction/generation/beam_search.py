@@ -16,7 +16,7 @@ from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.engine.sequence import Logits, SequenceCache, StepInput
 from gpt2_text_prediction.generation.logits_processors import NO_IDS, History, LogitsProcessors, argmax, process
 from gpt2_text_prediction.generation.logprobs import likeliest
-from gpt2_text_prediction.generation.request import FinishReason, NewToken, TokenCounts
+from gpt2_text_prediction.generation.request import FinishReason, NewToken, Prompt, TokenCounts, chunk
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.settings import default
 
@@ -98,7 +98,7 @@ class BeamRequest:
 
     def __init__(
         self,
-        prompt: Sequence[int],
+        prompt: Prompt,
         params: BeamParams,
         prefix_cache: PrefixCache,
         on_end: Callable[["BeamRequest"], None],
@@ -110,12 +110,12 @@ class BeamRequest:
         self.error: BaseException | None = None
         self.finished: list[Continuation] = []
         self.length = 0
-        self._prompt, self._params, self._beams = prompt, params, params.beams
+        self._prompt, self._tokens, self._params, self._beams = prompt, prompt.tokens, params, params.beams
         self._prefix_cache, self._on_end, self._on_step = prefix_cache, on_end, on_step
         self._counts = counts or TokenCounts()
         self._cache = SequenceCache()  # of the prompt
         self._num_computed_tokens = 0
-        self._scheduled: Sequence[int] = ()
+        self._scheduled = 0  # tokens of the prompt in this step
         self._running = [_Beam(self._cache, [], [], np.float32(0))]
         self._done = False
 
@@ -130,35 +130,36 @@ class BeamRequest:
 
     def start(self) -> None:
         """Start, with what is computed already."""
-        self._cache, self._num_computed_tokens = self._prefix_cache.lookup(self._prompt)
-        self._counts.prompt += len(self._prompt)
-        self._counts.prefix_hits += self._num_computed_tokens
+        self._cache, self._num_computed_tokens = self._prompt.lookup(self._prefix_cache, self._counts)
 
     def lengths(self) -> Sequence[int]:
         """Return how many tokens each running beam has, those of the prompt once."""
-        return [len(self._prompt) + self.length, *[self.length] * (len(self._running) - 1)]
+        return [len(self._tokens) + self.length, *[self.length] * (len(self._running) - 1)]
 
     def num_tokens_to_compute(self) -> int:
         """Return how many tokens of the prompt have to be computed, or one of each beam."""
-        return (len(self._prompt) - self._num_computed_tokens) or 1
+        return (len(self._tokens) - self._num_computed_tokens) or 1
 
     def next_inputs(self, max_tokens: int) -> list[StepInput]:
         """Return a chunk of the prompt, max_tokens at most, or the last token of each beam."""
         computed = self._num_computed_tokens
-        if computed == len(self._prompt):
+        if computed == len(self._tokens):
             return [StepInput(beam.cache, beam.ids[-1:]) for beam in self._running]
-        self._scheduled = list(self._prompt[computed : computed + max_tokens])
-        is_last = computed + len(self._scheduled) == len(self._prompt)
-        return [StepInput(self._cache, self._scheduled, computed, [-1] * is_last)]
+        wanted = self._prompt.wanted
+        step = chunk(self._cache, self._tokens, computed, max_tokens, wanted=wanted, wants_last=True)
+        self._scheduled = len(step.tokens)
+        return [step]
 
-    def process_logits(self, logits: list[Logits]) -> None:  # of each beam [1, V]
+    def process_logits(self, logits: list[Logits]) -> None:  # of each beam [1, V], or of the prompt [W, V]
         """Extend the beams by a token."""
-        if self._num_computed_tokens < len(self._prompt):
-            self._num_computed_tokens += len(self._scheduled)
-            if self._num_computed_tokens < len(self._prompt):
+        start = self._num_computed_tokens
+        if start < len(self._tokens):
+            self._num_computed_tokens += self._scheduled
+            self._prompt.hand_on(start, self._num_computed_tokens, logits[0])
+            if self._num_computed_tokens < len(self._tokens):
                 return
             self._running = [self._running[0]._replace(cache=self._cache)]
-        self._extend([_log_softmax(each[0]) for each in logits])
+        self._extend([_log_softmax(each[-1]) for each in logits])
         self._on_step(self.length)
 
     def expire(self) -> None:
@@ -203,7 +204,7 @@ class BeamRequest:
         """
         params, running = self._params, self._running
         count = max(2, 1 + len(params.ending_ids)) * self._beams.num_beams
-        before = History(self._prompt, (), params.ending_ids, params.unused_ids)
+        before = History(self._tokens, (), params.ending_ids, params.unused_ids)
         scores = np.stack(
             [
                 beam.score + process(logprobs, self._beams, before._replace(new=beam.ids))

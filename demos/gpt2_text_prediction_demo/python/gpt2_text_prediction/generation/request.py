@@ -55,8 +55,8 @@ class TokenCounts:
 class Prompt:
     """A prompt that several samples continue: the first of them computes it, the others fork its cache.
 
-    wanted: the positions whose logits on_logits gets, [V] each; those of a position that was computed before are
-    computed again. Where the first sample is cancelled, it may get some of them twice.
+    wanted: the positions whose logits on_logits gets, [V] each. Where the first sample is cancelled, it may get some of
+    them twice.
     """
 
     def __init__(
@@ -71,6 +71,38 @@ class Prompt:
         self.wanted, self.on_logits = wanted, on_logits
         self.is_computing = False
         self.computed: tuple[SequenceCache, Logits] | None = None  # with the logits after its last token, [V]
+
+    def lookup(self, prefix_cache: PrefixCache, counts: TokenCounts) -> tuple[SequenceCache, int]:
+        """Return a cache to compute the prompt in, and how many of its tokens that has already."""
+        counts.prompt += len(self.tokens)
+        if self.wanted and not self.wanted.start:  # logits that are wanted have to be computed
+            return SequenceCache(), 0
+        cache, computed = prefix_cache.lookup(self.tokens)
+        computed = min(computed, self.wanted.start) if self.wanted else computed
+        counts.prefix_hits += computed
+        return cache, computed
+
+    def hand_on(self, start: int, stop: int, logits: Logits) -> None:  # [W, V]
+        """Give on_logits those that are wanted, of a step that has computed the tokens from start to stop."""
+        for position, logits_after in zip(_part(self.wanted, start, stop), logits, strict=False):
+            self.on_logits(position, logits_after)
+
+
+def chunk(
+    cache: SequenceCache, tokens: Sequence[int], start: int, max_tokens: int, *, wanted: range, wants_last: bool
+) -> StepInput:
+    """Return the next tokens of a prompt, with the positions whose logits are wanted, and its last if wants_last."""
+    stop = min(start + max_tokens, len(tokens))
+    if wanted and stop > wanted.start:
+        stop = min(stop, max(start, wanted.start) + MAX_LOGITS)
+    positions = list(_part(wanted, start, stop))
+    if wants_last and stop == len(tokens) and stop - 1 not in wanted:
+        positions.append(stop - 1)
+    return StepInput(cache, list(tokens[start:stop]), start, [position - start for position in positions])
+
+
+def _part(positions: range, start: int, stop: int) -> range:
+    return range(max(start, positions.start), min(stop, positions.stop))
 
 
 @dataclass(frozen=True)
@@ -145,12 +177,7 @@ class GenerateRequest:
         """Start, with what is computed already."""
         if self._prompt.computed is None:
             self._prompt.is_computing = self._prompt.shared
-            self._counts.prompt += len(self._context)
-            # Logits that are wanted have to be computed, whatever is in the cache.
-            if not self._wanted or self._wanted.start:
-                self._cache, computed = self._prefix_cache.lookup(self._context)
-                self._num_computed_tokens = min(computed, self._wanted.start) if self._wanted else computed
-                self._counts.prefix_hits += self._num_computed_tokens
+            self._cache, self._num_computed_tokens = self._prompt.lookup(self._prefix_cache, self._counts)
         else:
             cache, logits = self._prompt.computed
             self._cache, self._num_computed_tokens = cache.fork(), len(cache.tokens)
@@ -168,22 +195,13 @@ class GenerateRequest:
         """Return what to compute next, max_tokens at most: a chunk of the prompt, or the last token and a draft."""
         computed = self._num_computed_tokens
         if computed < len(self._context):
-            return [self._chunk(max_tokens)]
+            is_new = self._params.max_new_tokens > 0
+            step = chunk(self._cache, self._context, computed, max_tokens, wanted=self._wanted, wants_last=is_new)
+            self._scheduled = list(step.tokens)
+            return [step]
         draft = self._lookup.draft(min(max_tokens, self._room()) - 1) if self._lookup else []
         self._scheduled = [self.tokens[-1], *draft]
         return [StepInput(self._cache, self._scheduled, computed, range(len(self._scheduled)))]
-
-    def _chunk(self, max_tokens: int) -> StepInput:
-        """Return the next chunk of the context, with the positions that are wanted and its last, for the next token."""
-        start, wanted = self._num_computed_tokens, self._wanted
-        stop = min(start + max_tokens, len(self._context))
-        if wanted and stop > wanted.start:
-            stop = min(stop, max(start, wanted.start) + MAX_LOGITS)
-        positions = list(range(max(start, wanted.start), min(stop, wanted.stop)))
-        if stop == len(self._context) and self._params.max_new_tokens and stop - 1 not in wanted:
-            positions.append(stop - 1)
-        self._scheduled = list(self._context[start:stop])
-        return StepInput(self._cache, self._scheduled, start, [position - start for position in positions])
 
     def process_logits(self, logits: list[Logits]) -> None:  # one of [W, V]
         """Draw a token, and accept draft tokens as long as each is the one drawn."""
@@ -205,9 +223,8 @@ class GenerateRequest:
     def _process_chunk(self, logits: Logits) -> None:  # [W, V]
         start = self._num_computed_tokens
         self._num_computed_tokens += len(self._scheduled)
-        wanted = range(max(start, self._wanted.start), min(self._num_computed_tokens, self._wanted.stop))
-        for position, logits_after in zip(wanted, logits, strict=False):
-            self._prompt.on_logits(position, logits_after)
+        if self._wanted:
+            self._prompt.hand_on(start, self._num_computed_tokens, logits)
         if self._num_computed_tokens < len(self._context):
             return
         if self._params.max_new_tokens == 0:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.scheduler import (
     CLOSED,
     MAX_DECODE_TOKENS,
@@ -29,7 +28,7 @@ from gpt2_text_prediction.engine.sequence import NoRoom, SequenceCache, StepInpu
 from gpt2_text_prediction.generation.request import GenerateRequest, PrefixCache, Prompt, RequestParams
 from gpt2_text_prediction.generation.sampling import Sampling
 from support import HANGS_AFTER, until
-from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, assert_close
+from support.toy import Toy
 
 TOY = Toy(n_positions=130, vocab_size=11, seed=4)
 
@@ -245,6 +244,22 @@ def test_a_task_ends_at_its_deadline_whether_it_runs_or_waits(ended):
     until(lambda: not scheduler._active)
 
 
+@pytest.mark.parametrize("num_seqs", [1, 9])
+def test_a_deadline_that_passes_after_its_task_was_cancelled_does_nothing(ended, num_seqs):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=num_seqs)
+    held(engine, scheduler, ended)
+    soon = time.monotonic() + 0.05
+    tasks = [Work(name, 1, 10**9, ended, deadline=soon) for name in "abc"]
+    scheduler.cancel(scheduler.submit(tasks))
+    engine.gate.release(10**6)
+    assert {type(ended.get(timeout=HANGS_AFTER).error) for _ in range(4)} == {Cancelled, type(None)}
+    late = Work("z", 1, 10**9, ended, deadline=soon + 0.1)
+    scheduler.submit([late])  # runs past all deadlines
+    assert ended.get(timeout=HANGS_AFTER) is late
+    assert [type(task.error) for task in tasks] == [Cancelled] * 3
+
+
 def test_closing_may_wait_for_what_runs_and_takes_nothing_more(ended):
     engine = Noting()
     scheduler = Scheduler(engine, max_num_seqs=1)
@@ -458,9 +473,8 @@ def test_closing_ends_all_and_takes_nothing_more(ended):
     engine.gate.release(100)
     closing.join(HANGS_AFTER)
     assert {str(running.error), str(waiting.error)} == {CLOSED}
-    for ask in (lambda: scheduler.submit([]), lambda: scheduler.step([])):
-        with pytest.raises(Problem, match="closed"):
-            ask()
+    with pytest.raises(Problem, match="closed"):
+        scheduler.submit([])
 
 
 def test_a_task_may_close_the_scheduler(ended):
@@ -470,60 +484,6 @@ def test_a_task_may_close_the_scheduler(ended):
     scheduler.submit([work])
     wait(ended, 1)
     assert str(work.error) == CLOSED
-
-
-def test_steps_of_ones_own_come_between(ended):
-    engine = Noting()
-    scheduler = Scheduler(engine)
-    held(engine, scheduler, ended)
-    answers = SimpleQueue()
-    cache = Named()
-    cache.name = "d"
-    own = threading.Thread(target=lambda: answers.put(scheduler.step([StepInput(cache, [1, 2])])))
-    own.start()
-    while not scheduler._direct:
-        pass
-    engine.gate.release(100)
-    assert len(answers.get(timeout=HANGS_AFTER)) == 1
-    wait(ended, 1)
-    assert names(engine) == ["x", "d", "x"]
-
-
-def test_the_error_of_a_step_of_ones_own_is_its_callers(ended):
-    engine = Noting()
-    engine.error = ValueError("two rows")
-    with pytest.raises(ValueError, match="two rows"):
-        Scheduler(engine).step([StepInput(SequenceCache(), [1])])
-
-
-@pytest.mark.parametrize(
-    "back_end", ["stateful", pytest.param("paged", marks=pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="2026.0"))]
-)
-def test_threads_that_fork_and_step_get_the_oracles_logits(tmp_path, back_end):
-    engine = load_engine(TOY.ir(tmp_path), config=ONE_THREAD, back_end=back_end)
-    scheduler, wrong = Scheduler(engine), []
-
-    def run(seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        caches = [SequenceCache()]
-        for _ in range(25):
-            cache = caches[rng.integers(len(caches))].fork()
-            new = rng.integers(0, 11, rng.integers(1, 20)).tolist()
-            num_computed_tokens = min(len(cache.tokens), 100)
-            whole = [*cache.tokens[:num_computed_tokens], *new]
-            (logits,) = scheduler.step([StepInput(cache, new, num_computed_tokens)])
-            try:
-                assert_close(logits, TOY.logits(whole)[-1:])
-            except AssertionError as error:
-                wrong.append(error)
-            caches = [*caches, cache][-3:]
-
-    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(HANGS_AFTER)
-    assert not wrong
 
 
 def in_a_thread(work) -> None:

@@ -168,7 +168,7 @@ class TextGenerator:
 
     @property
     def engine(self) -> Engine:
-        """The engine; to step it, call `scheduler.step`. Raises Problem when the generator is closed."""
+        """The engine, which the scheduler's thread steps. Raises Problem when the generator is closed."""
         return self._opened().engine
 
     @property

@@ -11,7 +11,6 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -113,11 +112,6 @@ class _Scheduled(NamedTuple):
     inputs: list[StepInput]
 
 
-class _DirectStep(NamedTuple):
-    inputs: Sequence[StepInput]
-    answer: "Future[list[Logits]]"
-
-
 class Scheduler:
     """An engine, and the requests that run on it or wait for it."""
 
@@ -140,7 +134,6 @@ class Scheduler:
         # Guards all below. Reentrant: the collector may end an abandoned stream, and so call cancel, while it is held.
         self._lock = RLock()
         self._groups: deque[RequestGroup] = deque()  # those with requests that wait, in the order of their turns
-        self._direct: deque[_DirectStep] = deque()
         self._stopped: list[RequestGroup] = []  # whose requests are to be ended
         self._active: set[RequestGroup] = set()  # those with requests that wait or run
         self._deadlines: list[tuple[float, int, RequestGroup, ReferenceType[Request]]] = []  # a heap
@@ -176,15 +169,6 @@ class Scheduler:
         """Return how many requests run and how many wait."""
         with self._lock:
             return len(self._running), sum(len(group.waiting) for group in self._groups)
-
-    def step(self, inputs: Sequence[StepInput]) -> list[Logits]:
-        """Do as Engine.step, from any thread but the scheduler's: a step of its own between those of the requests."""
-        direct = _DirectStep(inputs, Future())
-        with self._lock:
-            self.require_open()
-            self._direct.append(direct)
-            self._wake()
-        return direct.answer.result()
 
     def cancel(self, group: RequestGroup) -> None:
         """End a caller's requests, with Cancelled, before the next step; those that have ended are not ended again."""
@@ -251,27 +235,26 @@ class Scheduler:
                 self._running.append(running)
                 self._start(running)
             with self._lock:
-                direct = self._direct.popleft() if self._direct else None
-                if not (self._running or self._groups or self._stopped or direct):
+                if not (self._running or self._groups or self._stopped):
                     self._thread = None
                     return
-            if direct:
-                self._run_direct(direct)
             if self._running:
                 self._step()
 
     def _end_stopped(self) -> None:
         with self._lock:
             stopped, self._stopped = self._stopped, []
+            waiting = []
             for group in stopped:
                 self._active.discard(group)
                 if group.waiting:
                     self._groups.remove(group)
-        for group in stopped:
-            for running in [running for running in self._running if running.group is group]:
-                self._end(running, group.stopped)
-            for request in group.waiting:
-                request.end(group.stopped)
+                    waiting += [(request, group.stopped) for request in group.waiting]
+                    group.waiting.clear()
+        for running in [running for running in self._running if running.group in stopped]:
+            self._end(running, running.group.stopped)
+        for request, reason in waiting:
+            request.end(reason)
 
     def _end_expired(self) -> None:
         """End the requests whose deadline has passed, which are done."""
@@ -431,12 +414,6 @@ class Scheduler:
         if not group.waiting and not any(other.group is group for other in self._running):
             with self._lock:
                 self._active.discard(group)
-
-    def _run_direct(self, direct: _DirectStep) -> None:
-        try:
-            direct.answer.set_result(self._engine.step(direct.inputs))
-        except Exception as error:  # its caller gets it
-            direct.answer.set_exception(error)
 
 
 _SCHEDULERS: WeakSet[Scheduler] = WeakSet()

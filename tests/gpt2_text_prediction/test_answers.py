@@ -81,37 +81,45 @@ def test_without_log_probabilities_there_are_none(generator):
     assert found.to_dict()["logprobs"] == [None] * 3
 
 
-def test_a_result_is_json_and_its_offsets_are_where_its_tokens_begin(generator):
+def test_a_result_is_json(generator):
     (found,) = generator.generate(PROMPT, DRAWN, max_new_tokens=12, logprobs=1, prompt_logprobs=0)
     said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert said["text"] == found.text
     assert said["prompt_logprobs"][0] is None
     assert said["top_logprobs"][0].keys() == {str(next(iter(found.top_logprobs[0])))}
-    pieces = [event.bytes for event in found.events]
-    for n, offset in enumerate(found.text_offsets):
-        before = b"".join(pieces[:n]).decode(errors="ignore")  # a cut character at the end is not counted
-        assert offset == len(before) or "\ufffd" in found.text[:offset]
+    assert len(said["text_offsets"]) == len(found.tokens)
+    numpys = generator.generate("a", seed=np.int64(3), top_k=np.int32(5), max_new_tokens=2)[0]
+    assert json.loads(json.dumps(numpys.to_dict()))["seed"] == 3
 
 
-def test_offsets_by_hand(generator):
-    tokens = [token for character in "aé b" for token in generator.tokenizer.encode(character)]
-    only = dict.fromkeys(range(TOY.vocab_size), -np.inf)
-    found = []
-    for token in tokens:  # written by a bias towards each token in turn
-        bias = {**only, token: 0.0}
-        found += generator.generate(PROMPT, Sampling(temperature=0, logit_bias=bias), max_new_tokens=1)[0].events
-    offsets = replace(generator.generate("a", GREEDY, max_new_tokens=1)[0], events=found, text="aé b").text_offsets
-    expected = [0, 1, *([1] * (len(generator.tokenizer.encode("é")) - 1)), 2, 3]
-    assert offsets == expected
+@pytest.mark.parametrize("stop", [(), ("zz",), ("b",)])
+def test_offsets_are_the_characters_before_a_token_whatever_is_held_back(generator, stop):
+    for seed in range(20):
+        settings = {"temperature": 2.0, "top_p": 1, "seed": seed, "max_new_tokens": 14, "stop": stop}
+        (found,) = generator.generate(PROMPT, **settings)
+        tokens, offsets = found.tokens, found.text_offsets
+        assert len(tokens) == len(offsets)
+        for n, offset in enumerate(offsets):
+            whole = generator.tokenizer.decode(tokens[:n])
+            assert min(len(whole.rstrip("\ufffd")), len(found.text)) <= offset <= len(whole)
 
 
 def test_times_are_in_milliseconds_by_hand():
-    metrics = PerfMetrics.of(7, 10.0, [10.5, 10.75, 11.0])
+    metrics = PerfMetrics.of(7, 10.0, [10.5, 10.75, 11.0], 11.0)
     assert metrics == PerfMetrics(7, 3, 500.0, 250.0, 4.0, 1000.0)
-    one, none = PerfMetrics.of(7, 10.0, [10.5]), PerfMetrics.of(7, 10.0, [])
-    assert (one.ttft, one.generate_duration, one.num_generated_tokens) == (500.0, 500.0, 1)
+    one, none = PerfMetrics.of(7, 10.0, [10.5], 10.75), PerfMetrics.of(7, 10.0, [], 12.0)
+    assert (one.ttft, one.generate_duration, one.num_generated_tokens) == (500.0, 750.0, 1)
     assert np.isnan([one.tpot, one.throughput, none.ttft, none.tpot]).all()
-    assert none.generate_duration == 0
+    assert none.generate_duration == 2000.0
+
+
+def test_the_tokens_of_beams_have_the_times_of_their_steps(generator):
+    beams = generator.generate(PROMPT, Beams(num_beams=3, num_return_sequences=2, ignore_eos=True), max_new_tokens=6)
+    for found in beams:
+        times = [event.time for event in found.events]
+        assert times == sorted(times)
+        assert len(set(times)) == 6
+        assert 0 < found.perf_metrics.ttft <= found.perf_metrics.generate_duration
 
 
 def test_settings_by_name_are_those_of_the_objects(generator):
@@ -184,6 +192,27 @@ def test_min_new_tokens_holds_off_what_stops_a_text(generator):
     assert whole.text.startswith(held.text)
     later = whole.text.find(stop, len("".join(text[:5])) - len(stop) + 1)
     assert held.text == (whole.text if later < 0 else whole.text[:later])
+
+
+def test_beams_whose_time_is_over_have_a_text_all_the_same(generator):
+    found = generator.generate(["a", "b"], [Beams(), Sampling()], max_time=0)
+    assert [(one.prompt, one.text, one.finish_reason) for one in found] == [(0, "", "time"), (1, "", "time")]
+
+
+def test_beams_without_log_probabilities_have_none(generator):
+    (with_them,) = generator.generate(PROMPT, num_beams=2, max_new_tokens=4, logprobs=0)
+    (without,) = generator.generate(PROMPT, num_beams=2, max_new_tokens=4, logprobs=None)
+    assert without.tokens == with_them.tokens
+    assert np.isnan(without.logprobs).all()
+
+
+def test_results_that_are_kept_hold_no_cache(tmp_path):
+    with TextGenerator(TOY.ir(tmp_path), config=ONE_THREAD) as holding:
+        kept = [holding.stream(PROMPT, GREEDY, max_new_tokens=4) for _ in range(30)]
+        for stream in kept:
+            "".join(stream)
+        kept.append(holding.generate([[n] * 9 for n in range(40)], GREEDY, max_new_tokens=3))
+        assert holding.stats().used_blocks <= 5 * 2  # those of the prefix cache
 
 
 def test_progress_is_told_with_each_result_as_it_is_finished(generator):

@@ -100,11 +100,11 @@ def test_the_generator_checks_its_arguments(tmp_path):
             ),
             (lambda: generator.stream("a", {}), "sampling: expected a Sampling or Beams, got dict: {}"),
             (lambda: generator.generate(["a"], 0), "sampling: expected a Sampling or Beams, got int: 0"),
-            (lambda: generator.generate(["a"], rules={}), "expected a TextRules, got dict: {}"),
+            (lambda: generator.generate(["a"], rules={}), "rules: expected a TextRules, got dict: {}"),
             (lambda: generator.stream("a", Beams()), "num_beams: beams have no text before their end: call generate"),
             (lambda: generator.generate(["a", None]), "prompt 2: expected a text or token ids, got NoneType: None"),
             (lambda: generator.beam_search("a", Sampling()), "expected a Beams, got Sampling: Sampling("),
-            (lambda: generator.beam_search("a", rules=[]), "expected a TextRules, got list: []"),
+            (lambda: generator.beam_search("a", rules=[]), "rules: expected a TextRules, got list: []"),
             (lambda: generator.beam_search("a", TextRules()), "expected a Beams, got TextRules: TextRules("),
         ]:
             with pytest.raises(Problem) as caught:

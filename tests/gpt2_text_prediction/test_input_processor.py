@@ -129,7 +129,7 @@ def test_a_stop_string_ends_each_kind_of_text(generator, kind):
         ),
         (lambda g: g.stream(PROMPT, Beams()), "num_beams: beams have no text before their end: call generate"),
         (lambda g: g.beam_search(PROMPT, Sampling()), "expected a Beams, got Sampling: "),
-        (lambda g: g.stream(PROMPT, rules={"stop": ["a"]}), "expected a TextRules, got dict: "),
+        (lambda g: g.stream(PROMPT, rules={"stop": ["a"]}), "rules: expected a TextRules, got dict: "),
         (lambda g: g.stream(3), "expected a text or token ids, got int: 3"),
         (lambda g: g.score(None), "expected a text or token ids, got NoneType: None"),
         (lambda g: g.next_tokens(b"a"), "expected a text or token ids, got bytes: b'a'"),

@@ -3,15 +3,18 @@
 import asyncio
 import itertools
 import threading
+import time
 
 import pytest
 
-from gpt2_text_prediction import Problem, Sampling, Stream, TextGenerator, TextRules
+from gpt2_text_prediction import Busy, Problem, Sampling, Stream, TextGenerator, TextRules
+from support import HANGS_AFTER, until
 from support.toy import ONE_THREAD, Toy
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
 DRAWN = Sampling(temperature=1.5, top_p=1, seed=5)
+SLIDE = TextRules(context_overflow="slide")
 PROMPT = "the rain in"
 
 
@@ -196,6 +199,119 @@ def test_after_an_error_a_stream_raises_it_again(tmp_path):
         for _ in range(2):
             with pytest.raises(Problem, match="NaN or infinity"):
                 next(stream)
+
+
+def in_threads(*work) -> None:
+    threads = [threading.Thread(target=each, daemon=True) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANGS_AFTER)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("after", [0, 1e-5, 1e-4, 1e-3])
+def test_a_stream_may_be_cancelled_while_another_thread_begins_it(generator, after):
+    for _ in range(10):
+        stream = generator.stream(PROMPT, GREEDY, max_new_tokens=10**6, rules=SLIDE)
+
+        def cancel(stream=stream) -> None:
+            time.sleep(after)
+            stream.cancel()
+
+        in_threads(lambda stream=stream: list(stream), cancel)
+        assert stream.finish_reason == "cancelled"
+    generator.generate("a", GREEDY, max_new_tokens=1)
+    assert not generator.scheduler._active
+
+
+def test_several_readers_share_a_stream_and_all_see_its_end(generator):
+    whole, _ = finished(generator.stream(PROMPT, GREEDY, max_new_tokens=12))
+    stream, read = generator.stream(PROMPT, GREEDY, max_new_tokens=12), []
+    in_threads(*[lambda: read.extend(stream)] * 4)
+    assert sorted("".join(read)) == sorted(whole)
+    assert stream.result.text == whole
+
+    async def both() -> list[str]:
+        shared = generator.stream(PROMPT, GREEDY, max_new_tokens=12)
+
+        async def take() -> list[str]:
+            return [piece async for piece in shared]
+
+        first, second = await asyncio.gather(take(), take())
+        return first + second
+
+    assert sorted("".join(asyncio.run(both()))) == sorted(whole)
+
+
+def test_a_result_never_changes(generator):
+    for _ in range(20):
+        stream = generator.stream(PROMPT, GREEDY, max_new_tokens=12)
+        seen = []
+
+        def close(stream=stream, seen=seen) -> None:
+            stream.close()
+            seen.append(stream.result)
+
+        in_threads(lambda stream=stream: list(stream), close)
+        assert stream.result is seen[0]
+
+
+def test_a_stream_that_has_failed_stays_so_when_it_is_closed(generator):
+    stream = generator.stream(PROMPT, GREEDY, clock=lambda: None)  # of which no times can be made
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            list(stream)
+        stream.close()
+    with pytest.raises(TypeError):
+        stream.result  # noqa: B018
+
+
+def test_a_stream_that_found_no_place_may_be_tried_again(tmp_path):
+    with TextGenerator(TOY.ir(tmp_path), config=ONE_THREAD, max_num_seqs=1, max_waiting_callers=0) as busy:
+        gate, entered = threading.Event(), threading.Event()
+
+        def hold() -> float:
+            entered.set()
+            assert gate.wait(HANGS_AFTER)
+            return 0.0
+
+        ticks = iter([1.0])
+        first = busy.stream(PROMPT, GREEDY, max_new_tokens=2, clock=lambda: next(ticks, None) or hold())
+        thread = threading.Thread(target=list, args=(first,))
+        thread.start()
+        assert entered.wait(HANGS_AFTER)
+        second = busy.stream(PROMPT, GREEDY, max_new_tokens=2)
+        with pytest.raises(Busy):
+            next(second)
+        gate.set()
+        thread.join(HANGS_AFTER)
+        assert list(second)
+
+
+def test_dropping_a_stream_waits_for_no_lock(generator):
+    stream = generator.stream(PROMPT, GREEDY, max_new_tokens=10**6, rules=SLIDE)
+    next(stream)
+    held, let_go = threading.Event(), threading.Event()
+    scheduler = generator.scheduler
+
+    def hold() -> None:
+        with scheduler._lock:
+            held.set()
+            assert let_go.wait(HANGS_AFTER)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(HANGS_AFTER)
+    del stream  # as the collector may, in a thread that a holder of the lock waits for
+    let_go.set()
+    thread.join(HANGS_AFTER)
+    until(lambda: not scheduler._active)
+
+
+def test_a_stream_is_one_text(generator):
+    with pytest.raises(Problem, match=r"^num_return_sequences: a stream is one text, got 3: give index$"):
+        generator.stream(PROMPT, num_return_sequences=3)
 
 
 def test_an_unknown_token_is_a_problem_before_anything_is_written(generator):

@@ -215,6 +215,94 @@ def test_the_place_that_is_left_is_for_who_has_the_fewest(ended):
     assert wait(ended, 4) == ["b", "c", "b", "b"]
 
 
+def test_a_caller_with_nothing_that_runs_takes_a_place_of_one_with_many(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=3)
+    engine.gate = threading.Semaphore(0)
+    scheduler.submit([Work(name, 1, 9, ended) for name in "abcd"])
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
+    scheduler.submit([Work("x", 1, 2, ended)])
+    engine.gate.release(1000)
+    assert wait(ended, 1) == ["x"]  # beside a and b; c waits
+    assert sorted(wait(ended, 4)) == ["a", "b", "c", "d"]
+    assert sum("c" in step for step in names(engine)) == 9  # it went on where it was
+    assert names(engine)[1:3] == ["abx", "abx"]
+
+
+def test_one_text_each_of_many_callers_is_not_put_off_again_and_again(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=2)
+    with scheduler._lock:
+        for name in "abcdef":
+            scheduler.submit([Work(name, 1, 4, ended)])
+    assert wait(ended, 6) == [*"abcdef"]
+    assert len(engine.steps) == 12
+
+
+def test_a_prompt_that_waits_for_another_lets_those_after_it_start(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    first = Work("a", 5, 1, ended)
+    scheduler.submit([first, Work("b", 1, 1, ended, ready=lambda: first.done), Work("c", 5, 1, ended)])
+    wait(ended, 3)
+    assert names(engine) == ["ac", "b"]
+
+
+def test_beams_that_run_do_not_keep_callers_from_waiting(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=1, max_waiting_callers=2)
+    engine.gate = threading.Semaphore(0)
+    scheduler.submit([Work("b", 1, 2, ended, num_seqs=9)])
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
+    for name in "xy":
+        scheduler.submit([Work(name, 1, 1, ended)])
+    with pytest.raises(Busy, match=r"^2 callers are waiting already"):
+        scheduler.submit([Work("z", 1, 1, ended)])
+    engine.gate.release(100)
+    wait(ended, 3)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("broken", ["lengths", "num_tokens_to_compute"])
+def test_a_bug_in_a_task_ends_all_rather_than_hangs(ended, broken):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=2)
+
+    def bug() -> None:
+        raise ZeroDivisionError(broken)
+
+    tasks = [Work("a", 1, 3, ended), Work("b", 1, 3, ended), Work("c", 1, 3, ended)]
+    setattr(tasks[1], broken, bug)
+    scheduler.submit(tasks)
+    wait(ended, 3)
+    assert {type(task.error) for task in tasks} == {ZeroDivisionError}
+    until(lambda: scheduler._thread is None)
+    scheduler.submit([Work("d", 1, 1, ended)])
+    assert wait(ended, 1) == ["d"]
+
+
+def test_an_error_at_a_deadline_is_its_tasks_alone(ended):
+    scheduler = Scheduler(Noting())
+    broken = Work("a", 1, 10**9, ended, deadline=time.monotonic())
+
+    def bug() -> None:
+        raise OverflowError
+
+    broken.expire = bug
+    scheduler.submit([broken])
+    assert isinstance(ended.get(timeout=HANGS_AFTER).error, OverflowError)
+    scheduler.submit([Work("b", 1, 1, ended)])
+    assert wait(ended, 1) == ["b"]
+
+
+def test_deadlines_of_tasks_that_have_ended_are_let_go(ended):
+    scheduler = Scheduler(Noting())
+    for _ in range(500):
+        scheduler.submit([Work("a", 1, 1, ended, deadline=time.monotonic() + 1e6)])
+        wait(ended, 1)
+    assert len(scheduler._deadlines) < 200
+
+
 def test_several_sequences_of_one_task_take_as_many_places(ended):
     engine = Noting()
     scheduler = Scheduler(engine, max_num_seqs=4)

@@ -108,7 +108,7 @@ def cut(text: str, rules: TextRules) -> tuple[str, bool]:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("stop", v) for v in ([""], [3], 5, None, ["\ud800"])]
+    [("stop", v) for v in ([""], [3], 5, b"x", ["\ud800"])]
     + [("stop_at", v) for v in ("word", True, 3)]
     + [("context_overflow", v) for v in ("crash", None, True)]
     + [("parse_special", v) for v in ("yes", None, 1)],

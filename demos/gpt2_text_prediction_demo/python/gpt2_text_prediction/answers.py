@@ -40,13 +40,18 @@ class Call:
         return replace(self, start=self.clock(), deadline=deadline)
 
 
+def seed_of(call: Call, processed: ProcessedPrompt) -> int:
+    """Return the seed of a prompt's draws: the settings' own, else the call's; 0 of beams, which draw nothing."""
+    given = processed.how.seed if isinstance(processed.how, Sampling) else 0
+    return call.seed if given is None else int(given)
+
+
 class Reading:
     """A prompt that the samples of a call continue, with the log-probabilities of its tokens, if they are asked for."""
 
     def __init__(self, call: Call, number: int, processed: ProcessedPrompt, samples: int = 1) -> None:
         self.call, self.number, self.processed = call, number, processed
-        given = processed.how.seed if isinstance(processed.how, Sampling) else 0
-        self.seed = call.seed if given is None else given
+        self.seed = seed_of(call, processed)
         self._scores: list[TokenLogprobs | None] | None = None
         tokens = processed.tokens
         wanted = range(0)
@@ -69,7 +74,9 @@ class Reading:
         score: float | None = None,
     ) -> Result:
         """Return the result of a sample, or of a beam, whose score is given. held_back: text after the last event."""
-        call, processed = self.call, self.processed
+        call, processed, times = self.call, self.processed, [event.time for event in events]
+        # A text that has not ended by itself goes on after its last token, if it has any.
+        end = times[-1] if events and events[-1].finish_reason is not None else call.clock()
         return Result(
             text="".join(event.text for event in events) + held_back,
             finish_reason=finish_reason,
@@ -78,7 +85,7 @@ class Reading:
             sample=sample,
             prompt_tokens=processed.tokens,
             events=events,
-            perf_metrics=PerfMetrics.of(len(processed.tokens), call.start, [event.time for event in events]),
+            perf_metrics=PerfMetrics.of(len(processed.tokens), call.start, times, end),
             seed=self.seed,
             cut=processed.truncated_chars,
             score=score,
@@ -122,28 +129,32 @@ class Search:
     """A beam search: its request; on_step gets the number of new tokens after each step."""
 
     def __init__(self, reading: Reading, on_step: Callable[[int], None], on_end: Callable[[BeamRequest], None]) -> None:
-        self._reading = reading
+        self._reading, self._on_step = reading, on_step
+        self._times: list[float] = []
         call = reading.call
         self.request = reading.processed.search(
-            reading.prompt, call.logprobs, call.deadline, on_end=on_end, on_step=on_step
+            reading.prompt, call.logprobs, call.deadline, on_end=on_end, on_step=self._note
         )
 
     def results(self) -> list[Result]:
         """Return the beams, the best first, when the request has ended."""
-        now = self._reading.call.clock()
-        return [self._result(number, found, now) for number, found in enumerate(self.request.finished)]
+        return [self._result(number, found) for number, found in enumerate(self.request.finished)]
 
-    def _result(self, number: int, found: Continuation, now: float) -> Result:
+    def _note(self, length: int) -> None:
+        self._times.append(self._reading.call.clock())
+        self._on_step(length)
+
+    def _result(self, number: int, found: Continuation) -> Result:
         text = self._reading.processed.detokenizer()
-        events = [_event(self._reading, text, new, now) for new in found.tokens]
-        reason = events[-1].finish_reason
+        events = [_event(self._reading, text, new, at) for new, at in zip(found.tokens, self._times, strict=False)]
+        reason = events[-1].finish_reason if events else "time"
         assert reason is not None
         return self._reading.result(number, events, reason, score=found.score)
 
 
 def _event(reading: Reading, text: StoppingDetokenizer, new: NewToken, now: float) -> TokenEvent:
     """Return the event of a token; the last one has all the text that was held back."""
-    processed = reading.processed
+    processed, offset = reading.processed, text.num_chars
     stop_reason: int | str | None = None
     piece = ""
     if new.id in processed.ending_ids:
@@ -154,8 +165,8 @@ def _event(reading: Reading, text: StoppingDetokenizer, new: NewToken, now: floa
     finish_reason = new.finish_reason if stop_reason is None else "stop"
     if finish_reason is not None:
         piece += text.close()
-    own = processed.inputs.tokenizer.token_bytes(new.id)
-    return TokenEvent(new.id, own, piece, new.logprob, new.top_logprobs, finish_reason, stop_reason, now)
+    own = processed.inputs.tokenizer.bytes_of(new.id)
+    return TokenEvent(new.id, own, piece, new.logprob, new.top_logprobs, finish_reason, stop_reason, offset, now)
 
 
 class Answers:

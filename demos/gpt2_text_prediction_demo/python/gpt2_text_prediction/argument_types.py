@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from gpt2_text_prediction.engine.configuration import PRECISION_HINTS
@@ -20,6 +21,10 @@ def _is_count(value: Any) -> bool:
     return is_whole(value) and 0 <= value < MOST_BYTES
 
 
+def _is_one_of(value: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(value, str) and value in names
+
+
 def _is_index(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value))
 
@@ -30,7 +35,7 @@ def _is_config(value: Any) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    return is_number(value) and 0 <= value < MOST_BYTES
+    return is_number(value) and 0 <= value <= TIMEOUT_MAX
 
 
 EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -39,11 +44,14 @@ EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "vocab": ("a path or None", lambda value: value is None or _is_path(value)),
     "merges": ("a path or None", lambda value: value is None or _is_path(value)),
     "device": ("the name of a device", lambda value: isinstance(value, str)),
-    "precision_hint": (f"one of {', '.join(PRECISION_HINTS)}", lambda value: value in PRECISION_HINTS),
+    "precision_hint": (f"one of {', '.join(PRECISION_HINTS)}", lambda value: _is_one_of(value, PRECISION_HINTS)),
     "num_threads": ("a whole number from 1, or None", lambda value: value is None or (_is_count(value) and value > 0)),
     "config": ("a dict of properties by their names, or None", lambda value: value is None or _is_config(value)),
     "max_seq_len": ("a whole number or None", lambda value: value is None or is_whole(value)),
-    "back_end": (f"one of {', '.join(BACK_ENDS)}, or None", lambda value: value is None or value in BACK_ENDS),
+    "back_end": (
+        f"one of {', '.join(BACK_ENDS)}, or None",
+        lambda value: value is None or _is_one_of(value, BACK_ENDS),
+    ),
     "cache_budget": ("a whole number of bytes or None", lambda value: value is None or _is_count(value)),
     "prompt_lookup": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "max_num_seqs": ("a whole number from 1, or None", lambda value: value is None or (_is_count(value) and value > 0)),

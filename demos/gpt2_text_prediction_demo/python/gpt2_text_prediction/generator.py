@@ -5,6 +5,7 @@ from gpt2_text_prediction import TextGenerator
 
 import math
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -42,15 +43,15 @@ from gpt2_text_prediction.model_path import model_path
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.results import NextToken, Progress, Result, Score, Stats
 from gpt2_text_prediction.settings import MOST_TEXTS, is_whole
-from gpt2_text_prediction.settings_by_name import BEAMS_ONLY, Settings, settings_beside
+from gpt2_text_prediction.settings_by_name import BEAMS_ONLY, Settings, SettingsByName, settings_beside
 from gpt2_text_prediction.stream import Stream
 from gpt2_text_prediction.text.stopping import TextRules
 from gpt2_text_prediction.text.tokenizer import load_tokenizer
 
-if TYPE_CHECKING:
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from gpt2_text_prediction.settings_by_name import SettingsByName
 
 Prompts: TypeAlias = TextOrIds | Sequence[TextOrIds]
 """One prompt or several, each a text or token ids."""
@@ -216,6 +217,8 @@ class TextGenerator:
         own = self._settings(sampling, rules, settings, defaults)
         if isinstance(own.how, Beams):
             raise Problem("num_beams: beams have no text before their end: call generate")
+        if own.num_return_sequences != 1:
+            raise Problem(f"num_return_sequences: a stream is one text, got {own.num_return_sequences}: give index")
         call = self._call(logprobs, prompt_logprobs, max_time, clock)
         processed = self.input_processor.process(prompt, own.how, own.max_new_tokens, own.rules)
         return Stream(self.scheduler, call, processed, index)
@@ -350,6 +353,7 @@ class TextGenerator:
             counts.prompt,
             counts.new,
             counts.prefix_hits + cache.prefix_hits,
+            cache.recomputed_tokens,
             counts.drafted,
             counts.accepted,
         )
@@ -417,8 +421,8 @@ class TextGenerator:
         """Return the settings of a prompt; raise Problem for what are none."""
         if not isinstance(how, Sampling | Beams | None):
             raise Problem(f"sampling: expected a Sampling or Beams, got {type(how).__name__}: {shown(how)}")
-        if rules is not None:
-            require_type(TextRules, rules)
+        if not isinstance(rules, TextRules | None):
+            raise Problem(f"rules: expected a TextRules, got {type(rules).__name__}: {shown(rules)}")
         return settings_beside(how, rules, settings, self.tokenizer.encode, defaults)
 
     def _call(
@@ -481,10 +485,10 @@ def _listed(prompts: Any) -> tuple[list[TextOrIds], list[str]]:
         prompts = prompts.tolist()
     if isinstance(prompts, str):
         return [prompts], [""]
-    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes | bytearray):
+    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes | bytearray | memoryview):
         expected = "a text, token ids, or a list of them"
         raise Problem(f"prompts: expected {expected}, got {type(prompts).__name__}: {shown(prompts)}")
-    if prompts and all(is_whole(each) for each in prompts):
+    if any(is_whole(each) for each in prompts):  # the ids of one prompt, or what is wrong with them
         return [prompts], [""]
     return list(prompts), [f"prompt {n}: " for n in range(1, len(prompts) + 1)]
 

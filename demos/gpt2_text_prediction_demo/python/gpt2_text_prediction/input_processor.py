@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import index
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from gpt2_text_prediction.argument_types import require_type
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.generation.beam_search import BeamParams, BeamRequest, Beams
 from gpt2_text_prediction.generation.logits_processors import (
-    LogitsProcessors,
     drawn_never,
     require_known,
     require_lengths,
@@ -33,7 +32,6 @@ COUNTED_AT_ONCE = 1 << 17
 NO_RULES = TextRules()
 TextOrIds: TypeAlias = str | Sequence[int]
 """A prompt: its text, or its token ids."""
-How = TypeVar("How", bound=LogitsProcessors)
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class ProcessedPrompt:
             self.how,
             self.max_new_tokens,
             self.ending_ids,
-            self._stops(),
+            self.detokenizer() if self.rules.stop or self.rules.stop_at else None,
             logprobs,
             deadline,
             drawn_never(limits.unused_ids, self.ending_ids),
@@ -133,19 +131,6 @@ class ProcessedPrompt:
     def detokenizer(self) -> StoppingDetokenizer:
         """Return what makes the text of a sample, and says where it stops."""
         return StoppingDetokenizer(self.inputs.tokenizer, self.rules, self.how.min_new_tokens)
-
-    def _stops(self) -> Callable[[Sequence[int]], bool]:
-        """Return a function that says whether tokens end a text."""
-        if not self.rules.stop and self.rules.stop_at is None:
-            return lambda tokens: False
-
-        def stops(tokens: Sequence[int]) -> bool:
-            text = self.detokenizer()
-            for token in tokens:
-                text.push(token)
-            return text.stopped
-
-        return stops
 
 
 class InputProcessor:
@@ -234,7 +219,7 @@ class InputProcessor:
         try:
             if (
                 not isinstance(ids, Sequence | np.ndarray)
-                or isinstance(ids, bytes | bytearray)
+                or isinstance(ids, bytes | bytearray | memoryview)
                 or bool in map(type, ids)
             ):
                 raise TypeError

@@ -19,6 +19,8 @@ def model_path(model: str | Path, precision: str | None = None) -> Path:
     name of a model in ./public, which goes before a folder of that name here. precision: FP16 unless given.
     Raises Problem, with what there is, where there is no such model.
     """
+    if not str(model):
+        raise Problem("model: expected a name or a path, got nothing")
     path = Path(model)
     with readable(path):
         if path.suffix in MODEL_SUFFIXES or path.is_file():

@@ -1,6 +1,5 @@
 """The results of a TextGenerator: continuations token by token, scores, likely next tokens."""
 
-import codecs
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,10 +16,12 @@ from gpt2_text_prediction.generation.request import FinishReason
 class TokenEvent(NamedTuple):
     """What one new token tells.
 
-    bytes: its own, which may be a part of a character. text: what became certain with it, possibly nothing.
+    bytes: its own, which may be a part of a character; of a tokenizer that is not byte-level, as the vocabulary writes
+    it. text: what became certain with it, possibly nothing. text_offset: the characters of the whole text before it.
     logprob, top_logprobs: (id, log-probability) of the likeliest, as many as were asked for; both in the model's own
-    distribution, before any setting. finish_reason: where it is the last token, why. stop_reason: what then ended the
-    text: the id of a token, a stop string, or "line" or "sentence". time: seconds on the clock, when it was there.
+    distribution, before any setting. finish_reason: where the text ends with it, why; None where it is the last because
+    the time was over or the text was cancelled. stop_reason: what ended the text: the id of a token, a stop string, or
+    "line" or "sentence". time: seconds on the clock, when it was there.
 
     >>> from gpt2_text_prediction import TextGenerator
     >>> with TextGenerator("gpt-2-mini") as gpt2:
@@ -36,6 +37,7 @@ class TokenEvent(NamedTuple):
     top_logprobs: TopLogprobs
     finish_reason: FinishReason | None
     stop_reason: int | str | None
+    text_offset: int
     time: float
 
 
@@ -46,7 +48,7 @@ class PerfMetrics(NamedTuple):
     both NaN where there is none. throughput: tokens/s after the first. generate_duration: from the call to the end.
 
     >>> from gpt2_text_prediction import PerfMetrics
-    >>> PerfMetrics.of(num_input_tokens=5, start=0.0, times=[0.5, 0.6, 0.7]).ttft
+    >>> PerfMetrics.of(num_input_tokens=5, start=0.0, times=[0.5, 0.6, 0.7], end=0.7).ttft
     500.0
     """
 
@@ -58,9 +60,9 @@ class PerfMetrics(NamedTuple):
     generate_duration: float
 
     @classmethod
-    def of(cls, num_input_tokens: int, start: float, times: Sequence[float]) -> "PerfMetrics":
-        """Return the figures of a text that began at `start` and whose tokens came at `times`, in seconds."""
-        first, last, later = (times[0], times[-1], len(times) - 1) if times else (math.nan, start, 0)
+    def of(cls, num_input_tokens: int, start: float, times: Sequence[float], end: float) -> "PerfMetrics":
+        """Return the figures of a text from `start` to `end`, whose tokens came at `times`, in seconds."""
+        first, last, later = (times[0], times[-1], len(times) - 1) if times else (math.nan, end, 0)
         tpot = (last - first) / later if later else math.nan
         throughput = 1 / tpot if tpot else math.inf
         return cls(
@@ -69,7 +71,7 @@ class PerfMetrics(NamedTuple):
             (first - start) * 1e3,
             tpot * 1e3,
             throughput,
-            (last - start) * 1e3,
+            (end - start) * 1e3,
         )
 
 
@@ -99,7 +101,7 @@ class Result:
     prompt: int
     sample: int
     prompt_tokens: list[int]
-    events: Sequence[TokenEvent]
+    events: Sequence[TokenEvent] = field(repr=False)
     perf_metrics: PerfMetrics
     seed: int
     cut: int = 0
@@ -137,11 +139,7 @@ class Result:
     @property
     def text_offsets(self) -> list[int]:
         """For each new token, the character of the text where it begins; the text's end for one that is not in it."""
-        utf8, offset, offsets = codecs.getincrementaldecoder("utf-8")(errors="replace"), 0, []
-        for event in self.events:
-            offsets.append(min(offset, len(self.text)))
-            offset += len(utf8.decode(event.bytes))
-        return offsets
+        return [min(event.text_offset, len(self.text)) for event in self.events]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it for json; what is NaN or was not asked for is None."""
@@ -226,8 +224,9 @@ class NextToken(NamedTuple):
 class Stats:
     """What a generator does now, and has done so far.
 
-    running, waiting: texts. used_blocks, blocks: of a paged cache, 0 of another. prefix_hits: tokens of prompts that
-    were not computed again; drafted_tokens, accepted_tokens: by prompt lookup.
+    running, waiting: texts, and searches. used_blocks, blocks: of a paged cache, 0 of another. prefix_hits: tokens of
+    prompts that were found in the cache; recomputed_tokens: those whose blocks had been taken away meanwhile, of
+    prompts and texts. drafted_tokens, accepted_tokens: by prompt lookup.
 
     >>> from gpt2_text_prediction import TextGenerator
     >>> with TextGenerator("gpt-2-mini") as gpt2:
@@ -243,6 +242,7 @@ class Stats:
     prompt_tokens: int
     new_tokens: int
     prefix_hits: int
+    recomputed_tokens: int
     drafted_tokens: int
     accepted_tokens: int
 

@@ -412,8 +412,19 @@ def check_fields(instance: Any) -> None:
             SETTINGS[field.name].check(getattr(instance, field.name))
 
 
+OF_TRANSFORMERS = {
+    "do_sample": "temperature=0 is greedy, everything else samples",
+    "max_length": "max_new_tokens counts the new tokens alone",
+    "bad_words_ids": "bad_words takes texts, Sampling(bad_words_ids=...) ids",
+    "stop_strings": "stop takes them",
+}
+"""Names that a user of transformers may give, and what to give here."""
+
+
 def require_known_names(names: Iterable[str]) -> None:
     """Raise Problem for a name that is no setting."""
     for name in sorted(names):
+        if name in OF_TRANSFORMERS:
+            raise Problem(f"{name}: there is no such setting: {OF_TRANSFORMERS[name]}")
         if name not in SETTINGS:
             raise Problem(f"{name:.80}: there is no such setting; known: {', '.join(SETTINGS)}")

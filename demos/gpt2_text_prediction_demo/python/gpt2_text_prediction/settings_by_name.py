@@ -87,9 +87,7 @@ def make_settings(
     require_lengths(how, max_new_tokens)
     if isinstance(how, Beams) and rules.context_overflow == "slide":
         raise Problem("num_beams, context_overflow: beams cannot slide: leave one out")
-    _require_one_of_none(max_new_tokens, samples)
-    if isinstance(how, Sampling) and samples > 1 and (how.temperature == 0 or how.top_p == 0 or how.top_k == 1):
-        raise Problem("num_return_sequences: greedy text is always the same: give a temperature or num_beams")
+    _require_different(how, max_new_tokens, samples)
     return Settings(how, rules, max_new_tokens, samples)
 
 
@@ -107,22 +105,25 @@ def settings_beside(
     require_known_names(given.keys() - SETTINGS.keys())
     for part, names in ((how, HOW), (rules, OF_TEXT)):
         if part is not None and (twice := [name for name in names if name in given]):
-            raise Problem(f"{twice[0]}: is a part of the {type(part).__name__} that is given: set it there")
+            raise Problem(f"{twice[0]}: cannot be given beside a {type(part).__name__}: make it a part of that")
     if how is None:
         found = make_settings(given, encode, defaults)
         return found if rules is None else replace(found, rules=rules)
     if isinstance(how, Beams) and "num_return_sequences" in given:
-        raise Problem("num_return_sequences: is a part of the Beams that are given: set it there")
+        raise Problem("num_return_sequences: cannot be given beside a Beams: make it a part of that")
     new_tokens, samples, _ = (_checked(given, name) for name in COUNTS)
     if isinstance(how, Beams):
         samples = how.num_return_sequences
-    _require_one_of_none(new_tokens, samples)
+    _require_different(how, new_tokens, samples)
     return Settings(how, rules or TextRules(**_only(given, OF_TEXT)), new_tokens, samples)
 
 
-def _require_one_of_none(max_new_tokens: int, samples: int) -> None:
+def _require_different(how: Sampling | Beams, max_new_tokens: int, samples: int) -> None:
+    """Raise Problem for several samples that would all be the same."""
     if max_new_tokens == 0 and samples > 1:
         raise Problem(f"num_return_sequences: expected 1 where max_new_tokens is 0, got {samples}")
+    if isinstance(how, Sampling) and samples > 1 and (how.temperature == 0 or how.top_p == 0 or how.top_k == 1):
+        raise Problem("num_return_sequences: greedy text is always the same: give a temperature or num_beams")
 
 
 def with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _logits_processors(given: Mapping[str, Any], encode: Callable[[str], list[in
     if "logit_bias" in given:
         found["logit_bias"] = _bias_of_ids(given["logit_bias"])
     words = one_or_more(given.get("bad_words", []), str)
-    if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
         raise Problem(f"bad_words: expected a list of words, none of them blank, got {shown(words)}")
     if words and encode is not None:
         forms = [form for word in words for form in (word.strip(), " " + word.strip())]

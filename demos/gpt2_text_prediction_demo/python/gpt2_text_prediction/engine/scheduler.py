@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from threading import RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import ReferenceType, WeakSet, ref
@@ -53,11 +53,11 @@ class Cancelled(Exception):
 
 
 class Request(Protocol):
-    """One text's work: a sequence, or several. All but is_ready and num_seqs is called by the scheduler's thread alone.
+    """One text's work: a sequence, or several. Its methods are called by the scheduler's thread alone.
 
     num_seqs: how many sequences it has at most. deadline: when it ends at the latest, in seconds of time.monotonic.
-    An exception of `start`, `next_inputs` or `process_logits` ends this request alone; `end`, which is called once,
-    raises none.
+    An exception of `start`, `next_inputs`, `process_logits` or `expire` ends this request alone; the others raise none.
+    `end` is called once, also by a child process that has inherited it.
     """
 
     num_seqs: int
@@ -96,19 +96,26 @@ class RequestGroup:
     """The requests that one caller has submitted; `stopped`: why they end before they are done."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
-        self.waiting = deque(requests)
+        self.waiting = deque(_Task(self, request) for request in requests)
         self.stopped: BaseException | None = None
 
 
 @dataclass(eq=False)
-class _Running:
+class _Task:
+    """A request of a caller's. has_started: whether it has run before; has_begun: whether a token was computed."""
+
     group: RequestGroup
     request: Request
-    has_begun: bool = False  # whether a token of it was computed
+    has_started: bool = False
+    has_begun: bool = False
+
+    def is_ready(self) -> bool:
+        """Return whether it can run."""
+        return self.has_started or self.request.is_ready()
 
 
 class _Scheduled(NamedTuple):
-    running: _Running
+    task: _Task
     inputs: list[StepInput]
 
 
@@ -136,11 +143,12 @@ class Scheduler:
         self._groups: deque[RequestGroup] = deque()  # those with requests that wait, in the order of their turns
         self._stopped: list[RequestGroup] = []  # whose requests are to be ended
         self._active: set[RequestGroup] = set()  # those with requests that wait or run
-        self._deadlines: list[tuple[float, int, RequestGroup, ReferenceType[Request]]] = []  # a heap
+        self._deadlines: list[tuple[float, int, ReferenceType[_Task]]] = []  # a heap
+        self._dropped: deque[RequestGroup] = deque()  # to be cancelled; guarded by nothing, see drop
         self._submitted = count()  # tells requests of the same deadline apart
         self._thread: Thread | None = None
         self._closed: str | None = None  # why nothing more can be submitted
-        self._running: list[_Running] = []  # the thread's own, so not guarded
+        self._running: list[_Task] = []  # changed by the thread alone, so not guarded
         _SCHEDULERS.add(self)
 
     def submit(self, requests: Sequence[Request]) -> RequestGroup:
@@ -152,27 +160,40 @@ class Scheduler:
         group = RequestGroup(requests)
         with self._lock:
             self.require_open()
-            places = self._max_num_seqs - self._num_seqs()  # for those who start before the next step
+            # For those who start before the next step.
+            places = max(0, self._max_num_seqs - self._num_seqs())
             if (waiting := len(self._groups) - places) >= self._max_waiting_callers:
                 raise Busy(f"{waiting} callers are waiting already: try again later")
             if requests:
                 self._groups.append(group)
                 self._active.add(group)
-                for request in requests:
-                    if request.deadline is not None:
-                        entry = request.deadline, next(self._submitted), group, ref(request)
-                        heapq.heappush(self._deadlines, entry)
+                self._add_deadlines(group)
                 self._wake()
         return group
+
+    def _add_deadlines(self, group: RequestGroup) -> None:
+        if len(self._deadlines) > 2 * sum(self._counts()) + MAX_NUM_SEQS:  # most are of requests that have ended
+            self._deadlines = [entry for entry in self._deadlines if entry[-1]() is not None]
+            heapq.heapify(self._deadlines)
+        for task in group.waiting:
+            if task.request.deadline is not None:
+                heapq.heappush(self._deadlines, (task.request.deadline, next(self._submitted), ref(task)))
 
     def counts(self) -> tuple[int, int]:
         """Return how many requests run and how many wait."""
         with self._lock:
-            return len(self._running), sum(len(group.waiting) for group in self._groups)
+            return self._counts()
+
+    def _counts(self) -> tuple[int, int]:
+        return len(self._running), sum(len(group.waiting) for group in self._groups)
 
     def cancel(self, group: RequestGroup) -> None:
         """End a caller's requests, with Cancelled, before the next step; those that have ended are not ended again."""
         self._stop([group], Cancelled())
+
+    def drop(self, group: RequestGroup) -> None:
+        """Do as cancel, for a caller who may be the garbage collector, in any thread: it waits for no lock."""
+        self._dropped.append(group)
 
     def require_open(self) -> None:
         """Raise Problem where it is closed, and RuntimeError in a callback of a request."""
@@ -208,8 +229,8 @@ class Scheduler:
         self._closed, self._thread, self._lock = FORKED, None, RLock()
         # OpenVINO would wait for its own threads when it releases a model: the child never does.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
-        for request in [*(each.request for each in self._running), *(r for g in self._groups for r in g.waiting)]:
-            request.end(Problem(FORKED))
+        for task in [*self._running, *(task for group in self._groups for task in group.waiting)]:
+            task.request.end(Problem(FORKED))
 
     def _wake(self) -> None:
         if self._thread is None or not self._thread.is_alive():  # Ctrl-C may have kept it from starting
@@ -228,76 +249,116 @@ class Scheduler:
         with self._lock:
             if self._thread is not current_thread():  # Ctrl-C kept it from starting, and another was started since
                 return
-        while True:
-            self._end_stopped()
-            self._end_expired()
-            while (running := self._next_request()) is not None:
-                self._running.append(running)
-                self._start(running)
-            with self._lock:
-                if not (self._running or self._groups or self._stopped):
-                    self._thread = None
-                    return
-            if self._running:
-                self._step()
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # a bug, which nobody may wait for
+            self._end_all(error)
+            raise
+
+    def _turn(self) -> bool:
+        """End what has to end, start what can, and run a step; return False where there is nothing left to do."""
+        while self._dropped:
+            self.cancel(self._dropped.popleft())
+        self._end_stopped()
+        self._end_expired()
+        while (task := self._next_task()) is not None:
+            self._running.append(task)
+            self._start(task)
+        with self._lock:
+            if not (self._running or self._groups or self._stopped):
+                self._thread = None
+                return False
+        if self._running:
+            self._step()
+        return True
+
+    def _end_all(self, error: BaseException) -> None:
+        with self._lock:
+            waiting = [task for group in self._groups for task in group.waiting]
+            tasks, self._thread = [*self._running, *waiting], None
+            self._running.clear()
+            self._groups.clear()
+            self._active.clear()
+        for task in tasks:
+            task.request.end(error)
 
     def _end_stopped(self) -> None:
         with self._lock:
             stopped, self._stopped = self._stopped, []
-            waiting = []
+            waiting: list[_Task] = []
             for group in stopped:
                 self._active.discard(group)
                 if group.waiting:
                     self._groups.remove(group)
-                    waiting += [(request, group.stopped) for request in group.waiting]
+                    waiting += group.waiting
                     group.waiting.clear()
-        for running in [running for running in self._running if running.group in stopped]:
-            self._end(running, running.group.stopped)
-        for request, reason in waiting:
-            request.end(reason)
+        for task in [task for task in self._running if task.group in stopped]:
+            self._end(task, task.group.stopped)
+        for task in waiting:
+            task.request.end(task.group.stopped)
 
     def _end_expired(self) -> None:
         """End the requests whose deadline has passed, which are done."""
         while self._deadlines and self._deadlines[0][0] <= time.monotonic():
             with self._lock:
-                *_, group, found = heapq.heappop(self._deadlines)
-                request = found()
-                if request is None:  # it has ended long since
-                    continue
-                is_waiting = request in group.waiting
-                if is_waiting:
-                    group.waiting.remove(request)
-                    if not group.waiting:
-                        self._groups.remove(group)
-            running = next((running for running in self._running if running.request is request), None)
-            if running is not None:
-                request.expire()
-                self._end(running, None)
-            elif is_waiting:
-                request.expire()
-                self._leave(group)
-                request.end(None)
+                *_, found = heapq.heappop(self._deadlines)
+                task = found()
+                is_waiting = task is not None and task in task.group.waiting
+                if task is not None and is_waiting:
+                    self._remove_waiting(task)
+            if task is None or not (is_waiting or task in self._running):
+                continue
+            error = None
+            try:
+                task.request.expire()
+            except Exception as problem:  # its caller gets it
+                error = problem
+            self._end(task, error)
 
-    def _next_request(self) -> _Running | None:
-        """Return the request that starts, if one can: of the caller who has the fewest that run, then in turns.
+    def _remove_waiting(self, task: _Task) -> None:
+        task.group.waiting.remove(task)
+        if not task.group.waiting:
+            self._groups.remove(task.group)
 
-        One that is too large for the memory left is not overtaken by those after it, or it might wait for ever.
+    def _next_task(self) -> _Task | None:
+        """Return the request that starts or goes on, if one can: of the caller who has the fewest that run, in turns.
+
+        A caller of whom nothing runs takes a place of the one who has the most, whose last text then waits. A request
+        that is too large for the memory left is not overtaken by those after it, or it might wait for ever.
         """
-        if self._num_seqs() >= self._max_num_seqs:
+        if self._num_seqs() >= self._max_num_seqs and not self._groups:
             return None
         with self._lock:
-            ready = [group for group in self._groups if group.waiting[0].is_ready()]
+            ready = [task for group in self._groups if (task := self._first_ready(group)) is not None]
             if not ready:
                 return None
-            shares = Counter(running.group for running in self._running)
-            group = min(ready, key=lambda group: shares[group])
-            if self._running and not self._has_place(group.waiting[0]):
-                return None
+            shares = Counter(task.group for task in self._running)
+            task = min(ready, key=lambda task: shares[task.group])
+            if self._running and not self._has_place(task.request):
+                most = max(shares, key=lambda group: shares[group])
+                if shares[task.group] or shares[most] < 2:
+                    return None
+                self._pause(next(other for other in reversed(self._running) if other.group is most))
+                if not self._has_place(task.request):
+                    return None
+            group = task.group
             self._groups.remove(group)
-            request = group.waiting.popleft()
+            group.waiting.remove(task)
             if group.waiting:
                 self._groups.append(group)
-            return _Running(group, request)
+            return task
+
+    def _first_ready(self, group: RequestGroup) -> _Task | None:
+        """Return the first request of a caller that can run, of as many as might run at once."""
+        return next((task for task in islice(group.waiting, self._max_num_seqs) if task.is_ready()), None)
+
+    def _pause(self, task: _Task) -> None:
+        """Let a request wait that runs; what a back end forgets of it meanwhile is computed again."""
+        self._running.remove(task)
+        if not task.group.waiting:
+            self._groups.append(task.group)
+        task.group.waiting.appendleft(task)
 
     def _has_place(self, request: Request) -> bool:
         """Return whether a request can run beside the others now, and at their next step.
@@ -306,39 +367,42 @@ class Scheduler:
         """
         if self._num_seqs() + request.num_seqs > self._max_num_seqs:
             return False
-        lengths = [length for running in self._running for length in running.request.lengths()]
+        lengths = [length for task in self._running for length in task.request.lengths()]
         grown = [min(length + MAX_DECODE_TOKENS, self._engine.n_positions) for length in lengths]
         return self._engine.fits([*grown, *request.lengths()])
 
     def _num_seqs(self) -> int:
-        return sum(running.request.num_seqs for running in self._running)
+        return sum(task.request.num_seqs for task in self._running)
 
-    def _start(self, running: _Running) -> None:
+    def _start(self, task: _Task) -> None:
+        if task.has_started:
+            return
+        task.has_started = True
         try:
-            running.request.start()
+            task.request.start()
         except BaseException as error:  # the request's own, such as a clock's SystemExit: its caller gets it
-            self._end(running, error)
+            self._end(task, error)
         else:
-            self._end_if_done(running)
+            self._end_if_done(task)
 
     def _step(self) -> None:
         scheduled = self._schedule()
         try:
             scheduled, answers = self._compute(scheduled)
         except Exception as error:  # all their callers get it
-            for running, _ in scheduled:
-                self._end(running, error)
+            for task, _ in scheduled:
+                self._end(task, error)
             return
         rest = iter(answers)
-        for running, inputs in scheduled:
+        for task, inputs in scheduled:
             logits = [next(rest) for _ in inputs]
-            running.has_begun = True
+            task.has_begun = True
             try:
-                running.request.process_logits(logits)
+                task.request.process_logits(logits)
             except BaseException as error:
-                self._end(running, error)
+                self._end(task, error)
             else:
-                self._end_if_done(running)
+                self._end_if_done(task)
 
     def _compute(self, scheduled: list[_Scheduled]) -> tuple[list[_Scheduled], list[Logits]]:
         """Run a step with as many of the requests as there is memory for; the last ones wait for a later step.
@@ -364,56 +428,56 @@ class Scheduler:
 
     def _schedule(self) -> list[_Scheduled]:
         """Return inputs for each request that decodes, and for prompts as far as the chunk goes."""
-        in_order = [(running, running.request.num_tokens_to_compute()) for running in self._in_turns()]
-        decoding = sum(running.request.num_seqs for running, needed in in_order if needed == 1)
+        in_order = [(task, task.request.num_tokens_to_compute()) for task in self._in_turns()]
+        decoding = sum(task.request.num_seqs for task, needed in in_order if needed == 1)
         decode_tokens = max(1, MAX_DECODE_TOKENS // max(1, decoding))
         chunk_left = self._prefill_chunk
         if decoding:
             prompts = sum(needed > 1 for _, needed in in_order)
             chunk_left = min(chunk_left, prompts * PREFILL_CHUNK_BESIDE_DECODE)
         scheduled = []
-        for running, needed in in_order:
+        for task, needed in in_order:
             max_tokens = decode_tokens if needed == 1 else min(needed, chunk_left)
             if not max_tokens:
                 continue
             try:
-                inputs = running.request.next_inputs(max_tokens)
+                inputs = task.request.next_inputs(max_tokens)
             except BaseException as error:
-                self._end(running, error)
+                self._end(task, error)
                 continue
-            scheduled.append(_Scheduled(running, inputs))
+            scheduled.append(_Scheduled(task, inputs))
             if needed > 1:
                 chunk_left -= sum(len(each.tokens) for each in inputs)
         return scheduled
 
-    def _in_turns(self) -> list[_Running]:
+    def _in_turns(self) -> list[_Task]:
         """Return the requests that have begun, the first first, and then the others, their callers in turns.
 
         A prompt that has begun goes on first: a back end may preempt a sequence that is not in a step (block_pool).
         """
-        begun = [running for running in self._running if running.has_begun]
+        begun = [task for task in self._running if task.has_begun]
+        if len(begun) == len(self._running):
+            return begun
         turns: Counter[RequestGroup] = Counter()
         others = []
-        for running in self._running:
-            if not running.has_begun:
-                others.append((turns[running.group], running))
-                turns[running.group] += 1
-        return begun + [running for _, running in sorted(others, key=lambda pair: pair[0])]
+        for task in self._running:
+            if not task.has_begun:
+                others.append((turns[task.group], task))
+                turns[task.group] += 1
+        return begun + [task for _, task in sorted(others, key=lambda pair: pair[0])]
 
-    def _end_if_done(self, running: _Running) -> None:
-        if running.request.done:
-            self._end(running, None)
+    def _end_if_done(self, task: _Task) -> None:
+        if task.request.done:
+            self._end(task, None)
 
-    def _end(self, running: _Running, error: BaseException | None) -> None:
-        self._running.remove(running)
-        self._leave(running.group)
-        running.request.end(error)
-
-    def _leave(self, group: RequestGroup) -> None:
-        """Take note that a request of a group has ended."""
+    def _end(self, task: _Task, error: BaseException | None) -> None:
+        if task in self._running:
+            self._running.remove(task)
+        group = task.group
         if not group.waiting and not any(other.group is group for other in self._running):
             with self._lock:
                 self._active.discard(group)
+        task.request.end(error)
 
 
 _SCHEDULERS: WeakSet[Scheduler] = WeakSet()

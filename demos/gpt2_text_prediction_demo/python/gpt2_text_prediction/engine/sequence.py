@@ -17,14 +17,15 @@ Logits: TypeAlias = npt.NDArray[np.float32]  # [W, V]
 
 
 class CacheUsage(NamedTuple):
-    """Blocks of a paged cache that sequences hold, of how many; prefix_hits: tokens that were found in blocks.
+    """Blocks of a paged cache that sequences hold, of how many; nothing but zeros of a cache that is not paged.
 
-    Nothing but zeros of a cache that is not paged.
+    prefix_hits: tokens that were found in blocks of others. recomputed_tokens: those whose blocks had been taken away.
     """
 
     used_blocks: int = 0
     blocks: int = 0
     prefix_hits: int = 0
+    recomputed_tokens: int = 0
 
 
 class NoRoom(Problem):

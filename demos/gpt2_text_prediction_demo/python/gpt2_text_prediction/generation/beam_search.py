@@ -4,10 +4,9 @@ Hugging Face's, as of transformers 5: the same settings, the same order of candi
 Letters: R running beams, V vocabulary.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +53,27 @@ class Beams(LogitsProcessors):
             raise Problem(f"num_return_sequences: expected {most}, got {shown(self.num_return_sequences)}")
 
 
+class Text(Protocol):
+    """The text of a beam."""
+
+    def fork(self) -> "Text":
+        """Return another text that goes on from here."""
+
+    def ends_with(self, token: int) -> bool:
+        """Take a token; return whether the text ends with it."""
+
+
 @dataclass(frozen=True)
 class BeamParams:
     """What a search depends on beside its prompt, after which max_new_tokens fit, at least one.
 
-    stops: returns whether new tokens end the text with their last one. Others as in RequestParams.
+    text: what tells whether a rule ends the text of a beam; None: no rule can. Others as in RequestParams.
     """
 
     beams: Beams
     max_new_tokens: int
     ending_ids: Sequence[int] = ()
-    stops: Callable[[Sequence[int]], bool] = lambda tokens: False
+    text: Text | None = None
     logprobs: int | None = None
     deadline: float | None = None
     unused_ids: npt.NDArray[np.int64] = field(default_factory=lambda: NO_IDS, compare=False)
@@ -87,6 +96,7 @@ class _Beam(NamedTuple):
     ids: list[int]
     tokens: list[NewToken]
     score: np.float32
+    text: Text | None
 
 
 class BeamRequest:
@@ -116,7 +126,7 @@ class BeamRequest:
         self._cache = SequenceCache()  # of the prompt
         self._num_computed_tokens = 0
         self._scheduled = 0  # tokens of the prompt in this step
-        self._running = [_Beam(self._cache, [], [], np.float32(0))]
+        self._running = [_Beam(self._cache, [], [], np.float32(0), params.text)]
         self._done = False
 
     @property
@@ -163,8 +173,9 @@ class BeamRequest:
         self._on_step(self.length)
 
     def expire(self) -> None:
-        """Be done: beams that run end here."""
+        """Be done: beams that run end here; where there is none yet, with an empty text."""
         self._finish((beam, "time") for beam in self._running if beam.ids)
+        self.finished = self.finished or [Continuation([], 0.0)]
         self._done = True
 
     def end(self, error: BaseException | None) -> None:
@@ -173,13 +184,14 @@ class BeamRequest:
         self.finished = self.finished[: self._beams.num_return_sequences]
         self._running = []
         self._prefix_cache.add(self._cache)
+        self._cache = SequenceCache()
         self._on_end(self)
 
     def _extend(self, own: list[npt.NDArray[np.float32]]) -> None:  # of each beam [V]
         self.length += 1
         self._counts.new += 1
         candidates = self._candidates(own)
-        reasons = [self._finish_reason(beam.ids) for beam in candidates]
+        reasons = [self._finish_reason(beam) for beam in candidates]
         pairs = list(zip(candidates, reasons, strict=True))
         self._finish((beam, reason) for beam, reason in pairs[: self._beams.num_beams] if reason is not None)
         # Those that do not run hold no cache in the next step.
@@ -192,8 +204,8 @@ class BeamRequest:
             self.finished.append(Continuation([*beam.tokens[:-1], last], self._score(beam, len(beam.ids))))
         self.finished = sorted(self.finished, key=lambda each: -each.score)[: self._beams.num_beams]
 
-    def _finish_reason(self, ids: Sequence[int]) -> FinishReason | None:
-        if ids[-1] in self._params.ending_ids or self._params.stops(ids):
+    def _finish_reason(self, beam: _Beam) -> FinishReason | None:
+        if beam.ids[-1] in self._params.ending_ids or (beam.text is not None and beam.text.ends_with(beam.ids[-1])):
             return "stop"
         return "length" if self.length == self._params.max_new_tokens else None
 
@@ -211,21 +223,21 @@ class BeamRequest:
                 for beam, logprobs in zip(running, own, strict=True)
             ]
         )
-        tops = [
-            tuple((i, float(logprobs[i])) for i in likeliest(logprobs, params.logprobs or 0, params.unused_ids))
-            for logprobs in own
-        ]
+        new_tokens = [self._new_tokens(logprobs) for logprobs in own]
         parents, ids = np.divmod(_largest(scores.reshape(-1), count), scores.shape[1])
         return [
-            _Beam(
-                running[parent].cache.fork(),
-                [*running[parent].ids, token],
-                [*running[parent].tokens, NewToken(token, float(own[parent][token]), tops[parent])],
-                scores[parent, token],
-            )
+            _extended(running[parent], new_tokens[parent](token), scores[parent, token])
             for parent, token in zip(parents.tolist(), ids.tolist(), strict=True)
             if scores[parent, token] > -np.inf
         ]
+
+    def _new_tokens(self, logprobs: npt.NDArray[np.float32]) -> Callable[[int], NewToken]:  # [V]
+        """Return a function that returns a token after a beam, with the log-probabilities that are asked for."""
+        if self._params.logprobs is None:
+            return NewToken
+        top = likeliest(logprobs, self._params.logprobs, self._params.unused_ids)
+        told = tuple((i, float(logprobs[i])) for i in top)
+        return lambda token: NewToken(token, float(logprobs[token]), told)
 
     def _no_better_comes(self, best: _Beam) -> bool:
         """Return whether the search ends: for early_stopping False a heuristic, as in Hugging Face (its PR 20901)."""
@@ -238,7 +250,13 @@ class BeamRequest:
         return self._score(best, length) <= self.finished[-1].score
 
     def _score(self, beam: _Beam, length: int) -> float:
-        return float(beam.score) / math.pow(length, self._beams.length_penalty)
+        with np.errstate(all="ignore"):  # a length of a thousand to the power of 100 is infinite
+            return float(np.float64(beam.score) / np.float64(length) ** self._beams.length_penalty)
+
+
+def _extended(beam: _Beam, new: NewToken, score: np.float32) -> _Beam:
+    text = None if beam.text is None else beam.text.fork()
+    return _Beam(beam.cache.fork(), [*beam.ids, new.id], [*beam.tokens, new], score, text)
 
 
 def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  # [V] -> [V]

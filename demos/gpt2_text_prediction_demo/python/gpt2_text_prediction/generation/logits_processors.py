@@ -141,7 +141,7 @@ def drawn_never(unused_ids: npt.NDArray[np.int64], ending_ids: Sequence[int]) ->
 
 
 def require_lengths(settings: LogitsProcessors, max_new_tokens: int) -> None:
-    """Raise Problem unless max_new_tokens is a whole number from 1 that min_new_tokens does not exceed."""
+    """Raise Problem unless max_new_tokens is a whole number from 0 that min_new_tokens does not exceed."""
     SETTINGS["max_new_tokens"].check(max_new_tokens)
     if settings.min_new_tokens > max_new_tokens:
         expected = f"at most max_new_tokens, {shown(max_new_tokens)}"

@@ -68,6 +68,7 @@ class Prompt:
     ) -> None:
         self.tokens = tokens
         self.shared = samples > 1
+        self._samples = samples
         self.wanted, self.on_logits = wanted, on_logits
         self.is_computing = False
         self.computed: tuple[SequenceCache, Logits] | None = None  # with the logits after its last token, [V]
@@ -81,6 +82,12 @@ class Prompt:
         computed = min(computed, self.wanted.start) if self.wanted else computed
         counts.prefix_hits += computed
         return cache, computed
+
+    def let_go(self) -> None:
+        """Take note that a sample has ended; after the last one, what they shared is let go."""
+        self._samples -= 1
+        if self._samples <= 0:
+            self.computed = None
 
     def hand_on(self, start: int, stop: int, logits: Logits) -> None:  # [W, V]
         """Give on_logits those that are wanted, of a step that has computed the tokens from start to stop."""
@@ -175,6 +182,8 @@ class GenerateRequest:
 
     def start(self) -> None:
         """Start, with what is computed already."""
+        if self.done:
+            return
         if self._prompt.computed is None:
             self._prompt.is_computing = self._prompt.shared
             self._cache, self._num_computed_tokens = self._prompt.lookup(self._prefix_cache, self._counts)
@@ -242,7 +251,9 @@ class GenerateRequest:
         self.error = error
         if self._prompt.computed is None:
             self._prompt.is_computing = False  # another sample may compute it
+        self._prompt.let_go()
         self._prefix_cache.add(self._cache)
+        self._cache = SequenceCache()  # a request that is kept for its tokens must not hold blocks
         self._on_end(self)
 
     def _length(self) -> int:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -37,7 +38,7 @@ class TextRules:
     False
     """
 
-    stop: str | Sequence[str] = default("stop")
+    stop: str | Sequence[str] | None = default("stop")
     include_stop_str_in_output: bool = default("include_stop_str_in_output")
     stop_at: Literal["line", "sentence"] | None = default("stop_at")
     context_overflow: Literal["error", "truncate", "slide"] = default("context_overflow")
@@ -45,8 +46,8 @@ class TextRules:
     added_tokens: Literal["parse", "text"] = default("added_tokens")
 
     def __post_init__(self) -> None:
-        stop = one_or_more(self.stop, str)
-        if not isinstance(stop, Sequence):
+        stop = () if self.stop is None else one_or_more(self.stop, str)
+        if not isinstance(stop, Sequence) or isinstance(stop, bytes | bytearray):
             raise Problem(f"stop: expected a string or a list of strings, got {shown(self.stop)}")
         for text in stop:
             _require_stop_string(text)
@@ -65,14 +66,16 @@ class _Stop(NamedTuple):
 class StoppingDetokenizer:
     """Token ids in, text out as soon as no stop string can cut it.
 
-    stop_reason: the stop string that has ended the text, or "line" or "sentence", None where none has.
-    min_new_tokens: nothing that is complete with these tokens ends the text, as in vLLM.
+    stop_reason: the stop string that has ended the text, or "line" or "sentence", None where none has. num_chars: of
+    the whole text of the tokens so far, shown, held back and cut. min_new_tokens: nothing that is complete with these
+    tokens ends the text, as in vLLM.
     """
 
     def __init__(self, tokenizer: GPT2Tokenizer, rules: TextRules, min_new_tokens: int = 0) -> None:
         self.stop_reason: str | None = None
+        self.num_chars = 0
         self._stream = IncrementalDetokenizer(tokenizer)
-        self._strings = {text: text for text in rules.stop} | ({"\n": "line"} if rules.stop_at == "line" else {})
+        self._strings = {text: text for text in rules.stop or ()} | ({"\n": "line"} if rules.stop_at == "line" else {})
         self._include = rules.include_stop_str_in_output
         self._sentence_end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
         self._before = ""  # the end of the text shown so far that may become the end of a sentence
@@ -91,6 +94,17 @@ class StoppingDetokenizer:
         self._exempt_tokens -= is_exempt
         return self._take(self._stream.push(token), is_exempt)
 
+    def ends_with(self, token: int) -> bool:
+        """Take a token; return whether the text ends with it."""
+        self.push(token)
+        return self.stopped
+
+    def fork(self) -> "StoppingDetokenizer":
+        """Return a second one that goes on from here."""
+        forked = copy(self)
+        forked._stream = self._stream.fork()
+        return forked
+
     def close(self) -> str:
         """Return the text held back, and U+FFFD for a character that was never completed."""
         if self.stopped:
@@ -100,6 +114,7 @@ class StoppingDetokenizer:
         return text if self.stopped else text + held
 
     def _take(self, text: str, is_exempt: bool) -> str:
+        self.num_chars += len(text)
         pending = self._held + text
         if is_exempt:
             self._exempt = len(pending)

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
@@ -188,15 +189,22 @@ class GPT2Tokenizer:
             raise Problem(f"the vocabulary of {self.vocab_size} tokens has no token of the id {token_id}")
         return str(token)
 
+    def bytes_of(self, token_id: int) -> bytes:
+        """Return the bytes of a token; of a tokenizer that is not byte-level, of the token as the vocabulary writes it.
+
+        There a token of one byte is that byte. Raises Problem for an id that the vocabulary does not have.
+        """
+        if self.is_byte_level:
+            return self.token_bytes(token_id)
+        symbols = self.token(token_id)
+        return bytes([int(symbols[1:-1], 16)]) if BYTE_TOKEN.fullmatch(symbols) else symbols.encode()
+
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes of a token, which may be part of a character; of another tokenizer those of its text alone.
+        """Return the bytes of a token of a byte-level tokenizer, which may be part of a character.
 
         Raises Problem for an id that the vocabulary does not have.
         """
         symbols = self.token(token_id)
-        if not self.is_byte_level:
-            is_byte = BYTE_TOKEN.fullmatch(symbols)
-            return bytes([int(symbols[1:-1], 16)]) if is_byte else self.decode([token_id]).encode()
         try:
             return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
         except KeyError:  # a token added as plain text
@@ -272,11 +280,19 @@ class IncrementalDetokenizer:
         """Return U+FFFD for a character that was never completed, else nothing."""
         return self._pieces.close()
 
+    def fork(self) -> "IncrementalDetokenizer":
+        """Return a second one that goes on from here."""
+        forked = copy(self)
+        forked._pieces = self._pieces.fork()
+        return forked
+
 
 class _Pieces(Protocol):
     def push(self, token: int) -> str: ...
 
     def close(self) -> str: ...
+
+    def fork(self) -> "_Pieces": ...
 
 
 class _Utf8Pieces:
@@ -291,6 +307,11 @@ class _Utf8Pieces:
 
     def close(self) -> str:
         return self._utf8.decode(b"", final=True)
+
+    def fork(self) -> "_Utf8Pieces":
+        forked = _Utf8Pieces(self._tokenizer)
+        forked._utf8.setstate(self._utf8.getstate())
+        return forked
 
 
 class _WindowPieces:
@@ -317,6 +338,11 @@ class _WindowPieces:
 
     def close(self) -> str:
         return self._grown(self._tokenizer.decode(self._window))
+
+    def fork(self) -> "_WindowPieces":
+        forked = copy(self)
+        forked._window = list(self._window)
+        return forked
 
     def _grown(self, text: str) -> str:
         piece, self._shown = text[self._shown :], max(self._shown, len(text))

@@ -46,7 +46,7 @@ class Paged:
         self.block_bytes = sum(cache.block_bytes for cache in caches)
         count = self._block_count(-(-n_positions // size), budget)
         self.budget = count * self.block_bytes if budget is None else budget
-        self._prefix_hits = 0
+        self._prefix_hits = self._recomputed_tokens = 0
         self._request = compiled.create_infer_request()
         self._inputs = {name: _Input(self._request, name) for name in INPUTS}
         self._memory = _memory(caches, count)
@@ -71,10 +71,10 @@ class Paged:
         for source, target in copies:
             for memory in self._memory:
                 memory[target] = memory[source]
-        self._prefix_hits += sum(
-            max(0, allocation.start - request.num_computed_tokens)
-            for allocation, request in zip(allocations, requests, strict=True)
-        )
+        for allocation, request in zip(allocations, requests, strict=True):
+            found = allocation.start - request.num_computed_tokens
+            self._prefix_hits += max(0, found)
+            self._recomputed_tokens += max(0, -found)
         logits = self._infer(inputs, requests, allocations)
         return logits, [
             self.blocks.cache_full_blocks(allocation, request.tokens)
@@ -91,7 +91,8 @@ class Paged:
 
     def usage(self) -> CacheUsage:
         """See BackEnd.usage."""
-        return CacheUsage(self.blocks.count - self.blocks.num_free_blocks(), self.blocks.count, self._prefix_hits)
+        used = self.blocks.count - self.blocks.num_free_blocks()
+        return CacheUsage(used, self.blocks.count, self._prefix_hits, self._recomputed_tokens)
 
     def _block_count(self, blocks_of_a_sequence: int, budget: int | None) -> int:
         if budget is None:

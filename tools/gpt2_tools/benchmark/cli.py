@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine import DeviceConfig, check_files, is_short, user_cache
+from gpt2_text_prediction.engine import DeviceConfig, Engine, check_files, is_short, user_cache
 from gpt2_tools.benchmark.arguments import mode_of, parse
 from gpt2_tools.benchmark.engine.arithmetic import arithmetic_figures
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
@@ -28,6 +28,7 @@ from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 from gpt2_tools.benchmark.report import LINES, print_figures, processor, test_conditions
 from gpt2_tools.common.problem import Problem, guarded
+from gpt2_tools.common.runtime import settings_of
 from omz_model_tools.common import Report, say
 
 PEER_THREADS = 2
@@ -61,15 +62,14 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
     if not args.engine_only:
         say("whole processes ...")
         figures |= process_figures(args.model, config, repeats, say)
-    workload = _workload(args) | {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
-    workload |= _settings(bench) | {CHECKSUM: checksums}
+    workload = _workload(args) | _lengths_as_json(lengths) | _settings(bench.engine) | {CHECKSUM: checksums}
     print_figures(report, workload, repeats, figures)
 
 
 def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
     repeats, bench = _repeats(args), _load(args, _config_of_demo(args))
     rows = length_rows(bench, args.device, _lengths(args), repeats, say)
-    conditions = test_conditions(_workload(args) | _settings(bench), repeats)
+    conditions = test_conditions(_workload(args) | _settings(bench.engine), repeats)
     for line in LINES[args.output](conditions, {"load": bench.load} | bench.memory(), rows):
         report.line(line)
 
@@ -78,14 +78,14 @@ def _profile(args: argparse.Namespace, report: Report) -> None:
     (lengths,), repeats, config = _lengths(args), _repeats(args), _config_of_demo(args)
     bench = _load(args, config)
     lengths.check(bench.engine.n_positions)
-    settings = _settings(bench)
+    settings = _settings(bench.engine)
     del bench  # one engine at a time
     say("generating ...")
     prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
     figures = profile_figures(
         lambda: _load(args, replace(config, properties=PERF_COUNT)), prompt_tokens, new_tokens, repeats
     )
-    workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | settings
+    workload = _workload(args) | _lengths_as_json(lengths) | settings
     print_figures(report, workload, repeats, figures)
 
 
@@ -100,7 +100,7 @@ def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
     (prompt_tokens,), repeats, config = args.prompt_tokens, _repeats(args), _config(args)
     bench = _load(args, config)
     check_room(prompt_tokens, bench.engine.n_positions)
-    settings = _settings(bench)
+    settings = _settings(bench.engine)
     say("lengths ...")
     curves = [length_curve(bench, repeats)]
     say("rows ...")
@@ -141,8 +141,7 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
     workload = {
         **_workload(args),
         "precision_hint": args.precision_hint,
-        "prompt_tokens": lengths.prompt_tokens,
-        "max_new_tokens": lengths.new_tokens,
+        **_lengths_as_json(lengths),
         "threads": threads,
         "peers": table.versions,
         "not_run": table.not_run,
@@ -202,6 +201,10 @@ def _lengths(args: argparse.Namespace) -> list[Lengths]:
     return [Lengths(prompt, new) for prompt, new in product(args.prompt_tokens, args.max_new_tokens)]
 
 
+def _lengths_as_json(lengths: Lengths) -> dict[str, object]:
+    return {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
+
+
 def _repeats(args: argparse.Namespace) -> Repeats:
     return Repeats(args.num_warmup, args.num_iter)
 
@@ -210,8 +213,8 @@ def _workload(args: argparse.Namespace) -> dict[str, object]:
     return {"model": str(args.model), "device": args.device}
 
 
-def _settings(bench: EngineBenchmark) -> dict[str, object]:
-    return {**bench.settings(), "back_end": bench.engine.back_end.name}
+def _settings(engine: Engine) -> dict[str, object]:
+    return {**settings_of(engine.compiled), "back_end": engine.back_end.name}
 
 
 def _checkpoint(args: argparse.Namespace) -> Path:

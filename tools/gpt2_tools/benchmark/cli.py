@@ -12,12 +12,14 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
+from gpt2_text_prediction import TextGenerator
 from gpt2_text_prediction.engine import DeviceConfig, Engine, check_files, is_short, user_cache
 from gpt2_tools.benchmark.arguments import mode_of, parse
 from gpt2_tools.benchmark.engine.arithmetic import arithmetic_figures
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, profile_figures
 from gpt2_tools.benchmark.engine.scaling import batch_curve, check_room, length_curve, thread_curve
+from gpt2_tools.benchmark.engine.streams import BASE_NUM_SEQS, check_streams, measure_streams, stream_figures
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, engine_figures, length_rows
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.peers.benchmark import TableSettings, measure_speed
@@ -93,6 +95,19 @@ def _measure_arithmetic(args: argparse.Namespace, report: Report) -> None:
     repeats, config = _repeats(args), DeviceConfig(num_threads=args.num_threads)
     figures, settings = arithmetic_figures(args.model, config, repeats, say)
     print_figures(report, {"model": str(args.model)} | settings, repeats, figures)
+
+
+def _measure_streams(args: argparse.Namespace, report: Report) -> None:
+    (lengths,), repeats, count = _lengths(args), _repeats(args), args.streams
+    max_num_seqs = args.max_num_seqs or count
+    with _load_generator(args, max_num_seqs) as generator:
+        check_streams(count, lengths, generator.engine.n_positions)
+        workload = _workload(args) | {"streams": count, "max_num_seqs": max_num_seqs} | _lengths_as_json(lengths)
+        workload |= _settings(generator.engine)
+        with _load_generator(args, BASE_NUM_SEQS) as base:
+            say("generating ...")
+            rounds = measure_streams(generator, base, count, lengths, repeats)
+    print_figures(report, workload, repeats, stream_figures(rounds, lengths.prompt_tokens))
 
 
 def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
@@ -187,6 +202,19 @@ def _load(args: argparse.Namespace, config: DeviceConfig) -> EngineBenchmark:
     return EngineBenchmark(args.model, config)
 
 
+def _load_generator(args: argparse.Namespace, max_num_seqs: int) -> TextGenerator:
+    """Load the generator of many streams, without drafts: each token is a step."""
+    say("loading ...")
+    return TextGenerator(
+        args.model,
+        device=args.device,
+        precision_hint=args.precision_hint,
+        num_threads=args.num_threads,
+        prompt_lookup=False,
+        max_num_seqs=max_num_seqs,
+    )
+
+
 def _config(args: argparse.Namespace) -> DeviceConfig:
     return DeviceConfig(args.device, args.precision_hint, args.num_threads)
 
@@ -234,6 +262,7 @@ MODES = {
     "output": _benchmark_lengths,
     "plot": _plot_scaling,
     "profile": _profile,
+    "streams": _measure_streams,
     "with_transformers": _benchmark,
     "model": _benchmark,
 }

@@ -37,6 +37,11 @@ def test_several_lengths_make_a_table():
         (["--make_checkpoint", "d", "--precision_hint", "f32"], "--precision_hint: is for --peers and "),
         (["--download", "--device", "GPU"], "--device: is for --peers and "),
         (["-m", "x", "-o", "md", "--int8_model", "y"], "--int8_model: is for --peers, not for -o, or several lengths"),
+        (["-m", "x", "--max_num_seqs", "8"], "--max_num_seqs: is for --streams, not for -m alone"),
+        (["-m", "x", "--streams", "8", "-p", "1,2"], "not allowed together: -o, or several lengths; --streams"),
+        (["-m", "x", "--streams", "8", "--checkpoint", "d"], "--checkpoint: is for --peers and --with-transformers, "),
+        (["--download", "--streams", "8"], "--streams: expected -m, the IR to measure"),
+        (["-m", "x", "--streams", "0"], "argument --streams: expected a whole number from 1, got '0'"),
         (["-m", "x", "-p", "0,1"], "argument -p/--prompt_tokens: expected a whole number from 1, got '0'"),
     ],
 )

@@ -188,6 +188,9 @@ def test_making_a_checkpoint_by_command(run, tmp_path):
         (["-m", "{ir}", "-M", "1"], "-M: expected at least 2 new tokens"),
         (["-m", "{ir}", "-p", "8,500", "-M", "100"], "-p and -M: expected at most 512 tokens together, got 600"),
         (["-m", "{ir}", "-M", "4,1"], "-M: expected at least 2 new tokens"),
+        (["-m", "{ir}", "--streams", "1025"], "--streams: expected at most 1024 streams, got 1025"),
+        (["-m", "{ir}", "--streams", "2", "-p", "500"], "-p and -M: expected at most 512 tokens together, got 628"),
+        (["-m", "nowhere.xml", "--streams", "2"], "nowhere.xml: there is no such model file; "),
         (["-m", "{ir}", "-d", "TPU"], "device TPU: there is no such device; available: CPU"),
         (
             ["-m", "{ir}", "--peers", "none", "-p", "500", "-M", "100"],
@@ -263,6 +266,22 @@ def test_beside_peers_that_cannot_be_installed(run, mini_ir, tmp_path):
     assert figures[f"decode, {ours}"]["runs"] == 1
     missing = mini_ir.parent.parent / "FP16-INT8" / mini_ir.name
     assert f"INT8 is not measured: {missing} does not exist: omz_quantizer makes it" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([], {"max_num_seqs": 3}), (["--max_num_seqs", "2", "-nthreads", "1"], {"max_num_seqs": 2, "threads": "1"})],
+)
+def test_streams_beside_the_same_with_16_at_once(run, mini_ir, given, expected):
+    done = run("gpt2_benchmark", "-m", mini_ir, *QUICK, "--streams", "3", *given)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr.decode().splitlines() == ["loading ...", "loading ...", "generating ..."]
+    *table, last = done.stdout.decode().splitlines()
+    said = json.loads(last)
+    assert [line.partition("  ")[0] for line in table] == list(said["figures"])
+    expected = {"streams": 3, "prompt_tokens": 8, "max_new_tokens": 4, "num_iter": 2, **expected}
+    assert {name: said[name] for name in expected} == expected
+    assert all(figure["runs"] == 2 and figure["min"] > 0 for figure in said["figures"].values())
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

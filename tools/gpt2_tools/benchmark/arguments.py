@@ -20,11 +20,12 @@ FLAGS = {
     "output": LENGTHS | {"output"},
     "plot": ENGINE | {"plot", "prompt_tokens", "engine_only"},
     "profile": LENGTHS | {"profile"},
+    "streams": LENGTHS | {"streams", "max_num_seqs"},
     "with_transformers": LENGTHS | {"with_transformers", "checkpoint"},
     "model": LENGTHS,
 }
 """The flags of each mode, which is named by the flag that selects it; all others are refused."""
-SHARE_MODEL = ("arithmetic", "output", "peers", "plot", "profile", "with_transformers")
+SHARE_MODEL = ("arithmetic", "output", "peers", "plot", "profile", "streams", "with_transformers")
 """The modes that measure -m in another way than alone."""
 NAMES = {mode: f"--{mode}" for mode in FLAGS} | {
     "output": "-o, or several lengths",
@@ -164,6 +165,18 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FILE",
         help="plot speed by context length, batch size and threads, as .png, .svg or .pdf",
+    )
+    group.add_argument(
+        "--streams",
+        type=positive_int,
+        metavar="N",
+        help="measure N streams that N threads open at once: the last first token beside a bound, tokens/s in all",
+    )
+    group.add_argument(
+        "--max_num_seqs",
+        type=positive_int,
+        metavar="N",
+        help="how many of --streams run at once (default: all), beside the same with 16",
     )
 
 

@@ -12,12 +12,14 @@ from itertools import product
 from pathlib import Path
 
 from gpt2_recipe import read_config
-from gpt2_text_prediction.engine import DeviceConfig, check_files, is_short, user_cache
+from gpt2_text_prediction import TextGenerator
+from gpt2_text_prediction.engine import DeviceConfig, Engine, check_files, is_short, user_cache
 from gpt2_tools.benchmark.arguments import mode_of, parse
 from gpt2_tools.benchmark.engine.arithmetic import arithmetic_figures
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
 from gpt2_tools.benchmark.engine.layer_profile import PERF_COUNT, profile_figures
 from gpt2_tools.benchmark.engine.scaling import batch_curve, check_room, length_curve, thread_curve
+from gpt2_tools.benchmark.engine.streams import BASE_NUM_SEQS, check_streams, measure_streams, stream_figures
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, Lengths, engine_figures, length_rows
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.peers.benchmark import TableSettings, measure_speed
@@ -28,6 +30,7 @@ from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
 from gpt2_tools.benchmark.report import LINES, print_figures, processor, test_conditions
 from gpt2_tools.common.problem import Problem, guarded
+from gpt2_tools.common.runtime import settings_of
 from omz_model_tools.common import Report, say
 
 PEER_THREADS = 2
@@ -61,15 +64,14 @@ def _benchmark(args: argparse.Namespace, report: Report) -> None:
     if not args.engine_only:
         say("whole processes ...")
         figures |= process_figures(args.model, config, repeats, say)
-    workload = _workload(args) | {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
-    workload |= _settings(bench) | {CHECKSUM: checksums}
+    workload = _workload(args) | _lengths_as_json(lengths) | _settings(bench.engine) | {CHECKSUM: checksums}
     print_figures(report, workload, repeats, figures)
 
 
 def _benchmark_lengths(args: argparse.Namespace, report: Report) -> None:
     repeats, bench = _repeats(args), _load(args, _config_of_demo(args))
     rows = length_rows(bench, args.device, _lengths(args), repeats, say)
-    conditions = test_conditions(_workload(args) | _settings(bench), repeats)
+    conditions = test_conditions(_workload(args) | _settings(bench.engine), repeats)
     for line in LINES[args.output](conditions, {"load": bench.load} | bench.memory(), rows):
         report.line(line)
 
@@ -78,14 +80,14 @@ def _profile(args: argparse.Namespace, report: Report) -> None:
     (lengths,), repeats, config = _lengths(args), _repeats(args), _config_of_demo(args)
     bench = _load(args, config)
     lengths.check(bench.engine.n_positions)
-    settings = _settings(bench)
+    settings = _settings(bench.engine)
     del bench  # one engine at a time
     say("generating ...")
     prompt_tokens, new_tokens = lengths.prompt_tokens, lengths.new_tokens
     figures = profile_figures(
         lambda: _load(args, replace(config, properties=PERF_COUNT)), prompt_tokens, new_tokens, repeats
     )
-    workload = _workload(args) | {"prompt_tokens": prompt_tokens, "max_new_tokens": new_tokens} | settings
+    workload = _workload(args) | _lengths_as_json(lengths) | settings
     print_figures(report, workload, repeats, figures)
 
 
@@ -95,12 +97,25 @@ def _measure_arithmetic(args: argparse.Namespace, report: Report) -> None:
     print_figures(report, {"model": str(args.model)} | settings, repeats, figures)
 
 
+def _measure_streams(args: argparse.Namespace, report: Report) -> None:
+    (lengths,), repeats, count = _lengths(args), _repeats(args), args.streams
+    max_num_seqs = args.max_num_seqs or count
+    with _load_generator(args, max_num_seqs) as generator:
+        check_streams(count, lengths, generator.engine.n_positions)
+        workload = _workload(args) | {"streams": count, "max_num_seqs": max_num_seqs} | _lengths_as_json(lengths)
+        workload |= _settings(generator.engine)
+        with _load_generator(args, BASE_NUM_SEQS) as base:
+            say("generating ...")
+            rounds = measure_streams(generator, base, count, lengths, repeats)
+    print_figures(report, workload, repeats, stream_figures(rounds, lengths.prompt_tokens))
+
+
 def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
     check_plot(args.plot)
     (prompt_tokens,), repeats, config = args.prompt_tokens, _repeats(args), _config(args)
     bench = _load(args, config)
     check_room(prompt_tokens, bench.engine.n_positions)
-    settings = _settings(bench)
+    settings = _settings(bench.engine)
     say("lengths ...")
     curves = [length_curve(bench, repeats)]
     say("rows ...")
@@ -141,8 +156,7 @@ def _benchmark_peers(args: argparse.Namespace, report: Report) -> None:
     workload = {
         **_workload(args),
         "precision_hint": args.precision_hint,
-        "prompt_tokens": lengths.prompt_tokens,
-        "max_new_tokens": lengths.new_tokens,
+        **_lengths_as_json(lengths),
         "threads": threads,
         "peers": table.versions,
         "not_run": table.not_run,
@@ -188,6 +202,19 @@ def _load(args: argparse.Namespace, config: DeviceConfig) -> EngineBenchmark:
     return EngineBenchmark(args.model, config)
 
 
+def _load_generator(args: argparse.Namespace, max_num_seqs: int) -> TextGenerator:
+    """Load the generator of many streams, without drafts: each token is a step."""
+    say("loading ...")
+    return TextGenerator(
+        args.model,
+        device=args.device,
+        precision_hint=args.precision_hint,
+        num_threads=args.num_threads,
+        prompt_lookup=False,
+        max_num_seqs=max_num_seqs,
+    )
+
+
 def _config(args: argparse.Namespace) -> DeviceConfig:
     return DeviceConfig(args.device, args.precision_hint, args.num_threads)
 
@@ -202,6 +229,10 @@ def _lengths(args: argparse.Namespace) -> list[Lengths]:
     return [Lengths(prompt, new) for prompt, new in product(args.prompt_tokens, args.max_new_tokens)]
 
 
+def _lengths_as_json(lengths: Lengths) -> dict[str, object]:
+    return {"prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
+
+
 def _repeats(args: argparse.Namespace) -> Repeats:
     return Repeats(args.num_warmup, args.num_iter)
 
@@ -210,8 +241,8 @@ def _workload(args: argparse.Namespace) -> dict[str, object]:
     return {"model": str(args.model), "device": args.device}
 
 
-def _settings(bench: EngineBenchmark) -> dict[str, object]:
-    return {**bench.settings(), "back_end": bench.engine.back_end.name}
+def _settings(engine: Engine) -> dict[str, object]:
+    return {**settings_of(engine.compiled), "back_end": engine.back_end.name}
 
 
 def _checkpoint(args: argparse.Namespace) -> Path:
@@ -231,6 +262,7 @@ MODES = {
     "output": _benchmark_lengths,
     "plot": _plot_scaling,
     "profile": _profile,
+    "streams": _measure_streams,
     "with_transformers": _benchmark,
     "model": _benchmark,
 }

@@ -14,6 +14,7 @@ from gpt2_tools.benchmark.figures import Figure
 
 Clock = Callable[[], float]
 GREEDY = Sampling(temperature=0)
+GREEDY_TO_THE_LENGTH = Sampling(temperature=0, ignore_eos=True)
 
 
 class Script:
@@ -100,9 +101,8 @@ def generate(
     generator: TextGenerator, prompts: list[list[int]], new_tokens: int
 ) -> tuple[float, float | None, list[list[int]]]:
     """Continue prompts in one batch, greedily, ignoring end-of-text; return the same as runner.Generate."""
-    sampling = Sampling(temperature=0, ignore_eos=True)
     start = time.perf_counter()
-    results = generator.generate(prompts, sampling, max_new_tokens=new_tokens, logprobs=None)
+    results = generator.generate(prompts, GREEDY_TO_THE_LENGTH, max_new_tokens=new_tokens, logprobs=None)
     seconds = time.perf_counter() - start
     first = min(result.perf_metrics.ttft for result in results) / 1e3
     return seconds, first, [result.tokens for result in results]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from gpt2_text_prediction.engine import PRECISION_HINTS
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
-from gpt2_tools.benchmark.random_checkpoint import SIZES
 from gpt2_tools.benchmark.report import LINES
-from omz_model_tools.common import given_flags, positive_int
+from gpt2_tools.common.sizes import SIZES
+from omz_model_tools.common import given_flags, positive_int, whole_number
 
 ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_warmup"}
 LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
@@ -132,7 +132,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-N",
         "--num_warmup",
-        type=_not_negative,
+        type=whole_number,
         default=1,
         metavar="N",
         help="warm-up runs (default: %(default)s)",
@@ -192,12 +192,6 @@ def _peers(text: str) -> list[Peer]:
     if unknown := [name for name in names if name not in PEERS]:
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PEERS)}, or none, got {unknown[0]!r}")
     return [PEERS[name] for name in dict.fromkeys(names)]
-
-
-def _not_negative(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
-    return int(text)
 
 
 def _counts(text: str) -> list[int]:

@@ -26,8 +26,9 @@ from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
-from gpt2_tools.benchmark.report import LINES, print_figures, processor, test_conditions
+from gpt2_tools.benchmark.report import LINES, print_figures, test_conditions
 from gpt2_tools.common.problem import Problem, guarded
+from gpt2_tools.common.runtime import processor
 from omz_model_tools.common import Report, say
 
 PEER_THREADS = 2

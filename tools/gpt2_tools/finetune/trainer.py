@@ -59,6 +59,7 @@ class FinetuneTrainer(_Trainer):
     optimizer: Any
     lr_scheduler: Any
     train_dataset: Any
+    eval_dataset: Any
     plan: Plan
     last_loss: float
     gradient_norm: float
@@ -109,6 +110,29 @@ class FinetuneTrainer(_Trainer):
                 f"step {self.state.global_step + 1}: {what} is {value}; {last}; give a lower --learning_rate than "
                 f"{rate:g}, more --warmup, or --precision f32"
             )
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Return the mean loss of all blocks; Trainer's own counts a last, smaller batch as a whole one."""
+        metrics = {"eval_loss": self._validation_loss()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _validation_loss(self) -> float:
+        import torch  # noqa: PLC0415
+
+        blocks, size = self.eval_dataset, self.plan.settings.batch_size
+        ours = range(self.args.process_index, len(blocks), self.plan.processes)
+        total = torch.zeros(2, dtype=torch.float64)  # of the losses, and the number of blocks
+        self.model.eval()
+        with torch.no_grad():
+            for start in range(0, len(ours), size):
+                batch = collate([blocks[i] for i in ours[start : start + size]])
+                loss = float(self.compute_loss(self.model, batch))
+                total += torch.tensor([loss * len(batch["labels"]), len(batch["labels"])], dtype=torch.float64)
+        if self.plan.processes > 1:
+            torch.distributed.all_reduce(total)
+        return float(total[0] / total[1])
 
     def _determine_best_metric(self, metrics: Any, trial: Any) -> bool:
         """Keep the best evaluation, and stop after enough worse ones."""
@@ -189,7 +213,6 @@ def training_arguments(plan: Plan, evaluates: bool) -> "TrainingArguments":
         ddp_backend="gloo" if plan.processes > 1 else None,
         max_steps=plan.steps,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulate_gradients,
         learning_rate=settings.peak_learning_rate,
         lr_scheduler_type="constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler,
@@ -203,7 +226,6 @@ def training_arguments(plan: Plan, evaluates: bool) -> "TrainingArguments":
         save_steps=settings.save_every,
         metric_for_best_model="loss" if evaluates else None,
         greater_is_better=False if evaluates else None,
-        prediction_loss_only=True,
         logging_strategy="no",
         logging_nan_inf_filter=False,  # which hides a loss that is no number
         report_to="none",

@@ -135,8 +135,8 @@ def die_at_operation(number: int) -> None:
 
 def die_halfway(name: str) -> None:
     """Die when the first half of a checkpoint's file of this name is written."""
-    import torch
-    from transformers import modeling_utils
+    import torch  # noqa: PLC0415
+    from transformers import modeling_utils  # noqa: PLC0415
 
     def halved(save: Any, at: int) -> Any:
         def write(*arguments: Any, **named: Any) -> None:
@@ -153,7 +153,7 @@ def die_halfway(name: str) -> None:
 
 
 def child(request: dict[str, Any]) -> None:
-    from gpt2_tools.finetune.cli import main
+    from gpt2_tools.finetune.cli import main  # noqa: PLC0415
 
     os.chdir(request["folder"])
     for number, name in ((0, os.devnull), (1, "stdout"), (2, "stderr")):
@@ -182,7 +182,7 @@ def serve() -> None:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         warm = ["--dataset", "book.txt", "--steps", "1", "--sample_every", "1", *map(str, TINY)]
         with inside(write_toy(Path(folder))), contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
-            from gpt2_tools.finetune.cli import main
+            from gpt2_tools.finetune.cli import main  # noqa: PLC0415
 
             assert main(["--model", "toy", *warm]) == 0  # all that is imported on the way
     print("ready", file=answers, flush=True)

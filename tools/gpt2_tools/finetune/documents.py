@@ -78,7 +78,7 @@ def read_tokens(path: Path, vocab_size: int) -> Iterator[npt.NDArray[np.int64]]:
     expected = "expected an .npz with arrays of token ids, as gpt-2-simple writes it"
     with disk_problems(path):
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 for name in arrays.files:
                     tokens = arrays[name]
                     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":

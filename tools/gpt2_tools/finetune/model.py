@@ -178,5 +178,6 @@ def write_model(model: Any, base: Base, folder: Path) -> None:
     model.config.use_cache = True
     model.config.architectures = ["GPT2LMHeadModel"]
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # safetensors' is for its owner alone
     if base.folder is not None and (base.folder / GENERATION_CONFIG).is_file():
         (folder / GENERATION_CONFIG).write_bytes((base.folder / GENERATION_CONFIG).read_bytes())

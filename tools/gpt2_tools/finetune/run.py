@@ -107,9 +107,9 @@ def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
         return run(Settings(Path(dataset), **settings))
 
 
-def require_libraries() -> None:
+def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
     """Raise Problem, with the `pip install`, if a library is missing."""
-    missing = [name for name in LIBRARIES if not installed(name)]
+    missing = [name for name in LIBRARIES if not is_installed(name)]
     if missing:
         raise Problem(f"gpt2_finetune: {', '.join(missing)} missing: {INSTALL}")
 

@@ -117,7 +117,7 @@ def _write(source: Source, encoder: Encoder, file_of: Callable[[int], IO[bytes]]
     """Append the tokens of each document to the file that its number has; return the number of documents."""
     document = 0
     for tokens, ends in _encoded(source, encoder):
-        tokens.astype(encoder.dtype).tofile(file_of(document))
+        file_of(document).write(tokens.astype(encoder.dtype).tobytes())
         document += ends
     return document
 

@@ -179,8 +179,8 @@ class FinetuneTrainer(_Trainer):
 
 
 def worse_evaluations(history: list[dict[str, float]]) -> int:
-    """Return the number of evaluations since the best one."""
-    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    """Return the number of evaluations since the best one; that before the first step does not count."""
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry and entry["step"]]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 

@@ -35,7 +35,10 @@ OTHER_NAMES = {
 
 def parse(argv: Sequence[str] | None = None) -> tuple[Settings, bool]:
     """Return the settings, and whether only a dry run was asked for."""
-    args = build_argparser().parse_args(argv)
+    parser = build_argparser()
+    args = parser.parse_args(argv)
+    if args.dataset is None:  # which may come by another name
+        parser.error("--dataset is required")
     return Settings(**{name: value for name, value in vars(args).items() if name in DEFAULTS}), args.dry_run
 
 
@@ -77,8 +80,8 @@ def _add_model(group: Group) -> None:
 
 
 def _add_data(group: Group) -> None:
-    dataset = "a text file in UTF-8, a folder of .txt, a .csv, a .jsonl, or gpt-2-simple's .npz of tokens"
-    group.add_argument("--dataset", type=Path, required=True, metavar="PATH", help=dataset)
+    dataset = "required: a text file in UTF-8, a folder of .txt, a .csv, a .jsonl, or gpt-2-simple's .npz of tokens"
+    group.add_argument("--dataset", type=Path, metavar="PATH", help=dataset)
     column = "column of a .csv, field of a .jsonl (default: the first; text)"
     group.add_argument("--text_column", metavar="NAME", help=column)
     group.add_argument("--validation_file", type=Path, metavar="PATH", help="data set to validate on")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -155,8 +156,7 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
         for name, parameter in model.named_parameters():
             parameter.requires_grad = ".h." in name
     if settings.gradient_checkpointing:
-        checkpointing: Any = model.gradient_checkpointing_enable
-        checkpointing(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _checkpoint_activations(model)
     if not settings.lora:
         return model
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415
@@ -168,7 +168,17 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
         fan_in_fan_out=True,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, adapters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a deprecated name
+        return get_peft_model(model, adapters)
+
+
+def _checkpoint_activations(model: Any) -> None:
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # the newer name
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def write_model(model: Any, base: Base, folder: Path) -> None:

@@ -92,6 +92,7 @@ class Muon(_AdamW):
         state = self.state[parameter]
         if not state:
             state["momentum"] = parameter.new_zeros(parameter.shape)
+            state["step"] = parameter.new_zeros(())  # which AdamW looks for in every state that it loads
         momentum = state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
         gradient = parameter.grad.lerp(momentum, MOMENTUM)  # Nesterov's
         rows, columns = parameter.shape

@@ -26,7 +26,8 @@ def draw_losses(entries: Sequence[Mapping[str, Any]], title: str, path: Path) ->
         xs, losses = zip(*evaluations, strict=True)
         axes.plot(xs, losses, color=OTHER, marker="o", markersize=4, lw=1.2, label="validation")
     axes.set(xlabel="step", ylabel="loss, nats a token", title=title)
-    axes.legend(frameon=False)
+    if steps or evaluations:
+        axes.legend(frameon=False)
     use_plain_frame(axes)
     save_picture(picture, path)
 

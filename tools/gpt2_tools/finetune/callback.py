@@ -110,22 +110,23 @@ class Steps(_TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Log the step, sample, and stop if asked to; the last step is evaluated."""
         trainer, step = self.trainer, state.global_step
+        loss = self._agreed()
         if self.log is not None and self.progress is not None:
             self.log.add(
                 {
                     "step": step,
-                    "loss": trainer.last_loss,
+                    "loss": loss,
                     "learning_rate": trainer._get_learning_rate(),
                     "gradient_norm": trainer.gradient_norm,
                     "seconds": round(time.monotonic() - self.start, 3),
                 }
             )
-            self.progress.step(step, trainer.last_loss, self.log.average)
+            self.progress.step(step, loss, self.log.average)
             if self.settings.sample_every and (step % self.settings.sample_every == 0 or step == state.max_steps):
                 self._sample(step)
         if step == state.max_steps and trainer.eval_dataset is not None and self.settings.eval_every:
             control.should_evaluate = True
-        if self._is_asked_to_stop():
+        if self.stop.signal is not None:
             control.should_training_stop = control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
@@ -143,16 +144,18 @@ class Steps(_TrainerCallback):
         if self.progress is not None:
             self.progress.close()
 
-    def _is_asked_to_stop(self) -> bool:
-        """Whether any process was sent a signal; all must stop at the same step."""
-        if self.trainer.args.world_size == 1:
-            return self.stop.signal is not None
-        import torch  # noqa: PLC0415
+    def _agreed(self) -> float:
+        """Return the mean loss of all processes; a signal that one of them was sent stops all at the same step."""
+        loss: float = self.trainer.last_loss
+        processes = self.trainer.args.world_size
+        if processes > 1:
+            import torch  # noqa: PLC0415
 
-        asked = torch.tensor(self.stop.signal or 0)
-        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        self.stop.signal = int(asked) or None
-        return self.stop.signal is not None
+            found = torch.tensor([loss / processes, self.stop.signal or 0], dtype=torch.float64)
+            torch.distributed.all_reduce(found[:1])
+            torch.distributed.all_reduce(found[1:], torch.distributed.ReduceOp.MAX)
+            loss, self.stop.signal = float(found[0]), int(found[1]) or None
+        return loss
 
     def _sample(self, step: int) -> None:
         assert self.progress is not None

@@ -147,7 +147,6 @@ class FinetuneTrainer(_Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save by way of RunFolder.save, complete or not at all; the first process does, the others wait."""
         if self.plan.saves and self.args.should_save:
-            self.store_flos()
             self.plan.run.save(self.state.global_step, self._bytes(), self._write_checkpoint)
             best = self.state.best_global_step if self.plan.settings.early_stopping else None
             self.plan.run.prune(self.plan.settings.keep, best)

@@ -13,19 +13,22 @@ PRECISIONS = ("FP16", "FP32")
 RECIPE = "gpt2"
 
 
-def publish(run: Path, name: str, write: Callable[[Path], None], needed: int) -> Path:
-    """Write RUN/model, and RUN/FP16/NAME.xml and RUN/FP32/NAME.xml of it; return the FP16 one.
-
-    needed: the bytes of the folder, about.
-    """
+def publish_model(run: Path, write: Callable[[Path], None], needed: int) -> Path:
+    """Replace RUN/model by a folder that `write` fills; return it. needed: its bytes, about."""
     folder = PublishedFolder(run / MODEL)
     with disk_problems(folder.target):
         folder.recover()
         folder.check()
         with folder.replacing(needed) as new:
             write(new)
+    return folder.target
+
+
+def publish_irs(model: Path, name: str) -> Path:
+    """Convert it to FP16/NAME.xml and FP32/NAME.xml beside it; return the FP16 one."""
+    run = model.parent
     converter = CheckpointConverter(run, PRECISIONS, Report(sys.stderr, sys.stderr), watch=watch_on(sys.stderr))
-    converter.convert(Checkpoint(folder.target, name, RECIPE), load_recipe(RECIPE))
+    converter.convert(Checkpoint(model, name, RECIPE), load_recipe(RECIPE))
     return run / PRECISIONS[0] / f"{name}.xml"
 
 

@@ -17,7 +17,7 @@ from gpt2_tools.finetune.documents import TOKENS, find_files
 from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
-from gpt2_tools.finetune.publish import publish
+from gpt2_tools.finetune.publish import publish_irs, publish_model
 from gpt2_tools.finetune.run_folder import Checkpoint, RunFolder
 from gpt2_tools.finetune.settings import FRESH, VALIDATION_SPLIT, Settings
 from gpt2_tools.finetune.tokens import (
@@ -133,7 +133,11 @@ def run(settings: Settings) -> Finetuned:
         trainer = make_trained(prepared, plan, data, callback)
         with stopped_by_signals(stop):
             _train(trainer, callback, plan, checkpoint)
-        return _finish(trainer, prepared, plan, stop)
+        done = _finish(trainer, prepared, plan, stop)
+        del trainer, callback  # the converter needs the memory
+        if done.model is None:
+            return done
+        return replace(done, ir=publish_irs(done.model, settings.run_name))
 
 
 def start_libraries(settings: Settings) -> Any:
@@ -283,7 +287,7 @@ def _refuse_fewer_steps(plan: Plan, checkpoint: Checkpoint) -> None:
 
 
 def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetuned:
-    """Draw the losses, and publish unless a signal stopped the run."""
+    """Draw the losses, and publish the model unless a signal stopped the run."""
     settings, run_dir, state = plan.settings, plan.run.path, trainer.state
     best = state.best_global_step if settings.early_stopping else None
     losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
@@ -304,5 +308,4 @@ def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetun
         write_model(trainer.model, prepared.base, folder)
         prepared.vocabulary.write(folder)
 
-    ir = publish(run_dir, settings.run_name, write, prepared.weight_bytes)
-    return replace(done, model=run_dir / "model", ir=ir)
+    return replace(done, model=publish_model(run_dir, write, prepared.weight_bytes))

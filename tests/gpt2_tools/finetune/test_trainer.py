@@ -182,3 +182,4 @@ def test_five_lines_of_python(tmp_path, monkeypatch):
     code = page.partition("```python\n")[2].partition("```")[0]
     assert len(code.splitlines()) <= 6
     exec(code.replace("gpt-2-mini", "toy").replace("steps=60", "steps=2, threads=1"), {})
+    assert Path("checkpoint/run1/FP16/run1.xml").is_file()

@@ -16,6 +16,7 @@ FLAGS = {
     "arithmetic": {"model", "num_threads", "num_iter", "num_warmup", "arithmetic"},
     "make_checkpoint": {"make_checkpoint", "size"},
     "download": {"download", "num_iter", "num_warmup"},
+    "finetune": {"finetune", "num_iter", "num_warmup", "num_threads"},
     "peers": LENGTHS - {"engine_only"} | {"peers", "checkpoint", "peer_cache", "int8_model"},
     "output": LENGTHS | {"output"},
     "plot": ENGINE | {"plot", "prompt_tokens", "engine_only"},
@@ -81,6 +82,8 @@ def build_argparser() -> argparse.ArgumentParser:
         metavar="MB",
         help="measure omz_downloader against curl and sha256sum on a file of MB megabytes (default: %(const)s)",
     )
+    tuned = "measure gpt2_finetune against a plain loop of PyTorch, and LoRA against full training [finetune]"
+    what.add_argument("--finetune", action="store_true", help=tuned)
     parser.add_argument(
         "--size", choices=SIZES, default="gpt-2", help="model size of --make_checkpoint (default: %(default)s)"
     )

@@ -184,6 +184,18 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
     print_figures(report, {"download_mb": args.download}, _repeats(args), figures)
 
 
+def _benchmark_finetune(args: argparse.Namespace, report: Report) -> None:
+    from gpt2_tools.benchmark.finetune import BATCH, BLOCK, MODEL, finetune_figures  # noqa: PLC0415
+    from gpt2_tools.finetune.run import cpu_has_bf16, require_libraries  # noqa: PLC0415
+
+    require_libraries()
+    repeats = _repeats(args)
+    figures = finetune_figures(args.num_threads, repeats, say)
+    precision = "bf16" if cpu_has_bf16() else "f32"
+    workload = {"model": MODEL, "batch": BATCH, "block": BLOCK, "precision": precision, "threads": args.num_threads}
+    print_figures(report, workload, repeats, figures)
+
+
 def _load(args: argparse.Namespace, config: DeviceConfig) -> EngineBenchmark:
     say("loading ...")
     return EngineBenchmark(args.model, config)
@@ -228,6 +240,7 @@ MODES = {
     "arithmetic": _measure_arithmetic,
     "make_checkpoint": _make_checkpoint,
     "download": _benchmark_download,
+    "finetune": _benchmark_finetune,
     "peers": _benchmark_peers,
     "output": _benchmark_lengths,
     "plot": _plot_scaling,

@@ -118,7 +118,7 @@ class Steps(_TrainerCallback):
                     "loss": loss,
                     "learning_rate": trainer._get_learning_rate(),
                     "gradient_norm": trainer.gradient_norm,
-                    "seconds": round(time.monotonic() - self.start, 3),
+                    **self._seconds(),
                 }
             )
             self.progress.step(step, loss, self.log.average)
@@ -134,8 +134,11 @@ class Steps(_TrainerCallback):
         if self.log is not None and self.progress is not None:
             loss = float(metrics["eval_loss"])
             perplexity = math.exp(min(loss, 700))
-            self.log.add({"step": state.global_step, "eval_loss": loss, "perplexity": perplexity})
+            self.log.add({"step": state.global_step, "eval_loss": loss, "perplexity": perplexity, **self._seconds()})
             self.progress.say(f"[{state.global_step}] validation loss={loss:.4f} perplexity={perplexity:.2f}")
+
+    def _seconds(self) -> dict[str, float]:
+        return {"seconds": round(time.monotonic() - self.start, 3)}
 
     def close(self) -> None:
         """Close the log and the bar."""

@@ -3,9 +3,9 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,41 @@ from gpt2_tools.finetune.run import (
 )
 from gpt2_tools.finetune.run_folder import RunFolder
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.tokens import write_tokens
+from gpt2_tools.finetune.tokens import Blocks, TokenFiles, write_tokens
+from gpt2_tools.finetune.trainer import Plan
 
 MEASURED = 4
 """Steps that are run; the first does not count."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A run as it would be, and the seconds of some of its steps after the first."""
+
+    prepared: Prepared
+    tokens: TokenFiles
+    plan: Plan
+    train: Blocks
+    seconds: Sequence[float]
+
+
 def dry_run(settings: Settings) -> Iterator[str]:
     """Yield the lines of a report; what is written is deleted."""
+    measured = measure(settings, MEASURED)
+    tokens, plan, seconds = measured.tokens, measured.plan, statistics.median(measured.seconds)
+    yield f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on"
+    size, blocks = measured.prepared.block_size, len(measured.train)
+    yield f"blocks of {size}: {blocks}; steps: {plan.steps} of {settings.blocks_per_step} blocks"
+    arithmetic = "bf16" if plan.is_bf16 else "f32"
+    whole = duration(seconds * plan.steps)
+    yield f"one step: {seconds:.3g} s, measured, in {arithmetic}; all: {whole}, beside evaluations"
+    for name, mebibytes in own_peak_memory().items():
+        yield f"memory at its {name}: {mebibytes * 2**20 / 1e9:.2f} GB"
+    yield f"disk: {disk_bytes(measured.prepared, tokens.train + tokens.validation) / 1e9:.2f} GB in {settings.run_dir}"
+
+
+def measure(settings: Settings, steps: int) -> Measured:
+    """Run some steps, without saving; what is written is deleted."""
     require_libraries()
     start_libraries(settings)
     with ExitStack() as stack:
@@ -45,32 +72,21 @@ def dry_run(settings: Settings) -> Iterator[str]:
         tokens = write_tokens(folder, source, vocabulary.encoder(base.config.vocab_size), validation)
         prepared = Prepared(settings, base, vocabulary, source, validation, 1)
         plan, (train, _) = make_plan(prepared, tokens, RunFolder(folder), folder, saves=False)
-        yield f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on"
-        yield f"blocks of {prepared.block_size}: {len(train)}; steps: {plan.steps} of {settings.blocks_per_step} blocks"
-        measured = replace(
-            plan, steps=MEASURED, settings=replace(settings, epochs=None, steps=MEASURED, sample_every=0)
-        )
-        seconds = _seconds_a_step(prepared, measured, (train, None), folder)
-        yield (
-            f"one step: {seconds:.3g} s, measured, in {'bf16' if plan.is_bf16 else 'f32'}; all: "
-            f"{duration(seconds * plan.steps)}, beside evaluations"
-        )
-        for name, megabytes in own_peak_memory().items():
-            yield f"memory at its {name}: {megabytes / 1000:.2f} GB"
-        yield f"disk: {disk_bytes(prepared, tokens.train + tokens.validation) / 1e9:.2f} GB in {settings.run_dir}"
+        few = replace(plan, steps=steps, settings=replace(settings, epochs=None, steps=steps, sample_every=0))
+        return Measured(prepared, tokens, plan, train, _run_steps(prepared, few, train))
 
 
-def _seconds_a_step(prepared: Prepared, plan: Any, data: Any, folder: Path) -> float:
-    """Run some steps; return the median of their times."""
+def _run_steps(prepared: Prepared, plan: Plan, train: Blocks) -> list[float]:
+    """Run the steps of a plan; return the times between their ends."""
     times: list[float] = []
-    callback = make_callback(plan.settings, folder, prepared.vocabulary, Stop())
-    trainer = make_trained(prepared, plan, data, callback)
+    callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, Stop())
+    trainer = make_trained(prepared, plan, (train, None), callback)
     trainer.add_callback(_clock(times))
     try:
         trainer.train()
     finally:
         callback.close()
-    return statistics.median(after - before for before, after in pairwise(times))
+    return [after - before for before, after in pairwise(times)]
 
 
 def _clock(times: list[float]) -> Any:

@@ -131,7 +131,8 @@ def load_model(base: Base, seed: int) -> "GPT2LMHeadModel":
     if base.folder is not None:
         _copy_weights(base.folder, model)
     if config.activation_function == "gelu_new":
-        for block in model.transformer.h:  # the same function in one kernel: less memory and time
+        blocks: Any = model.transformer.h
+        for block in blocks:  # the same function in one kernel: less memory and time
             block.mlp.act = torch.nn.GELU(approximate="tanh")
     model.config.use_cache = False
     return model

@@ -6,7 +6,7 @@ Prints a table for people, then one line of JSON for machines.
 import argparse
 import importlib.metadata
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -185,15 +185,13 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
 
 
 def _benchmark_finetune(args: argparse.Namespace, report: Report) -> None:
-    from gpt2_tools.benchmark.finetune import BATCH, BLOCK, MODEL, finetune_figures  # noqa: PLC0415
+    from gpt2_tools.benchmark.finetune import Workload, finetune_figures  # noqa: PLC0415
     from gpt2_tools.finetune.run import cpu_has_bf16, require_libraries  # noqa: PLC0415
 
     require_libraries()
-    repeats = _repeats(args)
-    figures = finetune_figures(args.num_threads, repeats, say)
-    precision = "bf16" if cpu_has_bf16() else "f32"
-    workload = {"model": MODEL, "batch": BATCH, "block": BLOCK, "precision": precision, "threads": args.num_threads}
-    print_figures(report, workload, repeats, figures)
+    repeats, work = _repeats(args), Workload(threads=args.num_threads)
+    figures = finetune_figures(work, repeats, say)
+    print_figures(report, {**asdict(work), "precision": "bf16" if cpu_has_bf16() else "f32"}, repeats, figures)
 
 
 def _load(args: argparse.Namespace, config: DeviceConfig) -> EngineBenchmark:

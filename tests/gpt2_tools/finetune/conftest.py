@@ -8,7 +8,7 @@ import pytest
 from support.finetune import FinetuneServer, write_toy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[FinetuneServer]:
     """Yield what runs the command in processes."""
     with FinetuneServer() as running:

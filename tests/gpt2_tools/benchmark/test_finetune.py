@@ -17,13 +17,13 @@ def test_every_figure_is_measured(tmp_path):
     figures = finetune_figures(work, Repeats(0, 1), said.append)
     assert len(said) == 3
     assert {name: figure.unit for name, figure in figures.items()} == {
-        "gpt2_finetune": "tokens/s",
-        "plain loop": "tokens/s",
+        "gpt2_finetune": "tokens / CPU s",
+        "plain loop": "tokens / CPU s",
         "gpt2_finetune / plain loop": "times",
         "evaluation": "%",
         "saving": "%",
-        "gpt-2-mini full": "tokens/s",
-        "gpt-2-mini LoRA": "tokens/s",
+        "gpt-2-mini full": "tokens / CPU s",
+        "gpt-2-mini LoRA": "tokens / CPU s",
         "gpt-2-mini LoRA / full": "times",
         "gpt-2-mini full, memory": "MB",
         "gpt-2-mini LoRA, memory": "MB",

@@ -48,7 +48,7 @@ class Workload:
 
 
 def finetune_figures(work: Workload, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
-    """Return the figures: tokens a second and their ratios, each of one turn, memory, and shares of the time."""
+    """Return the figures: tokens a second of the processor and their ratios, each of one turn; memory; shares of time."""
     with tempfile.TemporaryDirectory(prefix="gpt2_benchmark-") as name:
         folder = Path(name)
         text = folder / "text.txt"
@@ -61,12 +61,12 @@ def finetune_figures(work: Workload, repeats: Repeats, say: Callable[[str], None
         make_checkpoint(folder / work.large, work.large)
         large = repeats.of(lambda: [_in_a_process(work, folder / work.large, text, rank) for rank in (None, work.rank)])
     return {
-        "gpt2_finetune": Figure("tokens/s", tuple(ours for ours, _ in rates)),
-        "plain loop": Figure("tokens/s", tuple(plain for _, plain in rates)),
+        "gpt2_finetune": Figure("tokens / CPU s", tuple(ours for ours, _ in rates)),
+        "plain loop": Figure("tokens / CPU s", tuple(plain for _, plain in rates)),
         "gpt2_finetune / plain loop": Figure("times", tuple(ours / plain for ours, plain in rates)),
         **{name: Figure("%", (share * 100,)) for name, share in shares.items()},
-        f"{work.large} full": Figure("tokens/s", tuple(full["rate"] for full, _ in large)),
-        f"{work.large} LoRA": Figure("tokens/s", tuple(lora["rate"] for _, lora in large)),
+        f"{work.large} full": Figure("tokens / CPU s", tuple(full["rate"] for full, _ in large)),
+        f"{work.large} LoRA": Figure("tokens / CPU s", tuple(lora["rate"] for _, lora in large)),
         f"{work.large} LoRA / full": Figure("times", tuple(lora["rate"] / full["rate"] for full, lora in large)),
         f"{work.large} full, memory": Figure("MB", tuple(full["peak"] for full, _ in large)),
         f"{work.large} LoRA, memory": Figure("MB", tuple(lora["peak"] for _, lora in large)),
@@ -74,10 +74,10 @@ def finetune_figures(work: Workload, repeats: Repeats, say: Callable[[str], None
 
 
 def _both(work: Workload, text: Path) -> tuple[float, float]:
-    """Return the tokens a second of gpt2_finetune and of a plain loop, one after the other."""
+    """Return the tokens a CPU second of gpt2_finetune and of a plain loop, one after the other."""
     settings = work.settings(text, work.model, batch_size=work.batch, validation_split=0)
     tokens = work.batch * work.block
-    ours = tokens / statistics.median(measure(settings, work.steps).seconds)
+    ours = tokens / statistics.median(measure(settings, work.steps).cpu_seconds)
     return ours, tokens / statistics.median(_plain_loop(work, settings, _batches(work)))
 
 
@@ -90,7 +90,7 @@ def _batches(work: Workload) -> list[Any]:
 
 
 def _plain_loop(work: Workload, settings: Settings, batches: Sequence[Any]) -> list[float]:
-    """Return the seconds of the steps after the first of the shortest loop that trains the same model."""
+    """Return the processor's seconds of the steps after the first, of the shortest loop that trains the same model."""
     import torch  # noqa: PLC0415
     from transformers import GPT2LMHeadModel  # noqa: PLC0415
 
@@ -100,14 +100,14 @@ def _plain_loop(work: Workload, settings: Settings, batches: Sequence[Any]) -> l
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.0, fused=True)
     seconds = []
     for batch in batches:
-        start = time.perf_counter()
+        start = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return seconds[1:]
 
 
@@ -136,7 +136,7 @@ def _shares(work: Workload, text: Path, folder: Path) -> dict[str, float]:
 
 
 def _in_a_process(work: Workload, checkpoint: Path, text: Path, rank: int | None) -> dict[str, float]:
-    """Return tokens a second and the peak of the memory in MB, of a process that trains one block at a time."""
+    """Return tokens a CPU second and the peak of the memory in MB, of a process that trains one block at a time."""
     settings = {"text": str(text), "model": str(checkpoint), "lora": rank, "validation_split": 0}
     request = json.dumps({"work": asdict(work), "settings": settings})
     try:
@@ -151,7 +151,7 @@ def main(request: str) -> None:
     asked = json.loads(request)
     work = Workload(**asked["work"])
     settings = work.settings(Path(asked["settings"].pop("text")), **asked["settings"])
-    seconds = statistics.median(measure(settings, work.large_steps).seconds)
+    seconds = statistics.median(measure(settings, work.large_steps).cpu_seconds)
     peak = own_peak_memory().get("peak", 0.0) * 2**20 / 1e6
     print(json.dumps({"rate": work.block / seconds, "peak": peak}), flush=True)
 

@@ -35,13 +35,14 @@ MEASURED = 4
 
 @dataclass(frozen=True)
 class Measured:
-    """A run as it would be, and the seconds of some of its steps after the first."""
+    """A run as it would be, and what some of its steps took, without the first."""
 
     prepared: Prepared
     tokens: TokenFiles
     plan: Plan
     train: Blocks
     seconds: Sequence[float]
+    cpu_seconds: Sequence[float]  # of all threads: other work on the machine changes them little
 
 
 def dry_run(settings: Settings) -> Iterator[str]:
@@ -73,12 +74,12 @@ def measure(settings: Settings, steps: int) -> Measured:
         prepared = Prepared(settings, base, vocabulary, source, validation, 1)
         plan, (train, _) = make_plan(prepared, tokens, RunFolder(folder), folder, saves=False)
         few = replace(plan, steps=steps, settings=replace(settings, epochs=None, steps=steps, sample_every=0))
-        return Measured(prepared, tokens, plan, train, _run_steps(prepared, few, train))
+        return Measured(prepared, tokens, plan, train, *_run_steps(prepared, few, train))
 
 
-def _run_steps(prepared: Prepared, plan: Plan, train: Blocks) -> list[float]:
-    """Run the steps of a plan; return the times between their ends."""
-    times: list[float] = []
+def _run_steps(prepared: Prepared, plan: Plan, train: Blocks) -> tuple[list[float], list[float]]:
+    """Run the steps of a plan; return the seconds between their ends, and those of the processor."""
+    times: list[tuple[float, float]] = []
     callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, Stop())
     trainer = make_trained(prepared, plan, (train, None), callback)
     trainer.add_callback(_clock(times))
@@ -86,15 +87,16 @@ def _run_steps(prepared: Prepared, plan: Plan, train: Blocks) -> list[float]:
         trainer.train()
     finally:
         callback.close()
-    return [after - before for before, after in pairwise(times)]
+    real, cpu = zip(*times, strict=True)
+    return [after - before for before, after in pairwise(real)], [after - before for before, after in pairwise(cpu)]
 
 
-def _clock(times: list[float]) -> Any:
+def _clock(times: list[tuple[float, float]]) -> Any:
     from transformers import TrainerCallback  # noqa: PLC0415
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(time.perf_counter())
+            times.append((time.perf_counter(), time.process_time()))
 
     return Clock()
 

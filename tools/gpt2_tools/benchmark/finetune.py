@@ -48,7 +48,7 @@ class Workload:
 
 
 def finetune_figures(work: Workload, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
-    """Return the figures: tokens a second of the processor and their ratios, each of one turn; memory; shares of time."""
+    """Return the figures: tokens a second of the processor and their ratios, each of one turn; memory; shares."""
     with tempfile.TemporaryDirectory(prefix="gpt2_benchmark-") as name:
         folder = Path(name)
         text = folder / "text.txt"

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -49,10 +50,14 @@ def test_a_run_says_what_it_does_and_ends_with_the_demos_command(server, folder,
     assert started.wait() == 0, started.err
     assert started.out == "gpt2_text_prediction_demo -m checkpoint/run1/FP16/run1.xml -i 'the hen'\n"
     lines = started.err.splitlines()
-    assert lines[0].startswith("[0] validation loss=")
-    assert lines[1].startswith("[4 | ")
-    assert lines[2] == "======== SAMPLE 4 ========"
-    assert lines[3].startswith("the hen")
+    assert re.fullmatch(
+        r"book.txt: \d+ tokens in \d+ blocks of 16; validation on \d+ of the last 5% of the text; 4 steps of 2, in f32",
+        lines[0],
+    )
+    assert lines[1].startswith("[0] validation loss=")
+    assert lines[2].startswith("[4 | ")
+    assert lines[3] == "======== SAMPLE 4 ========"
+    assert lines[4].startswith("the hen")
     assert lines[-2].startswith("checkpoint/run1: step 4, validation perplexity ")
     command, *arguments = started.out.replace("'the hen'", "hen").split()
     done = run(command, *arguments, cwd=folder)
@@ -182,6 +187,24 @@ def test_a_full_disk_at_a_save_leaves_the_last_checkpoint(server, folder):
     assert "cannot be written" in last
     assert [path.name for path in (folder / "checkpoint/run1").glob("*checkpoint-*")] == ["checkpoint-2"]
     assert server.run(folder, *run, "--steps", 4)[0] == 0
+
+
+@libraries
+def test_a_checkpoint_that_was_damaged_is_refused(server, folder):
+    assert server.run(folder, *RUN)[0] == 0
+    more = (*RUN[:5], 6, *RUN[6:])
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"):
+        path = folder / "checkpoint/run1/checkpoint-4" / name
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], None):
+            path.unlink()
+            if damaged is not None:
+                path.write_bytes(damaged)
+            code, err = server.run(folder, *more)
+            assert (code, "Traceback" in err) == (1, False), err
+            assert err.splitlines()[-1].startswith("checkpoint/run1/checkpoint-4"), err
+            path.write_bytes(whole)
+    assert server.run(folder, *more)[0] == 0
 
 
 @libraries

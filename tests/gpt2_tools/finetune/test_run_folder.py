@@ -140,6 +140,10 @@ def test_broken_settings_are_refused(run):
     (run.path / "run.json").write_text("{")
     with pytest.raises(Problem, match=r"run.json: cannot be read"):
         run.start(settings(), FACTS)
+    for content in ("[]", "{}", json.dumps(FACTS | {"data": 1})):
+        (run.path / "run.json").write_text(content)
+        with pytest.raises(Problem, match=r"run.json: expected the settings of a run; move"):
+            run.start(settings(), FACTS)
     (run.path / "run.json").unlink()
     with pytest.raises(Problem, match=r"run.json: expected the settings of the run, got no file"):
         run.start(settings(), FACTS)

@@ -128,6 +128,10 @@ def run(settings: Settings) -> Finetuned:
             process, lambda: _begin(settings, base, source, validation, folder, process)
         )
         plan, data = make_plan(prepared, tokens, folder, folder.path / "tokens")
+        if checkpoint is not None:
+            _refuse_fewer_steps(plan, checkpoint)
+        if process.is_main_process:
+            say(_about(settings, tokens, plan, *data))
         stop = Stop()
         callback = make_callback(settings, folder.path, prepared.vocabulary, stop)
         trainer = make_trained(prepared, plan, data, callback)
@@ -243,6 +247,16 @@ def make_plan(
     )
 
 
+def _about(settings: Settings, tokens: TokenFiles, plan: Plan, train: Blocks, validation: Blocks | None) -> str:
+    """Return what is trained, in a line."""
+    held = "no validation" if validation is None else f"validation on {len(validation)} of {tokens.held_out}"
+    arithmetic = "bf16" if plan.is_bf16 else "f32"
+    return (
+        f"{settings.dataset}: {tokens.train} tokens in {len(train)} blocks of {train.size}; {held}; "
+        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {arithmetic}"
+    )
+
+
 def cpu_has_bf16() -> bool:
     """Return whether the CPU has instructions for bf16; without them autocast is many times slower than f32."""
     import openvino  # noqa: PLC0415
@@ -262,7 +276,6 @@ def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | N
     """Train from a checkpoint, or from the beginning, unless the run is at its end."""
     settings, resumed = plan.settings, None if checkpoint is None else str(checkpoint.path)
     if checkpoint is not None:
-        _refuse_fewer_steps(plan, checkpoint)
         history = checkpoint.state()["log_history"]
         is_over = settings.early_stopping is not None and worse_evaluations(history) >= settings.early_stopping
         if checkpoint.step == plan.steps or is_over:

@@ -11,9 +11,13 @@ from typing import Any
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.settings import FIXED, FRESH, LATEST, Settings
-from omz_model_tools.common import PublishedFolder, disk_problems, if_free, publish_file
+from omz_model_tools.common import PublishedFolder, disk_problems, if_free, one_line, publish_file
 
 RUN, STATE, LOCK = "run.json", "trainer_state.json", ".gpt2_finetune.lock"
+SAVED = (STATE, "optimizer.pt", "scheduler.pt")
+"""The files of every checkpoint, beside its weights."""
+FACTS = {"settings": dict, "size": dict, "processes": int, "data": list, "validation_data": list}
+"""What run.json has, by the types of JSON."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 BEGUN = re.compile(r"\.(checkpoint-\d+)\.(new|old|deleted)")
 
@@ -26,8 +30,24 @@ class Checkpoint:
     step: int
 
     def state(self) -> dict[str, Any]:
-        """Return the state that the trainer saved with it."""
-        return dict(json.loads((self.path / STATE).read_bytes()))
+        """Return the state that the trainer saved with it. Raises Problem if a file of it was deleted since."""
+        for name in SAVED:
+            if not (self.path / name).is_file():
+                raise Problem(f"{self.path / name}: is missing; give --restore_from another checkpoint, or fresh")
+        with readable_checkpoint(self.path):
+            return dict(json.loads((self.path / STATE).read_bytes()))
+
+
+@contextmanager
+def readable_checkpoint(path: Path) -> Iterator[None]:
+    """Raise Problem for a checkpoint that was damaged since it was saved, in whichever library's words."""
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as error:
+        reason = one_line(error)[:200]
+        raise Problem(f"{path}: cannot be read: {reason}; give --restore_from another checkpoint, or fresh") from error
 
 
 @dataclass(frozen=True)
@@ -95,7 +115,9 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             raise Problem(f"{self.path / RUN}: cannot be read: {error}; move the run's folder away") from None
-        return dict(found)
+        if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in FACTS.items()):
+            raise Problem(f"{self.path / RUN}: expected the settings of a run; move the run's folder away")
+        return found
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write run.json."""
@@ -149,8 +171,10 @@ def refuse_changes(run: Path, known: Mapping[str, Any], facts: Mapping[str, Any]
         if before != now:
             raise Problem(f"--{name}: {run} was begun with {before}, got {now}: {advice}")
     for name, flag in (("size", "--model"), ("model_sha256", "--model"), ("processes", "torchrun")):
-        if known[name] != facts[name]:
-            raise Problem(f"{flag}: {run} was begun with {_words(known[name])}, got {_words(facts[name])}: {advice}")
+        if known.get(name) != facts[name]:
+            raise Problem(
+                f"{flag}: {run} was begun with {_words(known.get(name))}, got {_words(facts[name])}: {advice}"
+            )
     for name, flag in (("data", "--dataset"), ("validation_data", "--validation_file")):
         if _contents(known[name]) != _contents(facts[name]):
             raise Problem(f"{flag}: {run} was begun with other data: {_difference(known[name], facts[name])}: {advice}")
@@ -161,12 +185,12 @@ def _words(fact: Any) -> str:
 
 
 def _contents(files: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return [(file["sha256"], file["column"]) for file in files]
+    return [(file.get("sha256"), file.get("column")) for file in files]
 
 
 def _difference(known: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
     """Return the first file that differs, in words."""
     for before, now in zip(known, found, strict=False):
         if _contents([before]) != _contents([now]):
-            return f"{now['path']} has the SHA-256 {now['sha256'][:12]}, expected {before['sha256'][:12]}"
+            return f"{now['path']} has the SHA-256 {now['sha256'][:12]}, expected {str(before.get('sha256'))[:12]}"
     return f"{len(found)} files, expected {len(known)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.optimizers import make_optimizer
-from gpt2_tools.finetune.run_folder import STATE, RunFolder
+from gpt2_tools.finetune.run_folder import STATE, RunFolder, readable_checkpoint
 from gpt2_tools.finetune.settings import Settings
 from gpt2_tools.finetune.tokens import Blocks, collate
 from omz_model_tools.common import one_line
@@ -61,8 +61,8 @@ class FinetuneTrainer(_Trainer):
     train_dataset: Any
     eval_dataset: Any
     plan: Plan
-    last_loss: float
-    gradient_norm: float
+    last_loss: float = 0.0
+    gradient_norm: float = 0.0
 
     def create_optimizer(self, model: Any = None) -> "torch.optim.Optimizer":
         """Make the optimizer of the settings."""
@@ -152,6 +152,14 @@ class FinetuneTrainer(_Trainer):
             self.plan.run.prune(self.plan.settings.keep, best)
         self.accelerator.wait_for_everyone()
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with readable_checkpoint(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable_checkpoint(Path(checkpoint or "")):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
     def _write_checkpoint(self, folder: Path) -> None:
         import torch  # noqa: PLC0415
         from safetensors import SafetensorError  # noqa: PLC0415
@@ -161,9 +169,8 @@ class FinetuneTrainer(_Trainer):
             torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
         except (SafetensorError, RuntimeError) as error:  # a full disk, in the words of either library
-            raise Problem(
-                f"{folder}: cannot be written: {one_line(error)[:200]}; the last checkpoint is kept"
-            ) from error
+            path = self.plan.run.path / f"checkpoint-{self.state.global_step}"
+            raise Problem(f"{path}: cannot be written: {one_line(error)[:200]}; the last checkpoint is kept") from error
         self.state.save_to_json(str(folder / STATE))
 
     def _bytes(self) -> int:

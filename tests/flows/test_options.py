@@ -16,6 +16,8 @@ from gpt2_tools.benchmark.cli import MODES
 from gpt2_tools.evaluate.accuracy_check_cli import build_argparser as accuracy_check_parser
 from gpt2_tools.evaluate.cli import build_argparser as evaluate_parser
 from gpt2_tools.export.cli import build_argparser as export_parser
+from gpt2_tools.finetune.arguments import build_argparser as finetune_parser
+from gpt2_tools.finetune.settings import DEFAULTS
 from omz_model_tools.cli import converter, downloader, info_dumper, model_checker, quantizer
 
 REFUSED = [
@@ -63,14 +65,17 @@ def commands_of(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser
 
 PARSERS = {
     gpt2_text_prediction: [arguments.build_argparser()],
-    gpt2_tools: [benchmark_parser(), export_parser(), accuracy_check_parser(), *commands_of(evaluate_parser())],
+    gpt2_tools: [
+        *(parser() for parser in (benchmark_parser, export_parser, accuracy_check_parser, finetune_parser)),
+        *commands_of(evaluate_parser()),
+    ],
     omz_model_tools: [
         *(command._parser() for command in (converter, downloader, info_dumper, model_checker, quantizer)),
     ],
 }
 ACT_BY_THEMSELVES = {"help", "version"}
-READ_BY_NAME = {*SETTINGS, *MODES, "dynamic_shape"}
-"""What is read by the names in a table, and the demo's flag that asks for what is the default."""
+READ_BY_NAME = {*SETTINGS, *MODES, *DEFAULTS, "dynamic_shape"}
+"""What is read by the names in a table or of a dataclass, and the demo's flag that asks for what is the default."""
 
 
 def arguments_read(package: Path) -> set[str]:

@@ -24,6 +24,13 @@ def evaluate() -> int:
     return main()
 
 
+def finetune() -> int:
+    """Run gpt2_finetune."""
+    with ends_at_once():
+        from gpt2_tools.finetune.cli import main  # noqa: PLC0415
+    return main()
+
+
 def accuracy_check() -> int:
     """Run accuracy_check."""
     with ends_at_once():

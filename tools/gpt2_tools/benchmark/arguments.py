@@ -6,9 +6,9 @@ from pathlib import Path
 
 from gpt2_text_prediction.engine import PRECISION_HINTS
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
-from gpt2_tools.benchmark.random_checkpoint import SIZES
 from gpt2_tools.benchmark.report import LINES
-from omz_model_tools.common import given_flags, positive_int
+from gpt2_tools.common.sizes import SIZES
+from omz_model_tools.common import given_flags, positive_int, whole_number
 
 ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_warmup"}
 LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
@@ -16,6 +16,7 @@ FLAGS = {
     "arithmetic": {"model", "num_threads", "num_iter", "num_warmup", "arithmetic"},
     "make_checkpoint": {"make_checkpoint", "size"},
     "download": {"download", "num_iter", "num_warmup"},
+    "finetune": {"finetune", "num_iter", "num_warmup", "num_threads"},
     "peers": LENGTHS - {"engine_only"} | {"peers", "checkpoint", "peer_cache", "int8_model"},
     "output": LENGTHS | {"output"},
     "plot": ENGINE | {"plot", "prompt_tokens", "engine_only"},
@@ -82,6 +83,8 @@ def build_argparser() -> argparse.ArgumentParser:
         metavar="MB",
         help="measure omz_downloader against curl and sha256sum on a file of MB megabytes (default: %(const)s)",
     )
+    tuned = "measure gpt2_finetune against a plain loop of PyTorch, and LoRA against full training [finetune]"
+    what.add_argument("--finetune", action="store_true", help=tuned)
     parser.add_argument(
         "--size", choices=SIZES, default="gpt-2", help="model size of --make_checkpoint (default: %(default)s)"
     )
@@ -133,7 +136,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-N",
         "--num_warmup",
-        type=_not_negative,
+        type=whole_number,
         default=1,
         metavar="N",
         help="warm-up runs (default: %(default)s)",
@@ -205,12 +208,6 @@ def _peers(text: str) -> list[Peer]:
     if unknown := [name for name in names if name not in PEERS]:
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PEERS)}, or none, got {unknown[0]!r}")
     return [PEERS[name] for name in dict.fromkeys(names)]
-
-
-def _not_negative(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
-    return int(text)
 
 
 def _counts(text: str) -> list[int]:

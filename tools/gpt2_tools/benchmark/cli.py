@@ -6,7 +6,7 @@ Prints a table for people, then one line of JSON for machines.
 import argparse
 import importlib.metadata
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -28,9 +28,9 @@ from gpt2_tools.benchmark.plot import check_plot, draw
 from gpt2_tools.benchmark.processes.commands import installed_command, process_figures
 from gpt2_tools.benchmark.processes.download import measure_download
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
-from gpt2_tools.benchmark.report import LINES, print_figures, processor, test_conditions
+from gpt2_tools.benchmark.report import LINES, print_figures, test_conditions
 from gpt2_tools.common.problem import Problem, guarded
-from gpt2_tools.common.runtime import settings_of
+from gpt2_tools.common.runtime import processor, settings_of
 from omz_model_tools.common import Report, say
 
 PEER_THREADS = 2
@@ -197,6 +197,16 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
     print_figures(report, {"download_mb": args.download}, _repeats(args), figures)
 
 
+def _benchmark_finetune(args: argparse.Namespace, report: Report) -> None:
+    from gpt2_tools.benchmark.finetune import Workload, finetune_figures  # noqa: PLC0415
+    from gpt2_tools.finetune.run import cpu_has_bf16, require_libraries  # noqa: PLC0415
+
+    require_libraries()
+    repeats, work = _repeats(args), Workload(threads=args.num_threads)
+    figures = finetune_figures(work, repeats, say)
+    print_figures(report, {**asdict(work), "precision": "bf16" if cpu_has_bf16() else "f32"}, repeats, figures)
+
+
 def _load(args: argparse.Namespace, config: DeviceConfig) -> EngineBenchmark:
     say("loading ...")
     return EngineBenchmark(args.model, config)
@@ -258,6 +268,7 @@ MODES = {
     "arithmetic": _measure_arithmetic,
     "make_checkpoint": _make_checkpoint,
     "download": _benchmark_download,
+    "finetune": _benchmark_finetune,
     "peers": _benchmark_peers,
     "output": _benchmark_lengths,
     "plot": _plot_scaling,

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_tools.benchmark.engine.scaling import Curve
+from gpt2_tools.common.picture import save_picture, use_plain_frame
 from gpt2_tools.common.problem import Problem
-from omz_model_tools.common import check_file, disk_problems, publish_file
+from omz_model_tools.common import check_file
 
 FORMATS = (".png", ".svg", ".pdf")
 INK = "#1f5fa8"
@@ -32,13 +33,7 @@ def draw(curves: Sequence[Curve], title: str, path: Path) -> None:
     picture.suptitle(title, fontsize=10)
     for axes, curve in zip(picture.subplots(1, len(curves)), curves, strict=True):
         _draw(axes, curve)
-    new = path.with_name(f".{path.name}.new")
-    with disk_problems(path, new):
-        try:
-            picture.savefig(new, format=path.suffix[1:], dpi=150)
-            publish_file(new, path)
-        finally:
-            new.unlink(missing_ok=True)
+    save_picture(picture, path)
 
 
 def _draw(axes: Any, curve: Curve) -> None:
@@ -55,6 +50,4 @@ def _draw(axes: Any, curve: Curve) -> None:
     axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(0, 1.05 * max(xs)), ylim=(0, None))
     if len(xs) < LABELLED:
         axes.set_xticks(xs)
-    axes.grid(alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    use_plain_frame(axes)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from gpt2_tools.benchmark.engine.workload import CHECKSUM, LengthRow
 from gpt2_tools.benchmark.figures import Figure, Repeats
-from gpt2_tools.common.runtime import versions
+from gpt2_tools.common.runtime import processor, versions
 from omz_model_tools.common import Report
 
 Conditions = Mapping[str, object]
@@ -67,15 +67,6 @@ def test_conditions(workload: Mapping[str, object], repeats: Repeats) -> dict[st
 def figures_as_json(figures: Mapping[str, Figure]) -> dict[str, object]:
     """Return the figures for JSON."""
     return {name: figure.as_json() for name, figure in figures.items()}
-
-
-def processor() -> str:
-    """Return the model name of this machine's processor; empty if it is unknown."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return platform.processor()
-    lines = cpuinfo.read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def markdown_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:

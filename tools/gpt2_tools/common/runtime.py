@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +16,12 @@ PROPERTIES = {
     "dynamic_quantization_group_size": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
 }
 
+CPUINFO = Path("/proc/cpuinfo")
 
-def versions() -> dict[str, str]:
-    """Return the versions of the installed packages and of Python."""
-    names = ("omz-gpt2", "openvino", "tokenizers", "numpy", "transformers", "torch")
+
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of the installed packages, of `more` of them, and of Python."""
+    names = ("omz-gpt2", "openvino", "tokenizers", "numpy", "transformers", "torch", *more)
     return {name: importlib.metadata.version(name) for name in names if installed(name)} | {
         "python": platform.python_version()
     }
@@ -31,6 +34,21 @@ def installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def processor() -> str:
+    """Return the model name of this machine's processor; empty if it is unknown."""
+    return _cpuinfo("model name") if CPUINFO.exists() else platform.processor()
+
+
+def cpu_flags() -> list[str]:
+    """Return the instruction sets of this machine's processor, as Linux names them; none on other systems."""
+    return _cpuinfo("flags").split() if CPUINFO.exists() else []
+
+
+def _cpuinfo(key: str) -> str:
+    lines = CPUINFO.read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def arithmetic_words(arithmetic: Mapping[str, object]) -> str:

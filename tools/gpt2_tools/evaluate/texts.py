@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.text_stream import decoded, pieces
 from omz_model_tools.common import read_file
 from omz_model_tools.descriptor import packaged_dataset
 
@@ -22,9 +23,6 @@ PIECE = 2**16
 
 Encode = Callable[[str], list[int]]
 """A tokenizer's encode."""
-
-CUT = re.compile(r"(?<=[!-~])[ \n]")
-"""Where a text can be split without changing its tokens: before white space that does not follow white space."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +99,7 @@ def read_text(path: Path) -> Text:
     raw = read_file(path)
     if not raw:
         raise Problem(f"{path}: is empty; expected a text to score")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        place = error.start - raw.rfind(b"\n", 0, error.start)
-        got = f"0x{raw[error.start]:02x} as byte {place} of line {line}"
-        raise Problem(f"{path}: expected UTF-8, got {got} (byte {error.start + 1} of the file)") from None
+    text = "".join(decoded(path, [raw]))
     return Text(path, hashlib.sha256(raw).hexdigest(), len(raw), text)
 
 
@@ -151,13 +143,3 @@ def encode_pair(
     before, whole = encode(context), encode(context + continuation)
     after = whole[len(before) :] or (encode_alone or encode)(continuation)
     return before, after
-
-
-def pieces(text: str, size: int) -> Iterator[str]:
-    """Split a text where its tokens do not change, at the first such position after `size` characters."""
-    start = 0
-    while start < len(text):
-        cut = CUT.search(text, start + size)
-        end = cut.start() if cut else len(text)
-        yield text[start:end]
-        start = end

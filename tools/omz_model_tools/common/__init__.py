@@ -8,10 +8,10 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
-    from omz_model_tools.common.arguments import given_flags, positive_int
+    from omz_model_tools.common.arguments import given_flags, positive_int, whole_number
     from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
-    from omz_model_tools.common.lock import exclusive
+    from omz_model_tools.common.lock import exclusive, if_free
     from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line, read_file, utf8_text
     from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
     from omz_model_tools.common.report import Report
@@ -28,6 +28,7 @@ __all__ = [
     "exclusive",
     "given_flags",
     "guarded",
+    "if_free",
     "locked_folders",
     "one_line",
     "positive_int",
@@ -35,6 +36,7 @@ __all__ = [
     "read_file",
     "say",
     "utf8_text",
+    "whole_number",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "exclusive": "lock",
     "given_flags": "arguments",
     "guarded": "guard",
+    "if_free": "lock",
     "locked_folders": "publish",
     "one_line": "problem",
     "positive_int": "arguments",
@@ -56,6 +59,7 @@ _HOMES = {
     "read_file": "problem",
     "say": "guard",
     "utf8_text": "problem",
+    "whole_number": "arguments",
 }
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from gpt2_tools.benchmark.report import processor
 from gpt2_tools.common.json_process import PeerFailed
+from gpt2_tools.common.runtime import processor
 from omz_model_tools.common import exclusive
 
 Say = Callable[[str], None]

@@ -1,0 +1,153 @@
+"""run_folder: checkpoints are whole or not there, and a run with other settings is refused by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.finetune.run_folder import RunFolder, refuse_changes
+from gpt2_tools.finetune.settings import Settings
+
+FACTS = {
+    "settings": {"block_size": 16, "batch_size": 2, "lora": None},
+    "size": {"n_layer": 2, "n_embd": 16},
+    "model_sha256": "a" * 64,
+    "processes": 1,
+    "data": [{"path": "book.txt", "sha256": "b" * 64, "column": None}],
+    "validation_data": [],
+}
+
+
+def settings(**more):
+    return Settings(Path("book.txt"), "toy", **more)
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        folder.write_facts(FACTS)
+        for step in (5, 10, 20):
+            folder.save(step, 0, lambda new: (new / "trainer_state.json").write_text("{}"))
+    return folder
+
+
+def names(run):
+    return sorted(path.name for path in run.path.iterdir())
+
+
+def test_checkpoints_are_listed_by_step(run):
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [5, 10, 20]
+    assert names(run) == ["checkpoint-10", "checkpoint-20", "checkpoint-5", "run.json"]
+
+
+def test_a_save_that_fails_leaves_nothing(run):
+    def fail(new):
+        (new / "model").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Exception, match=r"checkpoint-30: No space left on device"):
+        run.save(30, 0, fail)
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [5, 10, 20]
+    assert not list(run.path.glob(".checkpoint*"))
+
+
+def test_a_save_without_room_is_refused_before(run):
+    with pytest.raises(Exception, match="of free space for checkpoint-30"):
+        run.save(30, 2**62, lambda new: None)
+
+
+def test_the_latest_and_the_best_are_kept(run):
+    run.prune(1, best=5)
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [5, 20]
+
+
+def test_what_a_killed_run_left_is_cleaned_up(run):
+    for name in (".checkpoint-30.new", ".checkpoint-5.deleted"):
+        (run.path / name).mkdir()
+    (run.path / "checkpoint-10").rename(run.path / ".checkpoint-10.old")
+    with run.locked():
+        assert names(run) == [".gpt2_finetune.lock", "checkpoint-10", "checkpoint-20", "checkpoint-5", "run.json"]
+
+
+def test_a_run_folder_in_use_is_refused(run):
+    with run.locked(), pytest.raises(Problem, match="another gpt2_finetune is at work here"), run.locked():
+        pass
+
+
+def test_the_latest_checkpoint_is_resumed(run):
+    assert run.start(settings(), FACTS).step == 20
+
+
+def test_a_run_without_checkpoints_begins(run):
+    for checkpoint in run.checkpoints():
+        run.delete(checkpoint)
+    assert run.start(settings(), FACTS) is None
+
+
+def test_another_checkpoint_is_resumed_where_the_later_may_go(run):
+    earlier = settings(restore_from=str(run.path / "checkpoint-10"))
+    with pytest.raises(Problem, match="checkpoint-20: would be lost; give --overwrite"):
+        run.start(earlier, FACTS)
+    overwriting = settings(restore_from=str(run.path / "checkpoint-10"), overwrite=True)
+    assert run.start(overwriting, FACTS).step == 10
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [5, 10]
+
+
+def test_a_fresh_run_does_not_delete_unasked(run):
+    with pytest.raises(Problem, match="checkpoint-20: would be lost"):
+        run.start(settings(restore_from="fresh"), FACTS)
+    assert run.start(settings(restore_from="fresh", overwrite=True), FACTS) is None
+    assert run.checkpoints() == []
+
+
+def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "other")
+    with pytest.raises(Problem, match="--restore_from: expected latest, fresh or a checkpoint of this run"):
+        run.start(settings(restore_from=str(tmp_path / "other/checkpoint-5")), FACTS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"settings": {"block_size": 8, "batch_size": 2}}, "--block_size: run was begun with 16, got 8"),
+        ({"settings": {"block_size": 16, "batch_size": 4}}, "--batch_size: run was begun with 2, got 4"),
+        ({"settings": FACTS["settings"] | {"lora": 4}}, "--lora: run was begun with None, got 4"),
+        (
+            {"size": {"n_layer": 3, "n_embd": 16}},
+            "--model: run was begun with n_layer 2, n_embd 16, got n_layer 3, n_em",
+        ),
+        ({"model_sha256": "c" * 64}, "--model: run was begun with aaaa"),
+        ({"processes": 2}, "torchrun: run was begun with 1, got 2"),
+        (
+            {"data": [{"path": "new.txt", "sha256": "d" * 64, "column": None}]},
+            "--dataset: run was begun with other data: new.txt has the SHA-256 dddddddddddd, expected bbbbbbbbbbbb",
+        ),
+        ({"data": FACTS["data"] * 2}, "--dataset: run was begun with other data: 2 files, expected 1"),
+        ({"validation_data": FACTS["data"]}, "--validation_file: run was begun with other data: 1 files, expected 0"),
+    ],
+)
+def test_what_a_run_keeps_is_refused_by_name_if_it_changed(changed, line):
+    with pytest.raises(Problem) as caught:
+        refuse_changes(Path("run"), FACTS, FACTS | changed)
+    assert str(caught.value).startswith(line)
+    assert "give another --run_name, or --restore_from fresh --overwrite" in str(caught.value)
+
+
+def test_broken_settings_are_refused(run):
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(Problem, match=r"run.json: cannot be read"):
+        run.start(settings(), FACTS)
+    for content in ("[]", "{}", json.dumps(FACTS | {"data": 1})):
+        (run.path / "run.json").write_text(content)
+        with pytest.raises(Problem, match=r"run.json: expected the settings of a run; move"):
+            run.start(settings(), FACTS)
+    (run.path / "run.json").unlink()
+    with pytest.raises(Problem, match=r"run.json: expected the settings of the run, got no file"):
+        run.start(settings(), FACTS)
+
+
+def test_facts_are_read_back(run):
+    assert run.facts() == json.loads(json.dumps(FACTS))

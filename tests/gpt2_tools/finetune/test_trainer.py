@@ -1,0 +1,185 @@
+"""trainer and run: what is trained is what a plain loop of PyTorch trains; a loss that is no number stops it."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt2_tools.finetune import Problem, finetune
+from gpt2_tools.finetune.trainer import worse_evaluations
+from support.finetune import TINY, write_toy
+from support.toy import load_weights
+
+pytestmark = pytest.mark.extras("torch", "transformers", "accelerate", "peft", "matplotlib")
+
+SETTINGS = {name.removeprefix("--"): value for name, value in zip(TINY[::2], TINY[1::2], strict=True)}
+
+
+@pytest.fixture
+def no_dropout(folder) -> Path:
+    """Return a folder with the toy and its text, without dropout."""
+    path = folder / "toy/config.json"
+    dropouts = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | dropouts))
+    return folder
+
+
+def tune(folder, **more):
+    given = SETTINGS | {"model": str(folder / "toy"), "checkpoint_dir": folder / "runs", "steps": 6} | more
+    return finetune(folder / "book.txt", **given)
+
+
+def plain_loop(folder, steps, accumulate, rate):
+    """Return the weights after the same steps: blocks in the same order, AdamW, a rate that falls to 0."""
+    import torch  # noqa: PLC0415
+    from transformers import GPT2LMHeadModel  # noqa: PLC0415
+
+    tokens = np.fromfile(folder / "runs/run1/tokens/train.bin", "<u2").astype(np.int64)
+    blocks = torch.from_numpy(tokens[: len(tokens) // 16 * 16].reshape(-1, 16))
+    model = GPT2LMHeadModel.from_pretrained(folder / "toy").train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(0))
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
+        batch = blocks[order[step * 2 * accumulate : (step + 1) * 2 * accumulate]]
+        model(input_ids=batch, labels=batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return {name.removeprefix("transformer."): weight.detach().numpy() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_weights_are_those_of_a_plain_loop(no_dropout, accumulate, checkpointing):
+    done = tune(no_dropout, accumulate_gradients=accumulate, gradient_checkpointing=checkpointing)
+    expected = plain_loop(no_dropout, 6, accumulate, SETTINGS["learning_rate"])
+    found = load_weights(done.model)
+    for name, weight in expected.items():
+        parts = [0, 2] if name.endswith("c_attn.bias") else slice(None)  # without the keys': their gradient is rounding
+        size = (3, -1) if name.endswith("c_attn.bias") else weight.shape
+        np.testing.assert_allclose(
+            found[name].as_f32().reshape(size)[parts], weight.reshape(size)[parts], atol=2e-6, rtol=1e-5
+        )
+
+
+def test_the_validation_loss_is_the_mean_over_all_its_tokens(no_dropout):
+    import torch  # noqa: PLC0415
+    from transformers import GPT2LMHeadModel  # noqa: PLC0415
+
+    done = tune(no_dropout, batch_size=4)
+    tokens = np.fromfile(done.run / "tokens/validation.bin", "<u2").astype(np.int64)
+    blocks = torch.from_numpy(tokens[: len(tokens) // 16 * 16].reshape(-1, 16))
+    assert len(blocks) % 4  # a last, smaller batch
+    model = GPT2LMHeadModel.from_pretrained(done.model).eval()
+    with torch.no_grad():
+        logits = model(blocks).logits[:, :-1].double()
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), blocks[:, 1:].flatten())
+    assert done.validation_loss == pytest.approx(float(losses), rel=1e-5)
+    assert done.perplexity == math.exp(done.validation_loss)
+
+
+def test_an_infinite_rate_stops_before_the_weights_are_lost(no_dropout):
+    with pytest.raises(Problem) as caught:
+        tune(no_dropout, learning_rate=1e30, save_every=1, max_grad_norm=0, warmup=0)
+    assert "the last good checkpoint; give a lower --learning_rate than 1e+30, more --warmup" in str(caught.value)
+    assert str(caught.value).startswith("step ")
+
+
+def test_a_weight_that_is_no_number_is_no_start(no_dropout):
+    from safetensors.numpy import load_file, save_file  # noqa: PLC0415
+
+    path = no_dropout / "toy/model.safetensors"
+    weights = load_file(path)
+    weights["wte.weight"][:] = np.nan
+    save_file(weights, path)
+    with pytest.raises(
+        Problem, match=r"step 1: the loss is nan; no checkpoint was saved yet; give a lower --learning_ra"
+    ):
+        tune(no_dropout)
+    assert not list((no_dropout / "runs/run1").glob("checkpoint-*"))
+
+
+def test_early_stopping_ends_with_the_best(folder):
+    """A rate that destroys the model: the first evaluation is the best, and two worse ones are enough."""
+    done = tune(folder, learning_rate=0.3, steps=40, eval_every=2, save_every=100, early_stopping=2)
+    entries = [json.loads(line) for line in (done.run / "log.jsonl").read_text().splitlines()]
+    losses = {entry["step"]: entry["eval_loss"] for entry in entries if "eval_loss" in entry and entry["step"]}
+    best = min(losses, key=losses.get)
+    assert list(losses)[-3:] == [best, best + 2, best + 4]
+    assert done.step == best + 4
+    assert done.validation_loss == losses[best]
+    kept = load_weights(done.run / f"checkpoint-{best}")
+    for name, tensor in load_weights(done.model).items():
+        np.testing.assert_array_equal(tensor.as_f32(), kept[name].as_f32())
+    again = tune(folder, learning_rate=0.3, steps=40, eval_every=2, save_every=100, early_stopping=2)
+    assert again == done  # nothing is trained again
+
+
+def test_a_run_at_its_end_can_be_given_more_steps(folder):
+    assert tune(folder, steps=4).step == 4
+    assert tune(folder, steps=8).step == 8
+    with pytest.raises(Problem, match=r"--steps: .*checkpoint-8 is at step 8; expected that or more in total, got 4"):
+        tune(folder, steps=4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"lora": 2},
+        {"optimizer": "muon"},
+        {"only_train_transformer_layers": True},
+        {"lora": 2, "gradient_checkpointing": True},
+    ],
+    ids=str,
+)
+def test_a_resumed_run_of_any_kind_ends_with_the_same_weights(folder, more):
+    whole = load_weights(tune(folder, steps=6, lr_scheduler="constant", **more).model)
+    tune(folder, steps=3, run_name="b", lr_scheduler="constant", **more)
+    resumed = load_weights(tune(folder, steps=6, run_name="b", lr_scheduler="constant", **more).model)
+    for name, tensor in whole.items():
+        np.testing.assert_array_equal(resumed[name].as_f32(), tensor.as_f32())
+
+
+def test_a_new_model_is_trained_from_scratch(folder):
+    done = tune(folder, model=None, from_scratch="2x2x16:280:32", steps=40, learning_rate=1e-2)
+    entries = [json.loads(line) for line in (done.run / "log.jsonl").read_text().splitlines()]
+    assert entries[0]["eval_loss"] == pytest.approx(math.log(280), abs=0.1)
+    assert done.validation_loss < 4.5
+    resumed = tune(folder, model=None, from_scratch="2x2x16:280:32", steps=41, learning_rate=1e-2)
+    assert resumed.step == 41
+
+
+def test_worse_evaluations_are_counted_from_the_best():
+    history = [{"step": step, "eval_loss": loss} for step, loss in enumerate((1.0, 3.0, 2.0, 2.5, 2.0))]
+    assert [worse_evaluations(history[:count]) for count in range(6)] == [0, 0, 0, 0, 1, 2]
+
+
+def test_the_ir_writes_what_transformers_writes(folder):
+    """Greedily, the FP32 IR on f32, from the folder and the IR that a run leaves."""
+    import torch  # noqa: PLC0415
+    from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: PLC0415
+
+    from gpt2_text_prediction import Sampling, TextGenerator  # noqa: PLC0415
+
+    done = tune(folder, steps=20)
+    tokenizer, model = AutoTokenizer.from_pretrained(done.model), GPT2LMHeadModel.from_pretrained(done.model)
+    ids = torch.tensor([tokenizer("the hen").input_ids])
+    expected = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0
+    )
+    with TextGenerator(done.run / "FP32/run1.xml", precision_hint="f32", num_threads=1) as generator:
+        text = generator.generate(["the hen"], Sampling(temperature=0), max_new_tokens=12)[0].text
+    assert "the hen" + text == tokenizer.decode(expected[0])
+
+
+def test_five_lines_of_python(tmp_path, monkeypatch):
+    """Those of docs/finetune.md."""
+    monkeypatch.chdir(write_toy(tmp_path))
+    page = Path(__file__).parents[3].joinpath("docs/finetune.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) <= 6
+    exec(code.replace("gpt-2-mini", "toy").replace("steps=60", "steps=2, threads=1"), {})
+    assert Path("checkpoint/run1/FP16/run1.xml").is_file()

@@ -1,0 +1,145 @@
+"""The documents of a data set: of text files, a folder of them, CSV, JSON lines, and gpt-2-simple's .npz of tokens."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt2_text_prediction.text import END_OF_TEXT
+from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.text_stream import byte_chunks, decoded, lines, streamed_pieces
+from omz_model_tools.common import disk_problems
+
+PIECE = 2**14
+"""Characters, or a few more, that are encoded at a time."""
+TEXT_FIELD = "text"
+"""The field of a JSON line that is read unless --text_column names another."""
+TABLES = (".csv", ".jsonl")
+TOKENS = ".npz"
+LONGEST_FIELD = 2**31 - 1
+"""Characters of a CSV field; Python's own limit is 131072."""
+
+Chunks = Callable[[Path], Iterable[bytes]]
+"""Reads a file; given so that progress can be shown."""
+
+
+class Piece(NamedTuple):
+    """A part of a document, and whether the document ends with it."""
+
+    text: str
+    ends: bool
+
+
+def find_files(dataset: Path, column: str | None = None) -> list[Path]:
+    """Return the files of a data set: the file itself, or every .txt in the folder and below it, by name.
+
+    Raises Problem if there is none, and for a column of what is no table.
+    """
+    if dataset.is_dir():
+        files = sorted(path for path in dataset.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+        if not files:
+            raise Problem(f"{dataset}: expected text files (*.txt) in this folder, got none")
+    else:
+        files = [dataset]
+    for path in files:
+        with disk_problems(path):
+            if not path.stat().st_size:
+                raise Problem(f"{path}: is empty; expected a text to train on")
+    if column is not None and dataset.suffix.lower() not in TABLES:
+        raise Problem(f"--text_column: belongs to a data set that ends in {' or '.join(TABLES)}, got {dataset}")
+    return files
+
+
+def read_pieces(path: Path, column: str | None = None, chunks: Chunks = byte_chunks) -> Iterator[Piece]:
+    """Yield a file's documents in pieces that can be encoded one by one.
+
+    A row of a table is a document; so is a text file, or each part of it between `<|endoftext|>`.
+    Raises Problem, with the line, for what cannot be read.
+    """
+    text = decoded(path, chunks(path))
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        documents = _csv_documents(path, lines(text), column)
+    elif kind == ".jsonl":
+        documents = _json_documents(path, lines(text), column or TEXT_FIELD)
+    else:
+        yield from _text_pieces(text)
+        return
+    for document in documents:
+        yield from _text_pieces([document])
+
+
+def read_tokens(path: Path, vocab_size: int) -> Iterator[npt.NDArray[np.int64]]:  # -> each [N]
+    """Yield the token arrays of an .npz that gpt-2-simple's encode_dataset wrote. Raises Problem for any other."""
+    expected = "expected an .npz with arrays of token ids, as gpt-2-simple writes it"
+    with disk_problems(path):
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                for name in arrays.files:
+                    tokens = arrays[name]
+                    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+                        raise Problem(f"{path}: {expected}, got {name} of {tokens.dtype} {list(tokens.shape)}")
+                    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+                        most = int(tokens.max())
+                        raise Problem(f"{path}: has the token id {most}; the model has {vocab_size} tokens")
+                    yield tokens.astype(np.int64)
+        except (ValueError, EOFError, KeyError, AttributeError) as error:  # AttributeError: a single .npy
+            raise Problem(f"{path}: {expected}, got another file ({' '.join(str(error).split())[:80]})") from None
+        except Exception as error:
+            if type(error).__name__ in ("BadZipFile", "error"):  # zipfile's and zlib's
+                raise Problem(f"{path}: {expected}, got a broken file: {error}") from None
+            raise
+
+
+def _text_pieces(chunks: Iterable[str]) -> Iterator[Piece]:
+    """Yield the pieces of the documents between `<|endoftext|>`, of which the last needs none after it."""
+    begun = False  # whether there is a document that has not ended
+    for piece in streamed_pieces(chunks, PIECE):
+        *whole, last = piece.split(END_OF_TEXT)
+        for text in whole:
+            if text or begun:
+                yield Piece(text, True)
+            begun = False
+        if last:
+            yield Piece(last, False)
+            begun = True
+    if begun:
+        yield Piece("", True)
+
+
+def _csv_documents(path: Path, rows: Iterable[str], column: str | None) -> Iterator[str]:
+    csv.field_size_limit(LONGEST_FIELD)
+    reader = csv.reader(rows, strict=True)
+    try:
+        header = next(reader, [])
+        if column is not None and column not in header:
+            raise Problem(f"{path}: expected a column {column!r}, got {', '.join(header) or 'none'}")
+        index = 0 if column is None else header.index(column)
+        for row in reader:
+            if row and len(row) <= index:
+                raise Problem(f"{path}: line {reader.line_num}: expected {index + 1} columns or more, got {len(row)}")
+            if row and row[index]:
+                yield row[index]
+    except csv.Error as error:
+        raise Problem(f"{path}: line {reader.line_num}: is not CSV: {error}") from None
+
+
+def _json_documents(path: Path, rows: Iterable[str], field: str) -> Iterator[str]:
+    for number, row in enumerate(rows, 1):
+        if not row.strip():
+            continue
+        try:
+            found = json.loads(row)
+        except (ValueError, RecursionError) as error:
+            raise Problem(f"{path}: line {number}: is not JSON: {error}") from None
+        text = found.get(field) if isinstance(found, dict) else None
+        if not isinstance(text, str):
+            raise Problem(f'{path}: line {number}: expected an object with a string under "{field}"')
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise Problem(f"{path}: line {number}: expected Unicode characters, got a lone surrogate")
+        if text:
+            yield text

@@ -1,0 +1,324 @@
+"""A whole run: the data and the model of its settings, trained from where it stands, and published."""
+
+import math
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gpt2_recipe import expected_shapes, open_checkpoint
+from gpt2_text_prediction.engine import checksum, has_bf16
+from gpt2_tools.common.problem import Problem, one_problem
+from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
+from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
+from gpt2_tools.finetune.documents import TOKENS, find_files
+from gpt2_tools.finetune.log import LOG, read_log
+from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
+from gpt2_tools.finetune.plot import draw_losses
+from gpt2_tools.finetune.publish import publish_irs, publish_model
+from gpt2_tools.finetune.run_folder import Checkpoint, RunFolder
+from gpt2_tools.finetune.settings import FRESH, VALIDATION_SPLIT, Settings
+from gpt2_tools.finetune.tokens import (
+    TRAIN,
+    VALIDATION,
+    Blocks,
+    Source,
+    TokenFiles,
+    open_tokens,
+    texts_of,
+    write_tokens,
+)
+from gpt2_tools.finetune.trainer import Plan, make_trainer, worse_evaluations
+from gpt2_tools.finetune.vocabulary import Vocabulary, of_checkpoint, read, trained
+from omz_model_tools.common import disk_problems, say
+
+LIBRARIES = ("torch", "transformers", "accelerate", "peft", "matplotlib")
+INSTALL = "pip install 'omz-gpt2[finetune]' --extra-index-url https://download.pytorch.org/whl/cpu"
+MOST_BLOCK = 1024
+LEAST_VALIDATION, EVALUATED = 16, 10
+"""An evaluation takes at least so many blocks, if there are, and at most one for each 10 trained since the last."""
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What a run ended with.
+
+    step: the last one. validation_loss: in nats a token, of the last evaluation (with early stopping the best); None
+    without one. signal: that stopped the run before its end, None if none did; model and ir are then None.
+    """
+
+    run: Path
+    step: int
+    validation_loss: float | None
+    model: Path | None = None  # for transformers
+    ir: Path | None = None  # for the demo, FP16
+    signal: int | None = None
+
+    @property
+    def perplexity(self) -> float | None:
+        """The perplexity a token on the validation data."""
+        return None if self.validation_loss is None else math.exp(self.validation_loss)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The settings of a run with what they name."""
+
+    settings: Settings
+    base: Base
+    vocabulary: Vocabulary
+    source: Source
+    validation: Source | float
+    processes: int
+
+    @property
+    def block_size(self) -> int:
+        """The tokens of a block."""
+        return self.settings.block_size or min(MOST_BLOCK, self.base.config.n_positions)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The size of the weights in f32."""
+        return 4 * sum(math.prod(shape) for shape in expected_shapes(self.base.config).values())
+
+    def facts(self) -> dict[str, Any]:
+        """Return what run.json says."""
+        folder = self.base.folder
+        return {
+            "settings": self.settings.as_json() | {"block_size": self.block_size},
+            "size": self.base.size(),
+            "model_sha256": None if folder is None else checksum(open_checkpoint(folder).path),
+            "processes": self.processes,
+            "data": self.source.facts(),
+            "validation_data": [] if isinstance(self.validation, float) else self.validation.facts(),
+            "versions": versions("accelerate", "peft"),
+            "machine": {"processor": processor(), "flags": cpu_flags()},
+        }
+
+
+def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
+    """Fine-tune a model on a text, as gpt2_finetune does; the settings are its flags, by name.
+
+    A run that was stopped is resumed. Raises Problem for what the user can fix.
+    """
+    with one_problem():
+        return run(Settings(Path(dataset), **settings))
+
+
+def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
+    """Raise Problem, with the `pip install`, if a library is missing."""
+    missing = [name for name in LIBRARIES if not is_installed(name)]
+    if missing:
+        raise Problem(f"gpt2_finetune: {', '.join(missing)} missing: {INSTALL}")
+
+
+def run(settings: Settings) -> Finetuned:
+    """Train to the end, or to a signal, and publish. Raises Problem."""
+    require_libraries()
+    process = start_libraries(settings)
+    folder = RunFolder(settings.run_dir)
+    with ExitStack() as stack:
+        base = find_base(settings, stack)
+        source, validation = sources(settings)
+        if process.is_main_process:
+            stack.enter_context(folder.locked())
+        checkpoint, prepared, tokens = _by_first(
+            process, lambda: _begin(settings, base, source, validation, folder, process)
+        )
+        plan, data = make_plan(prepared, tokens, folder, folder.path / "tokens")
+        if checkpoint is not None:
+            _refuse_fewer_steps(plan, checkpoint)
+        if process.is_main_process:
+            say(_about(settings, tokens, plan, *data))
+        stop = Stop()
+        callback = make_callback(settings, folder.path, prepared.vocabulary, stop)
+        trainer = make_trained(prepared, plan, data, callback)
+        with stopped_by_signals(stop):
+            _train(trainer, callback, plan, checkpoint)
+        done = _finish(trainer, prepared, plan, stop)
+        del trainer, callback  # the converter needs the memory
+        if done.model is None:
+            return done
+        return replace(done, ir=publish_irs(done.model, settings.run_name))
+
+
+def start_libraries(settings: Settings) -> Any:
+    """Silence what the libraries print, set the threads, join other processes; return accelerate's PartialState."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+    from accelerate import PartialState  # noqa: PLC0415
+
+    talk: Any = transformers.logging
+    talk.set_verbosity_error()
+    talk.disable_progress_bar()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return PartialState(cpu=True)
+
+
+def sources(settings: Settings) -> tuple[Source, Source | float]:
+    """Return the data, and those to validate on or their share."""
+    source = Source(find_files(settings.dataset, settings.text_column), settings.text_column)
+    if settings.validation_file is not None:
+        is_table = settings.validation_file.suffix == settings.dataset.suffix
+        column = settings.text_column if is_table else None
+        return source, Source(find_files(settings.validation_file, column), column)
+    return source, VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
+
+
+def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
+    """Return the tokenizer, and the base with its size; known: the folder of one that this run has trained before."""
+    if base.folder is not None:
+        return base, of_checkpoint(base.folder)
+    if any(path.suffix.lower() == TOKENS for path in source.files):
+        raise Problem(f"{source.files[0]}: has tokens of another vocabulary; --from_scratch expects a text")
+    vocabulary = read(known) if known is not None else trained(texts_of(source), base.config.vocab_size)
+    size = vocabulary.encoder().vocab_size
+    if size < base.config.vocab_size and known is None:
+        say(f"{settings.dataset}: has pairs for a vocabulary of {size} tokens, not {base.config.vocab_size}")
+    return replace(base, config=replace(base.config, vocab_size=size)), vocabulary
+
+
+def check_block(settings: Settings, base: Base) -> None:
+    """Raise Problem if a block does not fit the model's positions."""
+    positions = base.config.n_positions
+    if settings.block_size is not None and settings.block_size > positions:
+        raise Problem(f"--block_size: expected at most {positions}, the model's positions, got {settings.block_size}")
+
+
+def _begin(
+    settings: Settings, base: Base, source: Source, validation: Source | float, folder: RunFolder, process: Any
+) -> tuple[Checkpoint | None, Prepared, TokenFiles]:
+    """Decide where the run goes on, and write what every process reads."""
+    check_block(settings, base)
+    written = folder.path / "tokenizer"
+    is_known = written.is_dir() and folder.facts() is not None and settings.restore_from != FRESH
+    base, vocabulary = prepare_vocabulary(settings, base, source, written if is_known else None)
+    prepared = Prepared(settings, base, vocabulary, source, validation, process.num_processes)
+    facts = prepared.facts()
+    checkpoint = folder.start(settings, facts)
+    tokens = open_tokens(folder.path / "tokens") if checkpoint is not None else None
+    if tokens is None:
+        with disk_problems(written):
+            written.mkdir(exist_ok=True)
+            vocabulary.write(written)
+        tokens = write_tokens(folder.path / "tokens", source, vocabulary.encoder(base.config.vocab_size), validation)
+    folder.write_facts(facts)
+    return checkpoint, prepared, tokens
+
+
+def _by_first(process: Any, begin: Callable[[], Any]) -> Any:
+    """Return what the first process begins with, in every process."""
+    from accelerate.utils import broadcast_object_list  # noqa: PLC0415
+
+    begun = [begin() if process.is_main_process else None]
+    return broadcast_object_list(begun)[0] if process.num_processes > 1 else begun[0]
+
+
+def make_plan(
+    prepared: Prepared, tokens: TokenFiles, folder: RunFolder, token_folder: Path, saves: bool = True
+) -> tuple[Plan, tuple[Blocks, Blocks | None]]:
+    """Return what is to be trained, and the blocks to train and to validate on. Raises Problem for too short a text."""
+    settings, size = prepared.settings, prepared.block_size
+    train = Blocks(token_folder / TRAIN, tokens.dtype, size)
+    if not len(train):
+        held = f" beside {tokens.validation} to validate on" if tokens.validation else ""
+        raise Problem(
+            f"{settings.dataset}: has {tokens.train} tokens{held}; expected at least a block of {size}; "
+            "give a smaller --block_size"
+        )
+    per_step = settings.blocks_per_step * prepared.processes
+    most = max(LEAST_VALIDATION, (settings.eval_every or 0) * per_step // EVALUATED)
+    validation = Blocks(token_folder / VALIDATION, tokens.dtype, size, most)
+    is_asked_for = settings.validation_file is not None or bool(settings.validation_split) or settings.early_stopping
+    if not len(validation) and is_asked_for:
+        raise Problem(
+            f"{settings.validation_file or settings.dataset}: has {tokens.validation} tokens to validate on; expected "
+            f"at least a block of {size}; give a smaller --block_size, or more of it"
+        )
+    steps = settings.steps_for(len(train), prepared.processes)
+    is_bf16 = settings.precision == "bf16" or (settings.precision == "auto" and cpu_has_bf16())
+    return Plan(settings, folder, steps, is_bf16, prepared.processes, saves), (
+        train,
+        validation if len(validation) else None,
+    )
+
+
+def _about(settings: Settings, tokens: TokenFiles, plan: Plan, train: Blocks, validation: Blocks | None) -> str:
+    """Return what is trained, in a line."""
+    held = "no validation" if validation is None else f"validation on {len(validation)} of {tokens.held_out}"
+    arithmetic = "bf16" if plan.is_bf16 else "f32"
+    return (
+        f"{settings.dataset}: {tokens.train} tokens in {len(train)} blocks of {train.size}; {held}; "
+        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {arithmetic}"
+    )
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the CPU has instructions for bf16; without them autocast is many times slower than f32."""
+    import openvino  # noqa: PLC0415
+
+    return has_bf16(openvino.Core())
+
+
+def make_trained(prepared: Prepared, plan: Plan, data: tuple[Blocks, Blocks | None], callback: Steps) -> Any:
+    """Return the trainer of a run, with its model."""
+    model = prepare(load_model(prepared.base, plan.settings.seed), plan.settings)
+    trainer = make_trainer(plan, model, *data, [callback])
+    callback.trainer = trainer
+    return trainer
+
+
+def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | None) -> None:
+    """Train from a checkpoint, or from the beginning, unless the run is at its end."""
+    settings, resumed = plan.settings, None if checkpoint is None else str(checkpoint.path)
+    if checkpoint is not None:
+        history = checkpoint.state()["log_history"]
+        is_over = settings.early_stopping is not None and worse_evaluations(history) >= settings.early_stopping
+        if checkpoint.step == plan.steps or is_over:
+            say(f"{checkpoint.path}: the run is at its end")
+            trainer._load_from_checkpoint(resumed)
+            trainer.state = type(trainer.state).load_from_json(str(checkpoint.path / "trainer_state.json"))
+            return
+        say(f"{checkpoint.path}: resumed at step {checkpoint.step} of {plan.steps}")
+    elif trainer.eval_dataset is not None and settings.eval_every:
+        trainer.args.eval_on_start = True
+    try:
+        trainer.train(resume_from_checkpoint=resumed)
+    finally:
+        callback.close()
+
+
+def _refuse_fewer_steps(plan: Plan, checkpoint: Checkpoint) -> None:
+    if checkpoint.step > plan.steps:
+        raise Problem(
+            f"--steps: {checkpoint.path} is at step {checkpoint.step}; expected that or more in total, got {plan.steps}"
+        )
+
+
+def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetuned:
+    """Draw the losses, and publish the model unless a signal stopped the run."""
+    settings, run_dir, state = plan.settings, plan.run.path, trainer.state
+    best = state.best_global_step if settings.early_stopping else None
+    losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
+    loss = losses.get(best) if best else next(reversed(losses.values()), None)
+    done = Finetuned(run_dir, state.global_step, loss, signal=stop.signal)
+    is_first = trainer.args.should_save
+    if is_first:
+        draw_losses(read_log(run_dir / LOG), run_dir.name, run_dir / "loss.png")
+    if stop.signal is not None and state.global_step < plan.steps:
+        return done
+    if best and best != state.global_step:
+        trainer._load_from_checkpoint(str(run_dir / f"checkpoint-{best}"))
+    done = replace(done, signal=None)
+    if not is_first:
+        return done
+
+    def write(folder: Path) -> None:
+        write_model(trainer.model, prepared.base, folder)
+        prepared.vocabulary.write(folder)
+
+    return replace(done, model=publish_model(run_dir, write, prepared.weight_bytes))

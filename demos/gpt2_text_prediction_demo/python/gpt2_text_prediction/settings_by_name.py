@@ -36,6 +36,10 @@ class Settings:
     max_new_tokens: int
     num_return_sequences: int
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of TextGenerator.stream and generate, but for the number of samples."""
+        return {"sampling": self.how, "rules": self.rules, "max_new_tokens": self.max_new_tokens}
+
 
 class SettingsByName(TypedDict, total=False):
     """The settings as keywords, whose defaults and ranges are in settings.py; see Sampling, Beams and TextRules."""

@@ -97,14 +97,9 @@ class Batch:
             yield from self._beams(prompt, settings, list(samples))
             return
         for sample in samples:
+            index = number - 1, sample
             stream = self._generator.stream(
-                prompt,
-                settings.how,
-                rules=settings.rules,
-                max_new_tokens=settings.max_new_tokens,
-                logprobs=None,
-                index=(number - 1, sample),
-                clock=self._clock,
+                prompt, **settings.arguments(), logprobs=None, index=index, clock=self._clock
             )
             text = "".join(stream)
             first, last = stream.times[min(1, len(stream.times) - 1)], stream.times[-1]
@@ -121,9 +116,7 @@ class Batch:
 
     def _beams(self, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
         start = self._clock()
-        found = self._generator.generate(
-            prompt, settings.how, rules=settings.rules, max_new_tokens=settings.max_new_tokens
-        )
+        found = self._generator.generate(prompt, **settings.arguments())
         seconds = round(self._clock() - start, 6)
         for sample in [sample for sample in samples if sample < len(found)]:
             beam = found[sample]

@@ -80,15 +80,7 @@ class Conversation:
             self._search(prompt, settings)
             return
         for sample in range(settings.num_return_sequences):
-            stream = self._generator.stream(
-                prompt,
-                settings.how,
-                rules=settings.rules,
-                max_new_tokens=settings.max_new_tokens,
-                logprobs=None,
-                index=(index, sample),
-            )
-            with stream:
+            with self._generator.stream(prompt, **settings.arguments(), logprobs=None, index=(index, sample)) as stream:
                 self._stream(prompt, stream)
             if settings.how.seed is None:  # drawn for this text; so that it can be given
                 self._say("INFO", f"Seed: {stream.seed}")
@@ -124,9 +116,7 @@ class Conversation:
             raise Problem(
                 "num_beams, explain: beam search does not sample, so there is nothing to explain: leave one out"
             )
-        found = self._generator.generate(
-            prompt, settings.how, rules=settings.rules, max_new_tokens=settings.max_new_tokens
-        )
+        found = self._generator.generate(prompt, **settings.arguments())
         for beam in found:
             self._begin(prompt)
             self.answers.append(Answer(prompt, beam.text))

@@ -179,7 +179,7 @@ def test_it_begins_again_until_ctrl_c(mini_ir):
         (["-i", "a", "--logit_bias", "5=nan"], "logit_bias: expected a number or -inf for each token id, got 5: nan"),
         (["-i", "a", "--repetition_penalty", "nan"], "repetition_penalty: expected a number above 0"),
         (["-i", "a", "--config", "NOPE"], "--config: expected KEY=VALUE, got 'NOPE'"),
-        (["-i", "a", "--config", "NOPE=1"], "Unsupported property NOPE by CPU plugin"),
+        (["-i", "a", "--config", "NOPE=1"], "config: CPU has no property NOPE; known: CACHE_DIR, "),
         (["-i", "a", "--prompt_file", "b"], "-i, --prompt_file: expected one of them"),
         (["--prompt_file", "/nowhere/b"], "--prompt_file: /nowhere/b: there is no such file"),
         (["-o", "out.jsonl"], "-o: expected prompts: give -i or --prompt_file"),

@@ -618,10 +618,19 @@ def test_an_unknown_device_is_a_problem_that_lists_the_available_ones(ir, device
     assert "CPU" in str(caught.value)
 
 
-@pytest.mark.parametrize("config", [{"NO_SUCH_PROPERTY": 1}, {"INFERENCE_NUM_THREADS": "many"}])
-def test_a_setting_that_the_device_refuses_is_a_problem(ir, config):
+@pytest.mark.parametrize("device", ["CPU", "AUTO", "MULTI:CPU", "HETERO:CPU"])
+def test_a_property_that_the_device_has_not_is_a_problem_that_lists_the_known_ones(ir, device):
     with pytest.raises(Problem) as caught:
-        load_engine(ir, config=config)
+        load_engine(ir, device, {"NO_SUCH_PROPERTY": 1})
+    message = str(caught.value)
+    assert message.startswith(f"config: {device} has no property NO_SUCH_PROPERTY; known: CACHE_DIR, ")
+    assert "INFERENCE_NUM_THREADS" in message
+    assert "\n" not in message
+
+
+def test_a_value_that_the_device_refuses_is_a_problem(ir):
+    with pytest.raises(Problem) as caught:
+        load_engine(ir, config={"INFERENCE_NUM_THREADS": "many"})
     assert "\n" not in str(caught.value)
     assert str(ir) in str(caught.value)
 

@@ -1,5 +1,6 @@
 """One continuation whose text is handed out as it is generated, to a thread or to asyncio."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from queue import SimpleQueue
 from threading import Lock
@@ -70,8 +71,9 @@ class Stream:
     @property
     def times(self) -> list[float]:
         """Seconds on the clock, at the start and after each token that has been read; empty before the start."""
-        is_new = self._call.start != self._call.start  # NaN
-        return [] if is_new else [self._call.start, *(event.time for event in self._events)]
+        if math.isnan(self._call.start):
+            return []
+        return [self._call.start, *(event.time for event in self._events)]
 
     @property
     def finish_reason(self) -> FinishReason | None:

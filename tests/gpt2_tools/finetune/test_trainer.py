@@ -183,3 +183,22 @@ def test_five_lines_of_python(tmp_path, monkeypatch):
     assert len(code.splitlines()) <= 6
     exec(code.replace("gpt-2-mini", "toy").replace("steps=60", "steps=2, threads=1"), {})
     assert Path("checkpoint/run1/FP16/run1.xml").is_file()
+
+
+def logged(done):
+    return [json.loads(line) for line in (done.run / "log.jsonl").read_text().splitlines()]
+
+
+def rates(done):
+    return [entry["learning_rate"] for entry in logged(done) if "loss" in entry]
+
+
+def test_a_resumed_run_has_the_rate_and_the_decay_that_it_is_given(folder):
+    """Of a schedule that had ended too; what has no weight decay by design keeps none."""
+    import torch  # noqa: PLC0415
+
+    assert rates(tune(folder, steps=2)) == pytest.approx([1e-3, 5e-4])
+    done = tune(folder, steps=4, learning_rate=4e-3, weight_decay=0.5)
+    assert rates(done)[2:] == pytest.approx([2e-3, 1e-3])
+    saved = torch.load(done.run / "checkpoint-4/optimizer.pt", weights_only=True)
+    assert [group["weight_decay"] for group in saved["param_groups"]] == [0.5, 0.0]

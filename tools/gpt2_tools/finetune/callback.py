@@ -96,6 +96,7 @@ class Steps(_TrainerCallback):
         self.log: Log | None = None
         self.progress: Progress | None = None
         self.start = time.monotonic()
+        self.learning_rate = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the log where the run goes on."""
@@ -104,8 +105,9 @@ class Steps(_TrainerCallback):
             self.progress = Progress(state.max_steps, state.global_step)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Make the step's random numbers its own."""
+        """Make the step's random numbers its own, and note its learning rate, which is another when it ends."""
         self.trainer.seed_step()
+        self.learning_rate = self.trainer._get_learning_rate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Log the step, sample, and stop if asked to; the last step is evaluated."""
@@ -116,7 +118,7 @@ class Steps(_TrainerCallback):
                 {
                     "step": step,
                     "loss": loss,
-                    "learning_rate": trainer._get_learning_rate(),
+                    "learning_rate": self.learning_rate,
                     "gradient_norm": trainer.gradient_norm,
                     **self._seconds(),
                 }

@@ -157,8 +157,18 @@ class FinetuneTrainer(_Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load their states, but keep the learning rate, schedule and weight decay of the settings."""
+        groups, scheduler = self.optimizer.param_groups, self.lr_scheduler
+        asked = [{name: group[name] for name in ("weight_decay", "initial_lr")} for group in groups]
         with readable_checkpoint(Path(checkpoint or "")):
             super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        scheduler.base_lrs = [group["initial_lr"] for group in asked]
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        scheduler._last_lr = [rate * factor for rate, factor in zip(scheduler.base_lrs, factors, strict=True)]
+        for group, ours, rate in zip(self.optimizer.param_groups, asked, scheduler._last_lr, strict=True):
+            group.update(ours, lr=rate)
 
     def _write_checkpoint(self, folder: Path) -> None:
         import torch  # noqa: PLC0415

@@ -202,3 +202,34 @@ def test_a_resumed_run_has_the_rate_and_the_decay_that_it_is_given(folder):
     assert rates(done)[2:] == pytest.approx([2e-3, 1e-3])
     saved = torch.load(done.run / "checkpoint-4/optimizer.pt", weights_only=True)
     assert [group["weight_decay"] for group in saved["param_groups"]] == [0.5, 0.0]
+
+
+NEW = {"model": None, "from_scratch": "2x2x16:280:32"}
+
+
+def test_nothing_is_deleted_or_replaced_by_a_command_that_cannot_be_run(folder):
+    run = tune(folder, steps=4, save_every=2, keep=2, **NEW).run
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    book = (folder / "book.txt").read_bytes()
+    for text, more, line in (
+        (b"short", {"restore_from": "fresh"}, "expected at least a block of 16"),
+        (b"bad \xff" + book, {"restore_from": "fresh"}, "expected UTF-8"),
+        (book, {"restore_from": str(run / "checkpoint-2"), "steps": 1}, "--steps: .*checkpoint-2 is at step 2"),
+    ):
+        (folder / "book.txt").write_bytes(text)
+        with pytest.raises(Problem, match=line):
+            tune(folder, overwrite=True, **NEW | more)
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    (folder / "book.txt").write_bytes(book)
+    done = tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
+    assert sorted(path.name for path in done.run.glob("checkpoint-*")) == ["checkpoint-3"]
+
+
+def test_a_run_without_a_checkpoint_trains_a_tokenizer_of_its_own(folder):
+    bad = NEW | {"learning_rate": 1e30, "max_grad_norm": 0}
+    with pytest.raises(Problem, match="no checkpoint was saved yet"):
+        tune(folder, **bad)
+    before = (folder / "runs/run1/tokenizer/merges.txt").read_bytes()
+    (folder / "book.txt").write_text("other words entirely " * 400)
+    tune(folder, steps=1, **NEW)
+    assert (folder / "runs/run1/tokenizer/merges.txt").read_bytes() != before

@@ -151,7 +151,7 @@ def _add_run(group: Group) -> None:
     restore = "latest: the run's last checkpoint, if it has one; fresh: the model itself; or a checkpoint of the run "
     restore += "(default: %(default)s)"
     group.add_argument("--restore_from", default=DEFAULTS["restore_from"], metavar="latest|fresh|DIR", help=restore)
-    overwrite = "delete the checkpoints after the one that is restored"
+    overwrite = "delete what is later than the step that is restored: checkpoints, samples, a finished model"
     group.add_argument("--overwrite", action="store_true", help=overwrite)
 
 

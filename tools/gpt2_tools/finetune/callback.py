@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gpt2_tools.finetune.log import Log, loss_line
+from gpt2_tools.finetune.run_folder import SAMPLES
 from gpt2_tools.finetune.settings import Settings
 from gpt2_tools.finetune.vocabulary import Vocabulary
 from omz_model_tools.common import disk_problems, say
@@ -25,7 +26,6 @@ PRINTED_EVERY = 10
 """Steps between loss lines, where stderr is no terminal."""
 SAMPLE_TOKENS = 100
 TEMPERATURE, TOP_K = 0.7, 40
-SAMPLES = "samples"
 
 
 class Stop:

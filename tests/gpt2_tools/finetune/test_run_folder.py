@@ -119,7 +119,7 @@ def test_a_finished_model_is_not_replaced_unasked(run):
     for checkpoint in run.checkpoints():
         run.delete(checkpoint)
     (run.path / "model").mkdir()
-    with pytest.raises(Problem, match="model: would be lost; give another --run_name, --overwrite to delete it$"):
+    with pytest.raises(Problem, match=r"model: would be lost; give another --run_name, --overwrite to delete it$"):
         run.choose(settings())
     assert run.choose(settings(overwrite=True)) is None
 

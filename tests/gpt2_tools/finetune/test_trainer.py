@@ -233,3 +233,18 @@ def test_a_run_without_a_checkpoint_trains_a_tokenizer_of_its_own(folder):
     (folder / "book.txt").write_text("other words entirely " * 400)
     tune(folder, steps=1, **NEW)
     assert (folder / "runs/run1/tokenizer/merges.txt").read_bytes() != before
+
+
+def test_early_stopping_may_begin_where_the_best_checkpoint_was_not_kept(folder, capsys):
+    """A rate that destroys the model: the best evaluation is that before it, whose checkpoint is then deleted."""
+    bad = {"learning_rate": 1.0, "lr_scheduler": "constant", "eval_every": 2, "save_every": 2}
+    tune(folder, steps=4, **bad | {"learning_rate": 1e-2})
+    tune(folder, steps=8, **bad)
+    state = json.loads((folder / "runs/run1/checkpoint-8/trainer_state.json").read_bytes())
+    assert state["best_global_step"] < 8
+    capsys.readouterr()
+    done = tune(folder, steps=10, early_stopping=1, **bad)
+    told = "checkpoint-8: its best evaluation's checkpoint is not there; the best is sought from here on\n"
+    assert capsys.readouterr().err.count(told) == 1
+    losses = {entry["step"]: entry["eval_loss"] for entry in logged(done) if "eval_loss" in entry}
+    assert done.validation_loss == min(losses[8], losses[10])

@@ -99,7 +99,8 @@ class Steps(_TrainerCallback):
         self.learning_rate = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Open the log where the run goes on."""
+        """Open the log where the run goes on, whose state the trainer has just read."""
+        self.trainer.forget_lost_best()
         if args.should_save:
             self.log = Log(self.folder / "log.jsonl", state.global_step)
             self.progress = Progress(state.max_steps, state.global_step)

@@ -18,7 +18,7 @@ from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
 from gpt2_tools.finetune.publish import publish_irs, publish_model
-from gpt2_tools.finetune.run_folder import TOKENS, Checkpoint, RunFolder
+from gpt2_tools.finetune.run_folder import STATE, TOKENS, Checkpoint, RunFolder
 from gpt2_tools.finetune.settings import VALIDATION_SPLIT, Settings
 from gpt2_tools.finetune.tokens import (
     TRAIN,
@@ -279,12 +279,15 @@ def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | N
     """Train from a checkpoint, or from the beginning, unless the run is at its end."""
     settings, resumed = plan.settings, None if checkpoint is None else str(checkpoint.path)
     if checkpoint is not None:
-        history = checkpoint.state()["log_history"]
-        is_over = settings.early_stopping is not None and worse_evaluations(history) >= settings.early_stopping
+        checkpoint.state()  # which raises Problem for a broken one
+        trainer.state = type(trainer.state).load_from_json(str(checkpoint.path / STATE))
+        if trainer.forget_lost_best():
+            say(f"{checkpoint.path}: its best evaluation's checkpoint is not there; the best is sought from here on")
+        worse = worse_evaluations(trainer.state.log_history)
+        is_over = settings.early_stopping is not None and worse >= settings.early_stopping
         if checkpoint.step == plan.steps or is_over:
             say(f"{checkpoint.path}: the run is at its end")
             trainer._load_from_checkpoint(resumed)
-            trainer.state = type(trainer.state).load_from_json(str(checkpoint.path / "trainer_state.json"))
             return
         say(f"{checkpoint.path}: resumed at step {checkpoint.step} of {plan.steps}")
     elif trainer.eval_dataset is not None and settings.eval_every:

@@ -108,6 +108,33 @@ def write_wrong_adapter(folder):
     save_file(wrong, folder / "adapted/adapter_model.safetensors")
 
 
+def write_tokens(folder):
+    np.savez(folder / "t.npz", np.arange(99))
+
+
+def write_header(folder):
+    (folder / "h.csv").write_text("body\n")
+
+
+def write_table(folder):
+    (folder / "v.jsonl").write_text('{"text": "b"}\n')
+
+
+def write_broken_config(folder):
+    TOY.write(folder / "broken")
+    (folder / "broken/config.json").write_text("{")
+
+
+def write_wrong_dropout(folder):
+    config = json.loads((TOY.write(folder / "broken") / "config.json").read_bytes())
+    (folder / "broken/config.json").write_text(json.dumps(config | {"resid_pdrop": "a"}))
+
+
+def add_token(folder):
+    TOY.write(folder / "added")
+    (folder / "added/added_tokens.json").write_text('{"hen": 300}')
+
+
 REFUSED = [
     (None, "--dataset none.txt", "none.txt: No such file or directory"),
     (write_nothing, "--dataset e.txt", "e.txt: is empty; expected a text to train on"),
@@ -116,6 +143,14 @@ REFUSED = [
     (write_small, "--dataset small.txt", "small.txt: has 3 tokens; expected at least a block of 16; give a smaller"),
     (write_small, "--validation_file small.txt", "small.txt: has 3 tokens to validate on; expected at least a block"),
     (None, "--block_size 33", "--block_size: expected at most 32, the model's positions, got 33"),
+    (write_tokens, "--dataset t.npz", "t.npz: has tokens of another vocabulary; --from_scratch expects a text"),
+    (write_tokens, "--validation_file t.npz", "t.npz: has tokens of another vocabulary; --from_scratch expects a text"),
+    (None, "--text_column a", "--text_column: belongs to a data set that ends in .csv or .jsonl, got book.txt"),
+    (write_header, "--dataset h.csv", "h.csv: has no documents; expected a text in it"),
+    (write_table, "--validation_file v.jsonl --text_column a", "v.jsonl: line 1: expected an object with a string und"),
+    (write_broken_config, "--model broken", "broken/config.json: is not JSON"),
+    (write_wrong_dropout, "--model broken", 'broken/config.json: "resid_pdrop": expected a number from 0 to 1, got'),
+    (add_token, "--model added", "book.txt: has the token id 300, by the tokenizer; the model has 300 tokens; resize"),
     (None, "--model nothing", "--model: expected a model of the zoo or the folder of a checkpoint, got nothing"),
     (write_wrong_adapter, "--model adapted", "adapted/adapter_model.safetensors: "),
     (None, "--restore_from checkpoint/run2/checkpoint-4", "--restore_from: expected latest, fresh or a checkpoint of"),
@@ -128,7 +163,8 @@ REFUSED = [
 def test_what_a_user_can_mend_is_one_line(server, folder, prepare, more, line):
     if prepare is not None:
         prepare(folder)
-    code, err = server.run(folder, *RUN, *more.split())
+    run = ("--from_scratch", "2x2x16:280:32", *RUN[2:]) if "npz" in more else RUN
+    code, err = server.run(folder, *run, *more.split())
     assert (code, err.count("\n")) == (1, 1), err
     assert err.startswith(line), err
     assert not list(folder.glob("checkpoint/*/checkpoint-*"))

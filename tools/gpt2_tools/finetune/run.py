@@ -13,7 +13,7 @@ from gpt2_text_prediction.engine import checksum, has_bf16
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
 from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
-from gpt2_tools.finetune.documents import find_files
+from gpt2_tools.finetune.documents import TABLES, find_files, is_table, is_tokens
 from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
@@ -159,12 +159,19 @@ def start_libraries(settings: Settings) -> Any:
 
 def sources(settings: Settings) -> tuple[Source, Source | float]:
     """Return the data, and those to validate on or their share."""
-    source = Source(find_files(settings.dataset, settings.text_column), settings.text_column)
-    if settings.validation_file is not None:
-        is_table = settings.validation_file.suffix == settings.dataset.suffix
-        column = settings.text_column if is_table else None
-        return source, Source(find_files(settings.validation_file, column), column)
-    return source, VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
+    paths = [path for path in (settings.dataset, settings.validation_file) if path is not None]
+    if settings.text_column is not None and not any(map(is_table, paths)):
+        raise Problem(
+            f"--text_column: belongs to a data set that ends in {' or '.join(TABLES)}, got {', '.join(map(str, paths))}"
+        )
+    ours = (settings.checkpoint_dir, settings.run_dir)
+    found = [Source(find_files(path, ours), settings.text_column if is_table(path) else None) for path in paths]
+    for path in (path for source in found for path in source.files):
+        if settings.from_scratch is not None and is_tokens(path):
+            raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
+    if len(found) > 1:
+        return found[0], found[1]
+    return found[0], VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
 
 
 def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
@@ -198,11 +205,13 @@ def _begin(
     facts = prepared.facts()
     if checkpoint is not None:
         folder.check(facts)
+    encoder = vocabulary.encoder(base.config.vocab_size)
+    encoder.encode_checked([settings.sample_prompt], "--sample_prompt")
     tokens = open_tokens(place) if checkpoint is not None else None
     with ExitStack() as stack:
         if tokens is None:
             place = stack.enter_context(PublishedFolder(place).replacing(0))
-            tokens = write_tokens(place, source, vocabulary.encoder(base.config.vocab_size), validation)
+            tokens = write_tokens(place, source, encoder, validation)
         _refuse_fewer_steps(make_plan(prepared, tokens, folder, place)[0], checkpoint)
         folder.forget_after(0 if checkpoint is None else checkpoint.step)
     if known is None:

@@ -130,9 +130,13 @@ def write_wrong_dropout(folder):
     (folder / "broken/config.json").write_text(json.dumps(config | {"resid_pdrop": "a"}))
 
 
-def add_token(folder):
+def add_token(folder, token="hen"):
     TOY.write(folder / "added")
-    (folder / "added/added_tokens.json").write_text('{"hen": 300}')
+    (folder / "added/added_tokens.json").write_text(json.dumps({token: 300}))
+
+
+def add_other_token(folder):
+    add_token(folder, "owl")
 
 
 REFUSED = [
@@ -150,6 +154,11 @@ REFUSED = [
     (write_table, "--validation_file v.jsonl --text_column a", "v.jsonl: line 1: expected an object with a string und"),
     (write_broken_config, "--model broken", "broken/config.json: is not JSON"),
     (write_wrong_dropout, "--model broken", 'broken/config.json: "resid_pdrop": expected a number from 0 to 1, got'),
+    (
+        add_other_token,
+        "--model added --sample_every 1 --sample_prompt owl",
+        "--sample_prompt: has the token id 300, by the",
+    ),
     (add_token, "--model added", "book.txt: has the token id 300, by the tokenizer; the model has 300 tokens; resize"),
     (None, "--model nothing", "--model: expected a model of the zoo or the folder of a checkpoint, got nothing"),
     (write_wrong_adapter, "--model adapted", "adapted/adapter_model.safetensors: "),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.finetune.tokens import Blocks, Encoder, Source, TokenFiles, open_tokens, write_tokens
+from gpt2_tools.finetune.tokens import Blocks, Encoder, Source, TokenFiles, open_tokens, texts_of, write_tokens
 
 LETTERS = Encoder(lambda texts: [[ord(letter) for letter in text] for text in texts], 0, 256)
 
@@ -62,6 +62,8 @@ def test_data_without_a_document_are_refused(tmp_path):
     for name, content in (("t.csv", "text\n"), ("t.txt", "<|endoftext|>"), ("t.jsonl", '{"text": ""}')):
         with pytest.raises(Problem, match=f"{name}: has no documents; expected a text in it"):
             write_tokens(tmp_path, write(tmp_path / name, content), LETTERS, 0.0)
+        with pytest.raises(Problem, match=f"{name}: has no documents"):  # before a vocabulary is trained on it
+            list(texts_of(Source([tmp_path / name])))
 
 
 def test_of_a_single_text_its_end_is_held_out(tmp_path):

@@ -204,14 +204,15 @@ def _begin(
     prepared = Prepared(settings, base, vocabulary, source, validation, process.num_processes)
     facts = prepared.facts()
     if checkpoint is not None:
+        checkpoint.check()
         folder.check(facts)
     encoder = vocabulary.encoder(base.config.vocab_size)
-    encoder.encode_checked([settings.sample_prompt], "--sample_prompt")
     tokens = open_tokens(place) if checkpoint is not None else None
     with ExitStack() as stack:
         if tokens is None:
             place = stack.enter_context(PublishedFolder(place).replacing(0))
             tokens = write_tokens(place, source, encoder, validation)
+        encoder.encode_checked([settings.sample_prompt], "--sample_prompt")
         _refuse_fewer_steps(make_plan(prepared, tokens, folder, place)[0], checkpoint)
         folder.forget_after(0 if checkpoint is None else checkpoint.step)
     if known is None:
@@ -288,7 +289,6 @@ def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | N
     """Train from a checkpoint, or from the beginning, unless the run is at its end."""
     settings, resumed = plan.settings, None if checkpoint is None else str(checkpoint.path)
     if checkpoint is not None:
-        checkpoint.state()  # which raises Problem for a broken one
         trainer.state = type(trainer.state).load_from_json(str(checkpoint.path / STATE))
         if trainer.forget_lost_best():
             say(f"{checkpoint.path}: its best evaluation's checkpoint is not there; the best is sought from here on")

@@ -31,13 +31,13 @@ class Checkpoint:
     path: Path
     step: int
 
-    def state(self) -> dict[str, Any]:
-        """Return the state that the trainer saved with it. Raises Problem if a file of it was deleted since."""
+    def check(self) -> None:
+        """Raise Problem if a file of it was deleted, or the trainer's state damaged, since it was saved."""
         for name in SAVED:
             if not (self.path / name).is_file():
                 raise Problem(f"{self.path / name}: is missing; give --restore_from another checkpoint, or fresh")
         with readable_checkpoint(self.path):
-            return dict(json.loads((self.path / STATE).read_bytes()))
+            dict(json.loads((self.path / STATE).read_bytes()))
 
 
 @contextmanager

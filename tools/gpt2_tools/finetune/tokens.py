@@ -66,6 +66,11 @@ class Source:
             for path in self.files
         ]
 
+    def require_documents(self, count: int) -> None:
+        """Raise Problem if none were found in it."""
+        if not count:
+            raise Problem(f"{', '.join(map(str, self.files))}: has no documents; expected a text in it")
+
 
 @dataclass(frozen=True)
 class TokenFiles:
@@ -131,8 +136,7 @@ def _write(source: Source, encoder: Encoder, file_of: Callable[[int], IO[bytes]]
     for tokens, ends in _encoded(source, encoder):
         file_of(document).write(tokens.astype(encoder.dtype).tobytes())
         document += ends
-    if not document:
-        raise Problem(f"{', '.join(map(str, source.files))}: has no documents; expected a text in it")
+    source.require_documents(document)
     return document
 
 
@@ -155,8 +159,12 @@ def _with_progress(path: Path) -> Iterator[bytes]:
 
 def texts_of(source: Source) -> Iterator[str]:
     """Yield the text of a data set in pieces, to train a vocabulary on."""
+    count = 0
     for path in source.files:
-        yield from (piece.text for piece in read_pieces(path, source.column, _with_progress))
+        for piece in read_pieces(path, source.column, _with_progress):
+            count += 1
+            yield piece.text
+    source.require_documents(count)
 
 
 def _move_end(train: Path, validation: Path, share: Fraction, width: int) -> None:

@@ -221,11 +221,13 @@ def test_nothing_is_deleted_or_replaced_by_a_command_that_cannot_be_run(folder):
             tune(folder, overwrite=True, **NEW | more)
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     (folder / "book.txt").write_bytes(book)
-    damaged = run / "checkpoint-2/trainer_state.json"
-    damaged.rename(folder / "state")
-    with pytest.raises(Problem, match=r"checkpoint-2/trainer_state.json: is missing"):
-        tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
-    (folder / "state").rename(damaged)
+    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "model.safetensors"):
+        path = run / "checkpoint-2" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(Problem, match=f"checkpoint-2/{name}: cannot be read"):
+            tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
+        path.write_bytes(whole)
     assert (run / "checkpoint-4").is_dir()
     done = tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
     assert sorted(path.name for path in done.run.glob("checkpoint-*")) == ["checkpoint-3"]

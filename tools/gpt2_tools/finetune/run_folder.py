@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.publish import MODEL
@@ -32,12 +33,20 @@ class Checkpoint:
     step: int
 
     def check(self) -> None:
-        """Raise Problem if a file of it was deleted, or the trainer's state damaged, since it was saved."""
-        for name in SAVED:
+        """Raise Problem if a file of it was deleted or cut off since it was saved; no weights are read."""
+        from safetensors import safe_open  # noqa: PLC0415
+
+        weights = [path.name for path in self.path.glob("*.safetensors")] or ["model.safetensors"]
+        for name in (*SAVED, *weights):
             if not (self.path / name).is_file():
                 raise Problem(f"{self.path / name}: is missing; give --restore_from another checkpoint, or fresh")
-        with readable_checkpoint(self.path):
-            dict(json.loads((self.path / STATE).read_bytes()))
+            with readable_checkpoint(self.path / name):
+                if name == STATE:
+                    dict(json.loads((self.path / name).read_bytes()))
+                elif name in weights:
+                    safe_open(self.path / name, "np")
+                else:
+                    ZipFile(self.path / name).close()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.common.text_stream import UNSPACED, byte_chunks, decoded, lines, pieces, streamed_pieces
+from gpt2_tools.common.text_stream import UNSPACED, byte_chunks, decoded, lines, pieces, streamed_pieces, without_mark
 from support.refusal import refused
 
 TEXT = "Grüße,\n日本 and\n\n🐔 hens  \n end"
@@ -37,6 +37,10 @@ def test_a_character_that_the_end_cuts_off_is_refused(tmp_path, size):
 def test_lines_are_cut_at_line_feeds_alone(size):
     text = "a\u2028b\r\nc\n\nd"
     assert list(lines(text[i : i + size] for i in range(0, len(text), size))) == ["a\u2028b\r\n", "c\n", "\n", "d"]
+
+
+def test_a_byte_order_mark_is_left_out_at_the_beginning_alone():
+    assert "".join(without_mark(["", "\ufeff", "\ufeffa\ufeff"])) == "\ufeffa\ufeff"
 
 
 @pytest.mark.parametrize("size", [1, 7, 50])

@@ -23,18 +23,33 @@ def smaller(command):
     return [SMALLER.get(flag, value) for flag, value in zip(before, command, strict=False)]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:3]))
-def test_every_command_works(server, folder, command):
+each = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:3]))
+
+
+@pytest.fixture
+def data(folder):
+    """Return a folder with the toy and the commands' data sets."""
     text = (folder / "book.txt").read_text()
     (folder / "pride.txt").write_text(text)
     (folder / "texts").mkdir()
     (folder / "texts/a.txt").write_text(text)
     rows = [json.dumps({"body": line}) for line in text.splitlines()]
     (folder / "notes.jsonl").write_text("\n".join(rows))
-    code, err = server.run(folder, *smaller(command), "--threads", 1, "--precision", "f32")
+    return folder
+
+
+@each
+def test_every_command_works(server, data, command):
+    code, err = server.run(data, *smaller(command), "--threads", 1, "--precision", "f32")
     assert code == 0, err
     name = command[command.index("--run_name") + 1] if "--run_name" in command else "run1"
-    assert (folder / f"checkpoint/{name}/FP16/{name}.xml").is_file() == ("--dry_run" not in command)
+    assert (data / f"checkpoint/{name}/FP16/{name}.xml").is_file() == ("--dry_run" not in command)
+
+
+@each
+def test_every_command_can_be_tried_with_a_dry_run(server, data, command):
+    code, err = server.run(data, *smaller(command), "--threads", 1, "--precision", "f32", "--dry_run")
+    assert code == 0, err
 
 
 def test_the_page_has_an_example_of_each_kind():

@@ -56,6 +56,28 @@ def test_a_folder_has_its_text_files_by_name(tmp_path):
     assert [path.name for path in find_files(tmp_path)] == ["a.TXT", "b.txt", "c.txt"]
 
 
+def test_the_folders_of_the_runs_are_no_data(tmp_path):
+    for name in ("a.txt", "texts/b.txt", "texts/run1/samples/c.txt", "checkpoint/run1/samples/d.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, "x")
+    runs = tmp_path / "checkpoint"
+    assert [path.name for path in find_files(tmp_path, (runs, runs / "run1"))] == ["a.txt", "b.txt", "c.txt"]
+    beside = (tmp_path, tmp_path / "texts/run1")  # --checkpoint_dir is the folder of the data, or above it
+    assert [path.name for path in find_files(tmp_path / "texts", beside)] == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("t.txt", "a hen"), ("t.csv", "text,b\na hen,c\n"), ("t.jsonl", '{"text": "a hen"}')]
+)
+def test_a_byte_order_mark_is_no_text(tmp_path, name, content):
+    column = "text" if name == "t.csv" else None
+    assert documents(write(tmp_path / name, f"\ufeff{content}"), column) == ["a hen"]
+
+
+def test_the_header_of_a_csv_is_its_first_line_that_is_not_blank(tmp_path):
+    assert documents(write(tmp_path / "t.csv", "\n\nbody\none\n"), "body") == ["one"]
+
+
 def test_a_csv_has_a_document_in_each_row(tmp_path):
     path = write(tmp_path / "t.csv", 'body,title\n"one\nhen",x\n"say ""a""",y\n,z\n')
     assert documents(path) == ["one\nhen", 'say "a"']
@@ -100,6 +122,8 @@ def test_other_arrays_are_refused(tmp_path):
     refuse = partial(refused, Problem, lambda path: list(read_tokens(path, 4)))
     np.savez(tmp_path / "big.npz", np.array([1, 4]))
     refuse(tmp_path / "big.npz", about="has the token id 4; the model has 4 tokens")
+    np.savez(tmp_path / "low.npz", np.array([1, -7]))
+    refuse(tmp_path / "low.npz", about="has the token id -7; the model has 4 tokens")
     np.savez(tmp_path / "floats.npz", np.array([1.5]))
     refuse(tmp_path / "floats.npz", about="got arr_0 of float64 [1]")
     np.savez(tmp_path / "pickled.npz", np.array([None]))
@@ -115,6 +139,3 @@ def test_what_is_missing_or_empty_is_refused(tmp_path):
     refuse(write(tmp_path / "t.txt", ""), about="is empty")
     with pytest.raises(Exception, match="No such file"):
         find_files(tmp_path / "none.txt")
-    write(tmp_path / "t.txt", "x")
-    with pytest.raises(Problem, match=r"--text_column: belongs to a data set that ends in \.csv or \.jsonl"):
-        find_files(tmp_path / "t.txt", "a")

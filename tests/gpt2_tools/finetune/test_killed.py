@@ -102,6 +102,15 @@ def test_a_kill_in_the_middle_of_a_file_changes_nothing(server, folder, undistur
     finish(server, folder, undisturbed)
 
 
+def test_a_signal_names_the_command_that_resumes_a_fresh_run(server, folder):
+    run = server.start(folder, *ARGUMENTS, "--restore_from", "fresh", "--overwrite")
+    log = folder / "checkpoint/run1/log.jsonl"
+    until(lambda: log.is_file() and '"step": 2' in log.read_text())
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 128 + signal.SIGTERM
+    assert "; the same command with --restore_from latest resumes it" in run.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_saves_and_ends(server, folder, undisturbed, number):
     run = server.start(folder, *ARGUMENTS)

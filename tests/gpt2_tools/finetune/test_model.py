@@ -73,6 +73,18 @@ def test_a_size_is_a_name_a_shape_or_a_file(tmp_path):
     assert file.dropouts == {"resid_pdrop": 0.2, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
 
 
+def test_a_dropout_of_null_is_the_default_and_others_are_numbers(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"n_layer": 3, "n_head": 2, "n_embd": 8, "resid_pdrop": null}')
+    assert base_of(settings(from_scratch=path)).dropouts == dict.fromkeys(
+        ("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.1
+    )
+    path.write_text('{"n_layer": 3, "n_head": 2, "n_embd": 8, "resid_pdrop": 2}')
+    refusal(settings(from_scratch=path), about='config.json: "resid_pdrop": expected a number from 0 to 1, got 2')
+    path.write_text("{")
+    refusal(settings(from_scratch=path), about="config.json: is not JSON")
+
+
 @needs_torch
 @pytest.mark.parametrize("toy", [Toy(), Toy(tied=False, dtype="F16"), Toy(inverse_layer=True)], ids=repr)
 def test_the_model_gives_the_logits_of_its_checkpoint(tmp_path, toy):

@@ -78,35 +78,50 @@ def test_a_run_folder_in_use_is_refused(run):
 
 
 def test_the_latest_checkpoint_is_resumed(run):
-    assert run.start(settings(), FACTS).step == 20
+    assert run.choose(settings()).step == 20
 
 
 def test_a_run_without_checkpoints_begins(run):
     for checkpoint in run.checkpoints():
         run.delete(checkpoint)
-    assert run.start(settings(), FACTS) is None
+    assert run.choose(settings()) is None
 
 
 def test_another_checkpoint_is_resumed_where_the_later_may_go(run):
     earlier = settings(restore_from=str(run.path / "checkpoint-10"))
-    with pytest.raises(Problem, match="checkpoint-20: would be lost; give --overwrite"):
-        run.start(earlier, FACTS)
+    with pytest.raises(Problem, match="checkpoint-20: would be lost; give another --run_name, --overwrite"):
+        run.choose(earlier)
     overwriting = settings(restore_from=str(run.path / "checkpoint-10"), overwrite=True)
-    assert run.start(overwriting, FACTS).step == 10
+    assert run.choose(overwriting).step == 10
+    (run.path / "samples").mkdir()
+    for step in (10, 11):
+        (run.path / f"samples/samples-{step}.txt").touch()
+    run.forget_after(10)
+    assert [path.name for path in (run.path / "samples").iterdir()] == ["samples-10.txt"]
     assert [checkpoint.step for checkpoint in run.checkpoints()] == [5, 10]
 
 
 def test_a_fresh_run_does_not_delete_unasked(run):
     with pytest.raises(Problem, match="checkpoint-20: would be lost"):
-        run.start(settings(restore_from="fresh"), FACTS)
-    assert run.start(settings(restore_from="fresh", overwrite=True), FACTS) is None
+        run.choose(settings(restore_from="fresh"))
+    assert run.choose(settings(restore_from="fresh", overwrite=True)) is None
+    run.forget_after(0)
     assert run.checkpoints() == []
 
 
 def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
     shutil.copytree(run.path, tmp_path / "other")
     with pytest.raises(Problem, match="--restore_from: expected latest, fresh or a checkpoint of this run"):
-        run.start(settings(restore_from=str(tmp_path / "other/checkpoint-5")), FACTS)
+        run.choose(settings(restore_from=str(tmp_path / "other/checkpoint-5")))
+
+
+def test_a_finished_model_is_not_replaced_unasked(run):
+    for checkpoint in run.checkpoints():
+        run.delete(checkpoint)
+    (run.path / "model").mkdir()
+    with pytest.raises(Problem, match=r"model: would be lost; give another --run_name, --overwrite to delete it$"):
+        run.choose(settings())
+    assert run.choose(settings(overwrite=True)) is None
 
 
 @pytest.mark.parametrize(
@@ -139,14 +154,14 @@ def test_what_a_run_keeps_is_refused_by_name_if_it_changed(changed, line):
 def test_broken_settings_are_refused(run):
     (run.path / "run.json").write_text("{")
     with pytest.raises(Problem, match=r"run.json: cannot be read"):
-        run.start(settings(), FACTS)
+        run.check(FACTS)
     for content in ("[]", "{}", json.dumps(FACTS | {"data": 1})):
         (run.path / "run.json").write_text(content)
         with pytest.raises(Problem, match=r"run.json: expected the settings of a run; move"):
-            run.start(settings(), FACTS)
+            run.check(FACTS)
     (run.path / "run.json").unlink()
     with pytest.raises(Problem, match=r"run.json: expected the settings of the run, got no file"):
-        run.start(settings(), FACTS)
+        run.check(FACTS)
 
 
 def test_facts_are_read_back(run):

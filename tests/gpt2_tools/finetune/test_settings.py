@@ -31,6 +31,7 @@ BOOK = {"dataset": Path("book.txt"), "model": "gpt-2-mini"}
         ({"lora": 8, "optimizer": "muon"}, "--lora and --optimizer exclude each other"),
         ({"vocab_size": 300}, "--vocab_size: belongs to --from_scratch, which was not given"),
         ({"early_stopping": 1, "eval_every": 0}, "--early_stopping: needs evaluations, and --eval_every is 0"),
+        ({"validation_file": "v", "eval_every": 0}, "--validation_file: needs evaluations, and --eval_every is 0"),
         ({"sample_prompt": "A"}, "--sample_prompt: belongs to --sample_every, which is 0"),
         ({"run_name": "a/b"}, "--run_name: expected the name of a folder, got 'a/b'"),
         ({"run_name": ".."}, "--run_name: expected the name of a folder, got '..'"),
@@ -83,3 +84,8 @@ def test_a_warm_up_is_a_number_of_steps_or_a_share():
 
 def test_paths_may_be_strings_in_python():
     assert Settings(**(BOOK | {"checkpoint_dir": "runs"})).run_dir == Path("runs/run1")
+
+
+def test_a_model_may_be_a_path_in_python():
+    assert Settings(**(BOOK | {"model": Path("toy")})).model == "toy"
+    assert Settings(Path("book.txt"), from_scratch=Path("config.json")).from_scratch == "config.json"

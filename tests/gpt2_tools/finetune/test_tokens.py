@@ -39,7 +39,31 @@ def test_a_share_of_the_documents_is_held_out(tmp_path):
     written = write_tokens(tmp_path, write(tmp_path / "t.txt", "<|endoftext|>".join(names)), LETTERS, 0.25)
     assert tokens_of(tmp_path / "validation.bin") == encoded(names[3], names[7])
     assert tokens_of(tmp_path / "train.bin") == encoded(*(names[i] for i in (0, 1, 2, 4, 5, 6, 8, 9)))
-    assert written.held_out == "every 4th of 10 documents"
+    assert written.held_out == "25% of the 10 documents"
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.4, [2, 4, 7, 9]), (0.3, [3, 6, 9]), (0.1, [9]), (0.5, [1, 3, 5, 7, 9])])
+def test_the_share_is_as_asked_for(tmp_path, share, held):
+    source = write(tmp_path / "t.txt", "<|endoftext|>".join("abcdefghij"))
+    written = write_tokens(tmp_path, source, LETTERS, share)
+    assert tokens_of(tmp_path / "validation.bin") == encoded(*("abcdefghij"[i] for i in held))
+    assert written.held_out == f"{share:.0%} of the 10 documents"
+
+
+def test_a_token_that_the_model_has_no_row_for_is_refused(tmp_path):
+    few = Encoder(LETTERS.encode, 0, 200)
+    with pytest.raises(Problem, match=r"t.txt: has the token id 65536, by the tokenizer; the model has 200 tokens"):
+        write_tokens(tmp_path, write(tmp_path / "t.txt", "a\U00010000"), few, 0.0)
+    with pytest.raises(Problem, match=r"t.txt: has the token id 7, by the tokenizer; the model has 5 tokens"):
+        write_tokens(tmp_path, write(tmp_path / "t.txt", "a"), Encoder(lambda texts: [[1] for _ in texts], 7, 5), 0.0)
+
+
+def test_data_without_a_document_are_refused(tmp_path):
+    for name, content in (("t.csv", "text\n"), ("t.txt", "<|endoftext|>"), ("t.jsonl", '{"text": ""}')):
+        with pytest.raises(Problem, match=f"{name}: has no documents; expected a text in it"):
+            write_tokens(tmp_path, write(tmp_path / name, content), LETTERS, 0.0)
+        with pytest.raises(Problem, match=f"{name}: has no documents"):  # before a vocabulary is trained on it
+            list(texts_of(Source([tmp_path / name])))
 
 
 def test_of_a_single_text_its_end_is_held_out(tmp_path):
@@ -66,8 +90,6 @@ def test_gpt_2_simples_tokens_are_taken_as_they_are(tmp_path):
     np.savez(tmp_path / "t.npz", np.array([7, 0]), np.array([8]))
     write_tokens(tmp_path, Source([tmp_path / "t.npz"]), LETTERS, 0.0)
     assert tokens_of(tmp_path / "train.bin") == [7, 0, 8]
-    with pytest.raises(Problem, match="--from_scratch expects a text"):
-        list(texts_of(Source([tmp_path / "t.npz"])))
 
 
 def test_files_that_are_not_whole_are_none(tmp_path):

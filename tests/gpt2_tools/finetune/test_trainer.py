@@ -183,3 +183,76 @@ def test_five_lines_of_python(tmp_path, monkeypatch):
     assert len(code.splitlines()) <= 6
     exec(code.replace("gpt-2-mini", "toy").replace("steps=60", "steps=2, threads=1"), {})
     assert Path("checkpoint/run1/FP16/run1.xml").is_file()
+
+
+def logged(done):
+    return [json.loads(line) for line in (done.run / "log.jsonl").read_text().splitlines()]
+
+
+def rates(done):
+    return [entry["learning_rate"] for entry in logged(done) if "loss" in entry]
+
+
+def test_a_resumed_run_has_the_rate_and_the_decay_that_it_is_given(folder):
+    """Of a schedule that had ended too; what has no weight decay by design keeps none."""
+    import torch  # noqa: PLC0415
+
+    assert rates(tune(folder, steps=2)) == pytest.approx([1e-3, 5e-4])
+    done = tune(folder, steps=4, learning_rate=4e-3, weight_decay=0.5)
+    assert rates(done)[2:] == pytest.approx([2e-3, 1e-3])
+    saved = torch.load(done.run / "checkpoint-4/optimizer.pt", weights_only=True)
+    assert [group["weight_decay"] for group in saved["param_groups"]] == [0.5, 0.0]
+
+
+NEW = {"model": None, "from_scratch": "2x2x16:280:32"}
+
+
+def test_nothing_is_deleted_or_replaced_by_a_command_that_cannot_be_run(folder):
+    run = tune(folder, steps=4, save_every=2, keep=2, **NEW).run
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    book = (folder / "book.txt").read_bytes()
+    for text, more, line in (
+        (b"short", {"restore_from": "fresh"}, "expected at least a block of 16"),
+        (b"bad \xff" + book, {"restore_from": "fresh"}, "expected UTF-8"),
+        (book, {"restore_from": str(run / "checkpoint-2"), "steps": 1}, "--steps: .*checkpoint-2 is at step 2"),
+    ):
+        (folder / "book.txt").write_bytes(text)
+        with pytest.raises(Problem, match=line):
+            tune(folder, overwrite=True, **NEW | more)
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    (folder / "book.txt").write_bytes(book)
+    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "model.safetensors"):
+        path = run / "checkpoint-2" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(Problem, match=f"checkpoint-2/{name}: cannot be read"):
+            tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
+        path.write_bytes(whole)
+    assert (run / "checkpoint-4").is_dir()
+    done = tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
+    assert sorted(path.name for path in done.run.glob("checkpoint-*")) == ["checkpoint-3"]
+
+
+def test_a_run_without_a_checkpoint_trains_a_tokenizer_of_its_own(folder):
+    bad = NEW | {"learning_rate": 1e30, "max_grad_norm": 0}
+    with pytest.raises(Problem, match="no checkpoint was saved yet"):
+        tune(folder, **bad)
+    before = (folder / "runs/run1/tokenizer/merges.txt").read_bytes()
+    (folder / "book.txt").write_text("other words entirely " * 400)
+    tune(folder, steps=1, **NEW)
+    assert (folder / "runs/run1/tokenizer/merges.txt").read_bytes() != before
+
+
+def test_early_stopping_may_begin_where_the_best_checkpoint_was_not_kept(folder, capsys):
+    """A rate that destroys the model: the best evaluation is that before it, whose checkpoint is then deleted."""
+    bad = {"learning_rate": 1.0, "lr_scheduler": "constant", "eval_every": 2, "save_every": 2}
+    tune(folder, steps=4, **bad | {"learning_rate": 1e-2})
+    tune(folder, steps=8, **bad)
+    state = json.loads((folder / "runs/run1/checkpoint-8/trainer_state.json").read_bytes())
+    assert state["best_global_step"] < 8
+    capsys.readouterr()
+    done = tune(folder, steps=10, early_stopping=1, **bad)
+    told = "checkpoint-8: its best evaluation's checkpoint is not there; the best is sought from here on\n"
+    assert capsys.readouterr().err.count(told) == 1
+    losses = {entry["step"]: entry["eval_loss"] for entry in logged(done) if "eval_loss" in entry}
+    assert done.validation_loss == min(losses[8], losses[10])

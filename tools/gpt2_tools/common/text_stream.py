@@ -50,6 +50,14 @@ def _with_end(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
     yield None
 
 
+def without_mark(chunks: Iterable[str]) -> Iterator[str]:
+    """Yield a text without the byte order mark that Windows' editors begin it with."""
+    mark = "\ufeff"
+    for chunk in chunks:
+        yield chunk.removeprefix(mark)
+        mark = "" if chunk else mark
+
+
 def lines(chunks: Iterable[str]) -> Iterator[str]:
     r"""Yield the lines of a text, each but the last with its "\n"."""
     begun = ""

@@ -82,7 +82,7 @@ def _add_model(group: Group) -> None:
 def _add_data(group: Group) -> None:
     dataset = "required: a text file in UTF-8, a folder of .txt, a .csv, a .jsonl, or gpt-2-simple's .npz of tokens"
     group.add_argument("--dataset", type=Path, metavar="PATH", help=dataset)
-    column = "column of a .csv, field of a .jsonl (default: the first; text)"
+    column = "column of a .csv, field of a .jsonl, of the validation file too (default: the first; text)"
     group.add_argument("--text_column", metavar="NAME", help=column)
     group.add_argument("--validation_file", type=Path, metavar="PATH", help="data set to validate on")
     split = "share of the documents to validate on, or of a single text its end; 0: none (default: "
@@ -151,7 +151,7 @@ def _add_run(group: Group) -> None:
     restore = "latest: the run's last checkpoint, if it has one; fresh: the model itself; or a checkpoint of the run "
     restore += "(default: %(default)s)"
     group.add_argument("--restore_from", default=DEFAULTS["restore_from"], metavar="latest|fresh|DIR", help=restore)
-    overwrite = "delete the checkpoints after the one that is restored"
+    overwrite = "delete what is later than the step that is restored: checkpoints, samples, a finished model"
     group.add_argument("--overwrite", action="store_true", help=overwrite)
 
 

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gpt2_tools.finetune.log import Log, loss_line
+from gpt2_tools.finetune.run_folder import SAMPLES
 from gpt2_tools.finetune.settings import Settings
 from gpt2_tools.finetune.vocabulary import Vocabulary
 from omz_model_tools.common import disk_problems, say
@@ -25,7 +26,6 @@ PRINTED_EVERY = 10
 """Steps between loss lines, where stderr is no terminal."""
 SAMPLE_TOKENS = 100
 TEMPERATURE, TOP_K = 0.7, 40
-SAMPLES = "samples"
 
 
 class Stop:
@@ -96,16 +96,19 @@ class Steps(_TrainerCallback):
         self.log: Log | None = None
         self.progress: Progress | None = None
         self.start = time.monotonic()
+        self.learning_rate = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Open the log where the run goes on."""
+        """Open the log where the run goes on, whose state the trainer has just read."""
+        self.trainer.forget_lost_best()
         if args.should_save:
             self.log = Log(self.folder / "log.jsonl", state.global_step)
             self.progress = Progress(state.max_steps, state.global_step)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Make the step's random numbers its own."""
+        """Make the step's random numbers its own, and note its learning rate, which is another when it ends."""
         self.trainer.seed_step()
+        self.learning_rate = self.trainer._get_learning_rate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Log the step, sample, and stop if asked to; the last step is evaluated."""
@@ -116,7 +119,7 @@ class Steps(_TrainerCallback):
                 {
                     "step": step,
                     "loss": loss,
-                    "learning_rate": trainer._get_learning_rate(),
+                    "learning_rate": self.learning_rate,
                     "gradient_norm": trainer.gradient_norm,
                     **self._seconds(),
                 }

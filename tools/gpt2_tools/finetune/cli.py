@@ -11,7 +11,7 @@ from gpt2_tools.finetune.arguments import parse
 from gpt2_tools.finetune.dry_run import dry_run
 from gpt2_tools.finetune.publish import demo_command
 from gpt2_tools.finetune.run import Finetuned, run
-from gpt2_tools.finetune.settings import Settings
+from gpt2_tools.finetune.settings import LATEST, Settings
 from omz_model_tools.common import Report, say
 
 SIGNALLED = 128
@@ -36,7 +36,8 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _report(done: Finetuned, settings: Settings, report: Report) -> int:
     if done.signal is not None:
-        say(f"{done.run}: stopped and saved at step {done.step}; the same command resumes it")
+        latest = "" if settings.restore_from == LATEST else f" with --restore_from {LATEST}"
+        say(f"{done.run}: stopped and saved at step {done.step}; the same command{latest} resumes it")
         return SIGNALLED + done.signal
     if done.perplexity is not None:
         say(f"{done.run}: step {done.step}, validation perplexity {done.perplexity:.2f}")

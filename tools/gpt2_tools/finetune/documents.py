@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpt2_text_prediction.text import END_OF_TEXT
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.common.text_stream import byte_chunks, decoded, lines, streamed_pieces
+from gpt2_tools.common.text_stream import byte_chunks, decoded, lines, streamed_pieces, without_mark
 from omz_model_tools.common import disk_problems
 
 PIECE = 2**14
@@ -34,13 +34,25 @@ class Piece(NamedTuple):
     ends: bool
 
 
-def find_files(dataset: Path, column: str | None = None) -> list[Path]:
+def is_table(path: Path) -> bool:
+    """Return whether a file has columns."""
+    return path.suffix.lower() in TABLES
+
+
+def is_tokens(path: Path) -> bool:
+    """Return whether a file has tokens, not a text."""
+    return path.suffix.lower() == TOKENS
+
+
+def find_files(dataset: Path, ours: Sequence[Path] = ()) -> list[Path]:
     """Return the files of a data set: the file itself, or every .txt in the folder and below it, by name.
 
-    Raises Problem if there is none, and for a column of what is no table.
+    ours: folders that are left out where they lie below it. Raises Problem if there is none.
     """
     if dataset.is_dir():
-        files = sorted(path for path in dataset.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+        texts = sorted(path for path in dataset.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+        below = {path.resolve() for path in ours if dataset.resolve() in path.resolve().parents}
+        files = [path for path in texts if below.isdisjoint(path.resolve().parents)]
         if not files:
             raise Problem(f"{dataset}: expected text files (*.txt) in this folder, got none")
     else:
@@ -49,8 +61,6 @@ def find_files(dataset: Path, column: str | None = None) -> list[Path]:
         with disk_problems(path):
             if not path.stat().st_size:
                 raise Problem(f"{path}: is empty; expected a text to train on")
-    if column is not None and dataset.suffix.lower() not in TABLES:
-        raise Problem(f"--text_column: belongs to a data set that ends in {' or '.join(TABLES)}, got {dataset}")
     return files
 
 
@@ -60,7 +70,7 @@ def read_pieces(path: Path, column: str | None = None, chunks: Chunks = byte_chu
     A row of a table is a document; so is a text file, or each part of it between `<|endoftext|>`.
     Raises Problem, with the line, for what cannot be read.
     """
-    text = decoded(path, chunks(path))
+    text = without_mark(decoded(path, chunks(path)))
     kind = path.suffix.lower()
     if kind == ".csv":
         documents = _csv_documents(path, lines(text), column)
@@ -84,8 +94,8 @@ def read_tokens(path: Path, vocab_size: int) -> Iterator[npt.NDArray[np.int64]]:
                     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
                         raise Problem(f"{path}: {expected}, got {name} of {tokens.dtype} {list(tokens.shape)}")
                     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
-                        most = int(tokens.max())
-                        raise Problem(f"{path}: has the token id {most}; the model has {vocab_size} tokens")
+                        wrong = int(tokens.min() if tokens.min() < 0 else tokens.max())
+                        raise Problem(f"{path}: has the token id {wrong}; the model has {vocab_size} tokens")
                     yield tokens.astype(np.int64)
         except (ValueError, EOFError, KeyError, AttributeError) as error:  # AttributeError: a single .npy
             raise Problem(f"{path}: {expected}, got another file ({' '.join(str(error).split())[:80]})") from None
@@ -115,7 +125,7 @@ def _csv_documents(path: Path, rows: Iterable[str], column: str | None) -> Itera
     csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(rows, strict=True)
     try:
-        header = next(reader, [])
+        header = next((row for row in reader if row), [])
         if column is not None and column not in header:
             raise Problem(f"{path}: expected a column {column!r}, got {', '.join(header) or 'none'}")
         index = 0 if column is None else header.index(column)

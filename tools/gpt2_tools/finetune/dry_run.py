@@ -73,7 +73,8 @@ def measure(settings: Settings, steps: int) -> Measured:
         tokens = write_tokens(folder, source, vocabulary.encoder(base.config.vocab_size), validation)
         prepared = Prepared(settings, base, vocabulary, source, validation, 1)
         plan, (train, _) = make_plan(prepared, tokens, RunFolder(folder), folder, saves=False)
-        few = replace(plan, steps=steps, settings=replace(settings, epochs=None, steps=steps, sample_every=0))
+        shorter = replace(settings, epochs=None, steps=steps, sample_every=0, sample_prompt="")
+        few = replace(plan, steps=steps, settings=shorter)
         return Measured(prepared, tokens, plan, train, *_run_steps(prepared, few, train))
 
 

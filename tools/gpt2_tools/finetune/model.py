@@ -58,9 +58,7 @@ def find_base(settings: Settings, stack: ExitStack) -> Base:
     if settings.from_scratch is not None:
         return _new(settings.from_scratch, settings.vocab_size)
     folder = _folder_of(str(settings.model), stack)
-    path = folder / "config.json"
-    fields = json.loads(path.read_bytes()) if path.is_file() else {}
-    return Base(open_checkpoint(folder).config, _dropouts(fields), folder)
+    return Base(open_checkpoint(folder).config, _dropouts(folder / "config.json"), folder)
 
 
 def _folder_of(model: str, stack: ExitStack) -> Path:
@@ -87,8 +85,7 @@ def _new(given: str, vocab_size: int | None) -> Base:
     elif given in SIZES or OTHER_NAMES.get(given) in SIZES:
         fields = {"n_positions": 1024, "vocab_size": 50257} | SIZES[OTHER_NAMES.get(given, given)]
     elif given.endswith(".json"):
-        fields = json.loads(Path(given).read_bytes()) if Path(given).is_file() else {}
-        return Base(_with_vocabulary(read_config(Path(given)), vocab_size), _dropouts(fields))
+        return Base(_with_vocabulary(read_config(Path(given)), vocab_size), _dropouts(Path(given)))
     else:
         raise Problem(
             f"--from_scratch: expected {', '.join(SIZES)}, a shape such as 6x6x192:4096:256, or a config.json, "
@@ -114,10 +111,14 @@ def _with_vocabulary(config: GPT2Config, vocab_size: int | None) -> GPT2Config:
     return replace(config, vocab_size=size, eos_token_ids=(0,), bos_token_ids=(0,))
 
 
-def _dropouts(fields: Mapping[str, Any]) -> dict[str, float]:
-    """Return the dropouts of a config.json; OpenAI's checkpoints have none."""
-    default = 0.1 if fields else 0.0  # GPT2Config's
-    return {name: float(fields.get(name, default)) for name in DROPOUTS}
+def _dropouts(path: Path) -> dict[str, float]:
+    """Return the dropouts of a config.json that the recipe has read; OpenAI's checkpoints have none."""
+    fields = json.loads(path.read_bytes()) if path.is_file() else dict.fromkeys(DROPOUTS, 0.0)
+    found = {name: 0.1 if fields.get(name) is None else fields[name] for name in DROPOUTS}  # GPT2Config's
+    for name, value in found.items():
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise Problem(f'{path}: "{name}": expected a number from 0 to 1, got {value!r}')
+    return found
 
 
 def load_model(base: Base, seed: int) -> "GPT2LMHeadModel":

@@ -13,13 +13,13 @@ from gpt2_text_prediction.engine import checksum, has_bf16
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
 from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
-from gpt2_tools.finetune.documents import TOKENS, find_files
+from gpt2_tools.finetune.documents import TABLES, find_files, is_table, is_tokens
 from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
 from gpt2_tools.finetune.publish import publish_irs, publish_model
-from gpt2_tools.finetune.run_folder import Checkpoint, RunFolder
-from gpt2_tools.finetune.settings import FRESH, VALIDATION_SPLIT, Settings
+from gpt2_tools.finetune.run_folder import STATE, TOKENS, Checkpoint, RunFolder
+from gpt2_tools.finetune.settings import VALIDATION_SPLIT, Settings
 from gpt2_tools.finetune.tokens import (
     TRAIN,
     VALIDATION,
@@ -32,7 +32,7 @@ from gpt2_tools.finetune.tokens import (
 )
 from gpt2_tools.finetune.trainer import Plan, make_trainer, worse_evaluations
 from gpt2_tools.finetune.vocabulary import Vocabulary, of_checkpoint, read, trained
-from omz_model_tools.common import disk_problems, say
+from omz_model_tools.common import PublishedFolder, disk_problems, say
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "matplotlib")
 INSTALL = "pip install 'omz-gpt2[finetune]' --extra-index-url https://download.pytorch.org/whl/cpu"
@@ -127,9 +127,7 @@ def run(settings: Settings) -> Finetuned:
         checkpoint, prepared, tokens = _by_first(
             process, lambda: _begin(settings, base, source, validation, folder, process)
         )
-        plan, data = make_plan(prepared, tokens, folder, folder.path / "tokens")
-        if checkpoint is not None:
-            _refuse_fewer_steps(plan, checkpoint)
+        plan, data = make_plan(prepared, tokens, folder, folder.path / TOKENS)
         if process.is_main_process:
             say(_about(settings, tokens, plan, *data))
         stop = Stop()
@@ -161,20 +159,25 @@ def start_libraries(settings: Settings) -> Any:
 
 def sources(settings: Settings) -> tuple[Source, Source | float]:
     """Return the data, and those to validate on or their share."""
-    source = Source(find_files(settings.dataset, settings.text_column), settings.text_column)
-    if settings.validation_file is not None:
-        is_table = settings.validation_file.suffix == settings.dataset.suffix
-        column = settings.text_column if is_table else None
-        return source, Source(find_files(settings.validation_file, column), column)
-    return source, VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
+    paths = [path for path in (settings.dataset, settings.validation_file) if path is not None]
+    if settings.text_column is not None and not any(map(is_table, paths)):
+        raise Problem(
+            f"--text_column: belongs to a data set that ends in {' or '.join(TABLES)}, got {', '.join(map(str, paths))}"
+        )
+    ours = (settings.checkpoint_dir, settings.run_dir)
+    found = [Source(find_files(path, ours), settings.text_column if is_table(path) else None) for path in paths]
+    for path in (path for source in found for path in source.files):
+        if settings.from_scratch is not None and is_tokens(path):
+            raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
+    if len(found) > 1:
+        return found[0], found[1]
+    return found[0], VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
 
 
 def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
     """Return the tokenizer, and the base with its size; known: the folder of one that this run has trained before."""
     if base.folder is not None:
         return base, of_checkpoint(base.folder)
-    if any(path.suffix.lower() == TOKENS for path in source.files):
-        raise Problem(f"{source.files[0]}: has tokens of another vocabulary; --from_scratch expects a text")
     vocabulary = read(known) if known is not None else trained(texts_of(source), base.config.vocab_size)
     size = vocabulary.encoder().vocab_size
     if size < base.config.vocab_size and known is None:
@@ -192,20 +195,30 @@ def check_block(settings: Settings, base: Base) -> None:
 def _begin(
     settings: Settings, base: Base, source: Source, validation: Source | float, folder: RunFolder, process: Any
 ) -> tuple[Checkpoint | None, Prepared, TokenFiles]:
-    """Decide where the run goes on, and write what every process reads."""
+    """Decide where the run goes on, and write what every process reads; nothing is deleted before it is possible."""
     check_block(settings, base)
-    written = folder.path / "tokenizer"
-    is_known = written.is_dir() and folder.facts() is not None and settings.restore_from != FRESH
-    base, vocabulary = prepare_vocabulary(settings, base, source, written if is_known else None)
+    checkpoint = folder.choose(settings)
+    written, place = folder.path / "tokenizer", folder.path / TOKENS
+    known = written if checkpoint is not None and written.is_dir() else None
+    base, vocabulary = prepare_vocabulary(settings, base, source, known)
     prepared = Prepared(settings, base, vocabulary, source, validation, process.num_processes)
     facts = prepared.facts()
-    checkpoint = folder.start(settings, facts)
-    tokens = open_tokens(folder.path / "tokens") if checkpoint is not None else None
-    if tokens is None:
+    if checkpoint is not None:
+        checkpoint.check()
+        folder.check(facts)
+    encoder = vocabulary.encoder(base.config.vocab_size)
+    tokens = open_tokens(place) if checkpoint is not None else None
+    with ExitStack() as stack:
+        if tokens is None:
+            place = stack.enter_context(PublishedFolder(place).replacing(0))
+            tokens = write_tokens(place, source, encoder, validation)
+        encoder.encode_checked([settings.sample_prompt], "--sample_prompt")
+        _refuse_fewer_steps(make_plan(prepared, tokens, folder, place)[0], checkpoint)
+        folder.forget_after(0 if checkpoint is None else checkpoint.step)
+    if known is None:
         with disk_problems(written):
             written.mkdir(exist_ok=True)
             vocabulary.write(written)
-        tokens = write_tokens(folder.path / "tokens", source, vocabulary.encoder(base.config.vocab_size), validation)
     folder.write_facts(facts)
     return checkpoint, prepared, tokens
 
@@ -276,12 +289,14 @@ def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | N
     """Train from a checkpoint, or from the beginning, unless the run is at its end."""
     settings, resumed = plan.settings, None if checkpoint is None else str(checkpoint.path)
     if checkpoint is not None:
-        history = checkpoint.state()["log_history"]
-        is_over = settings.early_stopping is not None and worse_evaluations(history) >= settings.early_stopping
+        trainer.state = type(trainer.state).load_from_json(str(checkpoint.path / STATE))
+        if trainer.forget_lost_best():
+            say(f"{checkpoint.path}: its best evaluation's checkpoint is not there; the best is sought from here on")
+        worse = worse_evaluations(trainer.state.log_history)
+        is_over = settings.early_stopping is not None and worse >= settings.early_stopping
         if checkpoint.step == plan.steps or is_over:
             say(f"{checkpoint.path}: the run is at its end")
             trainer._load_from_checkpoint(resumed)
-            trainer.state = type(trainer.state).load_from_json(str(checkpoint.path / "trainer_state.json"))
             return
         say(f"{checkpoint.path}: resumed at step {checkpoint.step} of {plan.steps}")
     elif trainer.eval_dataset is not None and settings.eval_every:
@@ -292,10 +307,11 @@ def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | N
         callback.close()
 
 
-def _refuse_fewer_steps(plan: Plan, checkpoint: Checkpoint) -> None:
-    if checkpoint.step > plan.steps:
+def _refuse_fewer_steps(plan: Plan, checkpoint: Checkpoint | None) -> None:
+    if checkpoint is not None and checkpoint.step > plan.steps:
+        flag = "--epochs" if plan.settings.steps is None else "--steps"
         raise Problem(
-            f"--steps: {checkpoint.path} is at step {checkpoint.step}; expected that or more in total, got {plan.steps}"
+            f"{flag}: {checkpoint.path} is at step {checkpoint.step}; expected that or more in total, got {plan.steps}"
         )
 
 

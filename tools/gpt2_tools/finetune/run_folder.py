@@ -8,18 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.finetune.publish import MODEL
 from gpt2_tools.finetune.settings import FIXED, FRESH, LATEST, Settings
 from omz_model_tools.common import PublishedFolder, disk_problems, if_free, one_line, publish_file
 
 RUN, STATE, LOCK = "run.json", "trainer_state.json", ".gpt2_finetune.lock"
+TOKENS, SAMPLES = "tokens", "samples"
 SAVED = (STATE, "optimizer.pt", "scheduler.pt")
 """The files of every checkpoint, beside its weights."""
 FACTS = {"settings": dict, "size": dict, "processes": int, "data": list, "validation_data": list}
 """What run.json has, by the types of JSON."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-BEGUN = re.compile(r"\.(checkpoint-\d+)\.(new|old|deleted)")
+BEGUN = re.compile(r"\.(checkpoint-\d+|tokens)\.(new|old|deleted)")
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,21 @@ class Checkpoint:
     path: Path
     step: int
 
-    def state(self) -> dict[str, Any]:
-        """Return the state that the trainer saved with it. Raises Problem if a file of it was deleted since."""
-        for name in SAVED:
+    def check(self) -> None:
+        """Raise Problem if a file of it was deleted or cut off since it was saved; no weights are read."""
+        from safetensors import safe_open  # noqa: PLC0415
+
+        weights = [path.name for path in self.path.glob("*.safetensors")] or ["model.safetensors"]
+        for name in (*SAVED, *weights):
             if not (self.path / name).is_file():
                 raise Problem(f"{self.path / name}: is missing; give --restore_from another checkpoint, or fresh")
-        with readable_checkpoint(self.path):
-            return dict(json.loads((self.path / STATE).read_bytes()))
+            with readable_checkpoint(self.path / name):
+                if name == STATE:
+                    dict(json.loads((self.path / name).read_bytes()))
+                elif name in weights:
+                    safe_open(self.path / name, "np")
+                else:
+                    ZipFile(self.path / name).close()
 
 
 @contextmanager
@@ -126,29 +137,37 @@ class RunFolder:
             new.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
             publish_file(new, self.path / RUN)
 
-    def start(self, settings: Settings, facts: Mapping[str, Any]) -> Checkpoint | None:
+    def choose(self, settings: Settings) -> Checkpoint | None:
         """Return the checkpoint to resume from; None to begin with the model itself.
 
-        facts: what run.json will say. Raises Problem for a run with other settings, data or size, and for one whose
-        checkpoints would be lost.
+        Raises Problem for a run whose checkpoints or model would be lost unasked.
         """
-        known, found = self.facts(), self.checkpoints()
+        found = self.checkpoints()
         chosen = self._chosen(settings.restore_from, found)
-        later = [checkpoint for checkpoint in found if chosen is None or checkpoint.step > chosen.step]
-        if later and not settings.overwrite:
-            raise Problem(
-                f"{later[-1].path}: would be lost; give --overwrite to delete it, another --run_name, or "
-                f"--restore_from {LATEST}"
-            )
-        if chosen is not None:
-            if known is None:
-                raise Problem(
-                    f"{self.path / RUN}: expected the settings of the run, got no file; give another --run_name"
-                )
-            refuse_changes(self.path, known, facts)
-        for checkpoint in later:
-            self.delete(checkpoint)
+        later = [checkpoint.path for checkpoint in found if chosen is None or checkpoint.step > chosen.step]
+        model = self.path / MODEL
+        lost = [model] if chosen is None and model.is_dir() and not later else later
+        if lost and not settings.overwrite:
+            latest = f", or --restore_from {LATEST}" if later else ""
+            raise Problem(f"{lost[-1]}: would be lost; give another --run_name, --overwrite to delete it{latest}")
         return chosen
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Raise Problem if this is a run with other settings, data or size. facts: what run.json will say."""
+        known = self.facts()
+        if known is None:
+            raise Problem(f"{self.path / RUN}: expected the settings of the run, got no file; give another --run_name")
+        refuse_changes(self.path, known, facts)
+
+    def forget_after(self, step: int) -> None:
+        """Delete the checkpoints, the last one first, and the samples of the steps after this one."""
+        for checkpoint in reversed(self.checkpoints()):
+            if checkpoint.step > step:
+                self.delete(checkpoint)
+        for path in (self.path / SAMPLES).glob("samples-*.txt"):
+            number = path.stem.partition("-")[2]
+            if number.isdecimal() and int(number) > step:
+                path.unlink()
 
     def _chosen(self, restore_from: str, found: list[Checkpoint]) -> Checkpoint | None:
         if restore_from == FRESH:

@@ -80,6 +80,9 @@ class Settings:
         for name in ("dataset", "validation_file", "checkpoint_dir"):
             if isinstance(value := getattr(self, name), str):  # from Python
                 object.__setattr__(self, name, Path(value))
+        for name in ("model", "from_scratch"):
+            if isinstance(value := getattr(self, name), Path):
+                object.__setattr__(self, name, str(value))
         for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("lr_scheduler", SCHEDULERS)):
             if getattr(self, name) not in known:
                 raise Problem(f"--{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -93,8 +96,9 @@ class Settings:
                 raise Problem(f"--{name} and --{other} exclude each other")
         if self.vocab_size is not None and self.from_scratch is None:
             raise Problem("--vocab_size: belongs to --from_scratch, which was not given")
-        if self.early_stopping is not None and not self.eval_every:
-            raise Problem("--early_stopping: needs evaluations, and --eval_every is 0")
+        for name in ("early_stopping", "validation_file"):
+            if getattr(self, name) is not None and not self.eval_every:
+                raise Problem(f"--{name}: needs evaluations, and --eval_every is 0")
         if self.sample_prompt and not self.sample_every:
             raise Problem("--sample_prompt: belongs to --sample_every, which is 0")
         plain = Path(self.run_name).name == self.run_name and self.run_name.isprintable()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from gpt2_text_prediction.engine import checksum
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.text_stream import CHUNK, byte_chunks
-from gpt2_tools.finetune.documents import TOKENS, read_pieces, read_tokens
+from gpt2_tools.finetune.documents import is_tokens, read_pieces, read_tokens
 from omz_model_tools.common import disk_problems, publish_file
 
 TRAIN, VALIDATION, FACTS = "train.bin", "validation.bin", "tokens.json"
@@ -39,6 +40,17 @@ class Encoder:
         """How the tokens are stored."""
         return "<u2" if self.vocab_size <= 2**16 else "<u4"
 
+    def encode_checked(self, texts: Sequence[str], place: object) -> list[list[int]]:
+        """Encode texts of a place, a path or a flag. Raises Problem for a token that the model has no row for."""
+        found = self.encode(texts)
+        largest = max((self.end or 0, *(max(ids, default=0) for ids in found)))
+        if largest >= self.vocab_size:
+            raise Problem(
+                f"{place}: has the token id {largest}, by the tokenizer; the model has {self.vocab_size} tokens; "
+                "resize its embedding, or put back its own tokenizer"
+            )
+        return found
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,6 +65,11 @@ class Source:
             {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path), "column": self.column}
             for path in self.files
         ]
+
+    def require_documents(self, count: int) -> None:
+        """Raise Problem if none were found in it."""
+        if not count:
+            raise Problem(f"{', '.join(map(str, self.files))}: has no documents; expected a text in it")
 
 
 @dataclass(frozen=True)
@@ -75,21 +92,21 @@ def write_tokens(folder: Path, source: Source, encoder: Encoder, held_out: Sourc
     held_out: the data set to validate on, or the share of this one that is: of documents, or where there are too few
     the end of the text.
     """
-    share = held_out if isinstance(held_out, float) else 0.0
-    every = round(1 / share) if share else 0
+    share = Fraction(str(held_out) if isinstance(held_out, float) else 0)
+    percent = f"{float(share * 100):.3g}"
     with disk_problems(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FACTS).unlink(missing_ok=True)
         with (folder / TRAIN).open("wb") as train, (folder / VALIDATION).open("wb") as validation:
-            documents = _write(source, encoder, lambda i: validation if every and i % every == every - 1 else train)
-            words = f"every {every}th of {documents} documents" if share else None
+            documents = _write(source, encoder, lambda i: validation if (i + 1) * share % 1 < share else train)
+            words = f"{percent}% of the {documents} documents" if share else None
             if not isinstance(held_out, float):
                 _write(held_out, encoder, lambda i: validation)
                 words = ", ".join(map(str, held_out.files))
         width = np.dtype(encoder.dtype).itemsize
-        if share and documents < every:
+        if share and documents * share < 1:
             _move_end(folder / TRAIN, folder / VALIDATION, share, width)
-            words = f"the last {share:.0%} of the text"
+            words = f"the last {percent}% of the text"
         train_tokens, validation_tokens = _counts(folder, width)
         facts = TokenFiles(documents, train_tokens, validation_tokens, encoder.dtype, words)
         new = folder / f".{FACTS}.new"
@@ -119,6 +136,7 @@ def _write(source: Source, encoder: Encoder, file_of: Callable[[int], IO[bytes]]
     for tokens, ends in _encoded(source, encoder):
         file_of(document).write(tokens.astype(encoder.dtype).tobytes())
         document += ends
+    source.require_documents(document)
     return document
 
 
@@ -126,12 +144,12 @@ def _encoded(source: Source, encoder: Encoder) -> Iterator[tuple[Tokens, bool]]:
     """Yield runs of tokens, and whether a document ends with them."""
     end = [] if encoder.end is None else [encoder.end]
     for path in source.files:
-        if path.suffix.lower() == TOKENS:
+        if is_tokens(path):
             yield from ((tokens, True) for tokens in read_tokens(path, encoder.vocab_size))
             continue
         pieces = read_pieces(path, source.column, _with_progress)
         while some := list(islice(pieces, AT_ONCE)):
-            for piece, ids in zip(some, encoder.encode([piece.text for piece in some]), strict=True):
+            for piece, ids in zip(some, encoder.encode_checked([piece.text for piece in some], path), strict=True):
                 yield np.array([*ids, *(end if piece.ends else [])], np.int64), piece.ends
 
 
@@ -141,13 +159,15 @@ def _with_progress(path: Path) -> Iterator[bytes]:
 
 def texts_of(source: Source) -> Iterator[str]:
     """Yield the text of a data set in pieces, to train a vocabulary on."""
+    count = 0
     for path in source.files:
-        if path.suffix.lower() == TOKENS:
-            raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
-        yield from (piece.text for piece in read_pieces(path, source.column, _with_progress))
+        for piece in read_pieces(path, source.column, _with_progress):
+            count += 1
+            yield piece.text
+    source.require_documents(count)
 
 
-def _move_end(train: Path, validation: Path, share: float, width: int) -> None:
+def _move_end(train: Path, validation: Path, share: Fraction, width: int) -> None:
     """Move the last tokens of the one file to the other."""
     count = train.stat().st_size // width
     kept = (count - round(count * share)) * width

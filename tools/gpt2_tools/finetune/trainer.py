@@ -144,6 +144,20 @@ class FinetuneTrainer(_Trainer):
             self.control.should_training_stop |= is_over
         return is_best
 
+    def forget_lost_best(self) -> bool:
+        """Forget a best evaluation whose checkpoint is not there, and those before it; return whether it was so."""
+        state = self.state
+        best, here = state.best_global_step, state.global_step
+        if self.plan.settings.early_stopping is None or not best or best == here or self._checkpoint(best).is_dir():
+            return False
+        state.log_history = [entry for entry in state.log_history if entry["step"] == here and "eval_loss" in entry]
+        state.best_metric = state.log_history[-1]["eval_loss"] if state.log_history else None
+        state.best_global_step = here if state.log_history else None
+        return True
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.plan.run.path / f"checkpoint-{step}"
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save by way of RunFolder.save, complete or not at all; the first process does, the others wait."""
         if self.plan.saves and self.args.should_save:
@@ -157,8 +171,18 @@ class FinetuneTrainer(_Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load their states, but keep the learning rate, schedule and weight decay of the settings."""
+        groups, scheduler = self.optimizer.param_groups, self.lr_scheduler
+        asked = [{name: group[name] for name in ("weight_decay", "initial_lr")} for group in groups]
         with readable_checkpoint(Path(checkpoint or "")):
             super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        scheduler.base_lrs = [group["initial_lr"] for group in asked]
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        scheduler._last_lr = [rate * factor for rate, factor in zip(scheduler.base_lrs, factors, strict=True)]
+        for group, ours, rate in zip(self.optimizer.param_groups, asked, scheduler._last_lr, strict=True):
+            group.update(ours, lr=rate)
 
     def _write_checkpoint(self, folder: Path) -> None:
         import torch  # noqa: PLC0415
@@ -169,7 +193,7 @@ class FinetuneTrainer(_Trainer):
             torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
             torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
         except (SafetensorError, RuntimeError) as error:  # a full disk, in the words of either library
-            path = self.plan.run.path / f"checkpoint-{self.state.global_step}"
+            path = self._checkpoint(self.state.global_step)
             raise Problem(f"{path}: cannot be written: {one_line(error)[:200]}; the last checkpoint is kept") from error
         self.state.save_to_json(str(folder / STATE))
 

@@ -65,6 +65,7 @@ class GPT2Tokenizer:
         self._tokenizer = tokenizer
         self.added_tokens: dict[int, AddedToken] = tokenizer.get_added_tokens_decoder()
         self._parsing: dict[tuple[bool, str], Tokenizer] = {}
+        self._token_bytes: dict[int, bytes] = {}  # of the tokens that were asked for
         self._rows: int | None = None
         self.vocab_size: int = tokenizer.get_vocab_size()
         self.base_size: int = tokenizer.get_vocab_size(with_added_tokens=False)
@@ -204,11 +205,15 @@ class GPT2Tokenizer:
 
         Raises Problem for an id that the vocabulary does not have.
         """
-        symbols = self.token(token_id)
-        try:
-            return bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
-        except KeyError:  # a token added as plain text
-            return symbols.encode()
+        found = self._token_bytes.get(token_id)
+        if found is None:
+            symbols = self.token(token_id)
+            try:
+                found = bytes(BYTE_OF_SYMBOL[symbol] for symbol in symbols)
+            except KeyError:  # a token added as plain text
+                found = symbols.encode()
+            self._token_bytes[token_id] = found
+        return found
 
 
 def load_tokenizer(

@@ -136,8 +136,14 @@ class Terminal:
 
     def interrupt_the_editor(self) -> None:
         """Send Ctrl-C when readline has come to wait: before, Python notices it with the next key only."""
-        state = Path(f"/proc/{self.process.pid}/stat")
-        until(lambda: state.read_text().rpartition(") ")[2].startswith("S"))  # its main thread sleeps
+        state, asleep = Path(f"/proc/{self.process.pid}/stat"), 0
+
+        def sleeps_on() -> bool:
+            nonlocal asleep  # times in a row: it also sleeps for a moment where another thread has the interpreter
+            asleep = (asleep + 1) * state.read_text().rpartition(") ")[2].startswith("S")
+            return asleep > 30
+
+        until(sleeps_on)
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:

@@ -17,13 +17,13 @@ import pytest
 
 from gpt2_recipe import convert
 from gpt2_text_prediction import Beams, Busy, Problem, Result, Sampling, Stream, TextGenerator, TextRules
-from gpt2_text_prediction.engine.scheduler import MAX_NUM_SEQS
 from gpt2_text_prediction.text.tokenizer import find_tokenizer_files
 from support import HANGS_AFTER, until
 from support.toy import HAS_PAGED_ATTENTION, ONE_THREAD, Toy, save, without_attention_ops
 
 TOY = Toy(n_positions=24)
 GREEDY = Sampling(temperature=0)
+PLACES = 16
 PROMPT = "the rain in"
 needs_paged_attention = pytest.mark.skipif(not HAS_PAGED_ATTENTION, reason="openvino's is another before 2026.0")
 
@@ -688,22 +688,22 @@ def test_thousands_of_generations_leave_nothing_behind(generator):
 
 
 def test_callers_for_whom_there_is_a_place_do_not_wait(ir):
-    with TextGenerator(ir, config=ONE_THREAD, max_waiting_callers=0) as generator:
+    with TextGenerator(ir, config=ONE_THREAD, max_num_seqs=PLACES, max_waiting_callers=0) as generator:
         expected = tokens_of(generator.generate([PROMPT], DRAWN))
         found = []
         threads = [
             threading.Thread(target=lambda: found.append(tokens_of(generator.generate([PROMPT], DRAWN))))
-            for _ in range(MAX_NUM_SEQS)
+            for _ in range(PLACES)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert found == [expected] * MAX_NUM_SEQS
+    assert found == [expected] * PLACES
 
 
 def test_callers_past_the_limit_are_told_to_come_again(ir):
-    with TextGenerator(ir, config=ONE_THREAD, max_waiting_callers=1) as generator:
+    with TextGenerator(ir, config=ONE_THREAD, max_num_seqs=PLACES, max_waiting_callers=1) as generator:
         entered, gate = threading.Event(), threading.Event()
 
         def hold() -> float:
@@ -720,10 +720,10 @@ def test_callers_past_the_limit_are_told_to_come_again(ir):
         threads = [threading.Thread(target="".join, args=(running,))]
         threads[0].start()
         assert entered.wait(HANGS_AFTER)  # the scheduler's thread is held: nobody begins
-        threads += [threading.Thread(target=generator.generate, args=([PROMPT],)) for _ in range(MAX_NUM_SEQS)]
+        threads += [threading.Thread(target=generator.generate, args=([PROMPT],)) for _ in range(PLACES)]
         for thread in threads[1:]:
             thread.start()
-        until(lambda: len(generator.scheduler._groups) == MAX_NUM_SEQS)  # all but one have a place
+        until(lambda: len(generator.scheduler._groups) == PLACES)  # all but one have a place
         with pytest.raises(Busy, match=r"^1 callers are waiting already: try again later$"):
             generator.generate([PROMPT])
         gate.set()

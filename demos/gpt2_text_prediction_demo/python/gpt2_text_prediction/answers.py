@@ -50,7 +50,7 @@ class Reading:
     """A prompt that the samples of a call continue, with the log-probabilities of its tokens, if they are asked for."""
 
     def __init__(self, call: Call, number: int, processed: ProcessedPrompt, samples: int = 1) -> None:
-        self.call, self.number, self.processed = call, number, processed
+        self.call, self.number, self.processed, self.samples = call, number, processed, samples
         self.seed = seed_of(call, processed)
         self._scores: list[TokenLogprobs | None] | None = None
         tokens = processed.tokens
@@ -177,26 +177,26 @@ class Answers:
 
     def __init__(
         self,
-        readings: Sequence[tuple[Reading, int]],
+        readings: Sequence[Reading],
         on_progress: Callable[[Progress], None] | None,
         put: Callable[["GenerateRequest | BeamRequest | None"], None],
     ) -> None:
-        """Make the requests of prompts, each with its number of samples."""
+        """Make the requests of prompts."""
         self._on_progress = on_progress
         self._finished = self._new_tokens = 0
-        self._texts = sum(samples for _, samples in readings)
+        self._texts = sum(reading.samples for reading in readings)
         self._results: dict[GenerateRequest | BeamRequest, Callable[[], list[Result]]] = {}
 
         def on_token() -> None:
             if on_progress is not None:
                 put(None)
 
-        for reading, samples in readings:
+        for reading in readings:
             if isinstance(reading.processed.how, Beams):
                 search = Search(reading, lambda _: on_token(), put)
                 self._results[search.request] = search.results
                 continue
-            for number in range(samples):
+            for number in range(reading.samples):
                 self._add_sample(reading, number, on_token, put)
         self.requests = list(self._results)
         self.left = len(self.requests)

@@ -464,7 +464,7 @@ class TextGenerator:
         # A list, so that a prompt that cannot be used is found before any is begun.
         processed = [_process(inputs, *three) for three in zip(names, listed, own, strict=True)]
         readings = [
-            (Reading(call, number, prompt, one.num_return_sequences), one.num_return_sequences)
+            Reading(call, number, prompt, one.num_return_sequences)
             for number, (prompt, one) in enumerate(zip(processed, own, strict=True))
         ]
         return Answers(readings, on_progress, put)

@@ -13,7 +13,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gpt2_text_prediction.argument_types import require_type
 from gpt2_text_prediction.engine.prefix_cache import PrefixCache
 from gpt2_text_prediction.generation.beam_search import BeamParams, BeamRequest, Beams
 from gpt2_text_prediction.generation.logits_processors import (
@@ -104,7 +103,7 @@ class ProcessedPrompt:
         )
         return GenerateRequest(prompt, params, shared.prefix_cache, on_end, on_token, shared.counts)
 
-    def search(  # each is a part of the request
+    def search(
         self,
         prompt: Prompt,
         logprobs: int | None,
@@ -182,7 +181,6 @@ class InputProcessor:
         Rules that let it be cut keep its last max(N + 1 - max_new_tokens, N / 2) tokens, of N positions.
         Of a prompt of ids, tokens are counted in place of characters. Raises Problem as prompt_tokens does.
         """
-        require_type(TextRules, rules)
         if rules.context_overflow == "error":
             return self.prompt_tokens(prompt, rules, max_new_tokens), 0
         n_positions = self.limits.n_positions

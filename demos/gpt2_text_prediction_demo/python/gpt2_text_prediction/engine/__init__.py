@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         read_model,
     )
     from gpt2_text_prediction.engine.prefix_cache import PrefixCache
-    from gpt2_text_prediction.engine.scheduler import MAX_DECODE_TOKENS, raise_error
+    from gpt2_text_prediction.engine.scheduler import MAX_DECODE_TOKENS
     from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 
 __all__ = [
@@ -65,7 +65,6 @@ __all__ = [
     "load_engine",
     "make_engine",
     "model_checksums",
-    "raise_error",
     "read_ir",
     "read_model",
     "read_spec",
@@ -105,7 +104,6 @@ __getattr__ = lazy_names(
         "read_model": "ir",
         "PrefixCache": "prefix_cache",
         "MAX_DECODE_TOKENS": "scheduler",
-        "raise_error": "scheduler",
         "SequenceCache": "sequence",
         "StepInput": "sequence",
     },

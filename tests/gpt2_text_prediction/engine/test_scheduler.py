@@ -520,6 +520,18 @@ def test_cancelling_at_any_step_lets_the_others_end(ended, step):
     assert sum("b" in name for name in names(engine)) == 4
 
 
+def test_what_is_cancelled_while_others_start_has_no_further_step(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine)
+    engine.gate = threading.Semaphore(0)
+    call = scheduler.submit([Work("a", 1, 9, ended)])
+    assert engine.entered.acquire(timeout=HANGS_AFTER)
+    scheduler.submit([Work("b", 1, 2, ended, ready=lambda: scheduler.cancel(call) is None)])
+    engine.gate.release(100)
+    wait(ended, 2)
+    assert names(engine) == ["a", "b", "b"]
+
+
 def test_cancelling_what_has_ended_does_nothing(ended):
     scheduler = Scheduler(Noting())
     call = scheduler.submit([Work("a", 1, 1, ended)])

@@ -266,7 +266,9 @@ class Scheduler:
             self._running.append(task)
             self._start(task)
         with self._lock:
-            if not (self._running or self._groups or self._stopped):
+            if self._stopped:  # while others started: they end before the next step
+                return True
+            if not (self._running or self._groups):
                 self._thread = None
                 return False
         if self._running:

@@ -211,7 +211,7 @@ class Answers:
             events.append(event)
             on_token()
 
-        sample = Sample(reading, number, on_event, put)
+        sample = Sample(reading, number, on_event if self._on_progress else events.append, put)
         self._results[sample.request] = lambda: [sample.result(events)]
 
     def take(self, ended: "GenerateRequest | BeamRequest | None") -> None:

@@ -286,6 +286,8 @@ class Scheduler:
             task.request.end(error)
 
     def _end_stopped(self) -> None:
+        if not self._stopped:
+            return
         with self._lock:
             stopped, self._stopped = self._stopped, []
             waiting: list[_Task] = []
@@ -329,7 +331,7 @@ class Scheduler:
         A caller of whom nothing runs takes a place of the one who has the most, whose last text then waits. A request
         that is too large for the memory left is not overtaken by those after it, or it might wait for ever.
         """
-        if self._num_seqs() >= self._max_num_seqs and not self._groups:
+        if not self._groups:
             return None
         with self._lock:
             ready = [task for group in self._groups if (task := self._first_ready(group)) is not None]

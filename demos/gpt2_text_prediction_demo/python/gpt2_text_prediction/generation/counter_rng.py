@@ -4,9 +4,9 @@ import numpy as np
 
 
 class CounterRng:
-    """Random generators for the tokens of one sample, all Philox-4x64-10 with the seed as key.
+    """Random numbers for the tokens of one sample, all of Philox-4x64-10 with the seed as key.
 
-    Each position has 2**64 numbers of its own: its generator's counter begins at (0, position, sample, prompt).
+    Each position has 2**64 numbers of its own: its counter begins at (0, position, sample, prompt).
     All four are whole numbers from 0 to 2**64 - 1.
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
     """
@@ -16,10 +16,18 @@ class CounterRng:
         self._philox = np.random.Philox(key=np.array([seed, 0], np.uint64))
         self._fresh = self._philox.state  # with an empty buffer
         self._generator = np.random.Generator(self._philox)
+        self._is_there = False  # whether the generator is at the position: a greedy token needs no numbers
 
-    def at(self, position: int) -> np.random.Generator:
-        """Return the generator for the token at a position; the one returned before is no longer valid."""
+    def at(self, position: int) -> "CounterRng":
+        """Return this, whose next numbers are those of the token at a position."""
         self._counter[1] = position
-        self._fresh["state"]["counter"] = self._counter
-        self._philox.state = self._fresh  # a third of the time that a new Philox takes
-        return self._generator
+        self._is_there = False
+        return self
+
+    def random(self) -> float:
+        """Return the next number, of 0 <= number < 1."""
+        if not self._is_there:
+            self._fresh["state"]["counter"] = self._counter
+            self._philox.state = self._fresh  # a third of the time that a new Philox takes
+            self._is_there = True
+        return self._generator.random()

@@ -218,12 +218,12 @@ class GenerateRequest:
         if self._num_computed_tokens < len(self._context):
             self._process_chunk(own)
             return
+        drawn: list[int] = []
         draft = self._scheduled[1:]
-        drawn = [self._sample(own[0])]
-        for drafted, logits_after in zip(draft, own[1:], strict=True):
+        for drafted, logits_after in zip([*draft, None], own, strict=True):
+            drawn.append(self._sample(logits_after))
             if self.done or drawn[-1] != drafted:
                 break
-            drawn.append(self._sample(logits_after))
         self._num_computed_tokens += len(drawn)  # the rejected rest of the draft is dropped by the next input
         self._update_lookup(len(draft), drawn)
         if self._params.slide_at is not None and self._length() > self._params.slide_at:
@@ -306,6 +306,6 @@ class GenerateRequest:
 
     def _new_token(self, token: int, logits: Logits) -> NewToken:  # [V]
         if self._params.logprobs is None:
-            return NewToken(token, finish_reason=self.finish_reason)
+            return NewToken(token, None, (), self.finish_reason)
         found = token_logprobs(logits, token, self._params.logprobs, self._params.unused_ids)
         return NewToken(token, *found, self.finish_reason)

@@ -5,6 +5,7 @@ Letters: V vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,13 @@ from gpt2_text_prediction.settings import LARGEST, SMALLEST, default
 BLOCK = 256
 """Weights are summed in blocks of this size, so that a draw looks at single weights of one block only."""
 NOTHING = History()
+
+
+class Rng(Protocol):
+    """Random numbers, evenly distributed: a CounterRng, or a generator of numpy's."""
+
+    def random(self) -> float:
+        """Return the next number, of 0 <= number < 1."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Sampling(LogitsProcessors):
 
 
 def choose(
-    logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.random.Generator, history: History = NOTHING
+    logits: npt.NDArray[np.float32], sampling: Sampling, rng: Rng, history: History = NOTHING
 ) -> int:  # [V] -> id
     """Return the next token's id.
 
@@ -103,7 +111,7 @@ def _largest(logits: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp
     return np.flatnonzero(logits >= least)
 
 
-def _draw_kept(logits: npt.NDArray[np.float32], sampling: Sampling, rng: np.random.Generator) -> int:  # [V] -> index
+def _draw_kept(logits: npt.NDArray[np.float32], sampling: Sampling, rng: Rng) -> int:  # [V] -> index
     """Draw an index in proportion to its probability, among those that top_p, min_p and typical_p keep."""
     scaled = _scaled(logits, sampling.temperature)
     if sampling.typical_p == 1:
@@ -154,7 +162,7 @@ def _draw(
     weights: npt.NDArray[np.float32],
     ranks: npt.NDArray[np.float32],
     share: float,
-    rng: np.random.Generator,
+    rng: Rng,
     least: float = 0.0,
 ) -> int:  # [blocks, BLOCK] twice -> index
     """Draw an index in proportion to the weights, among those of the highest rank whose mass reaches the share.
@@ -182,7 +190,7 @@ def _draw(
 
 
 def _draw_from_all(
-    weights: npt.NDArray[np.float32], sums: npt.NDArray[np.float32], rng: np.random.Generator
+    weights: npt.NDArray[np.float32], sums: npt.NDArray[np.float32], rng: Rng
 ) -> int:  # [blocks, BLOCK], [blocks] -> index
     """Draw an index in proportion to the weights: first a block by its sum, then a place within it."""
     ends = sums.cumsum(dtype=np.float64)

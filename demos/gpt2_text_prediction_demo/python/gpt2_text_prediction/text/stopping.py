@@ -78,6 +78,7 @@ class StoppingDetokenizer:
         self._strings = {text: text for text in rules.stop or ()} | ({"\n": "line"} if rules.stop_at == "line" else {})
         self._include = rules.include_stop_str_in_output
         self._sentence_end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
+        self._has_rules = bool(self._strings) or rules.stop_at is not None
         self._before = ""  # the end of the text shown so far that may become the end of a sentence
         self._held = ""  # held back: it may become a stop string
         self._exempt = 0  # characters of what is held back in which nothing may end
@@ -115,6 +116,8 @@ class StoppingDetokenizer:
 
     def _take(self, text: str, is_exempt: bool) -> str:
         self.num_chars += len(text)
+        if not self._has_rules:
+            return text
         pending = self._held + text
         if is_exempt:
             self._exempt = len(pending)

@@ -127,14 +127,14 @@ class Paged:
             for sequence, end in zip(inputs, ends[1:], strict=True)
             for index in sequence.logits_indices
         ]
-        values: dict[str, Sequence[int] | int] = {
+        values: dict[str, Sequence[int]] = {
             "input_ids": _flat(request.tokens[start:] for request, start in zip(requests, starts, strict=True)),
             "position_ids": _flat(map(range, starts, lengths)),
             "past_lens": starts,
             "subsequence_begins": ends,
             "block_indices": _flat(tables),
             "block_indices_begins": [0, *accumulate(map(len, tables))],
-            "max_context_len": max(lengths),
+            "max_context_len": [max(lengths)],
             "logits_indices": indices or [0],  # never empty: the chunk of a prompt wants no logits
         }
         for name, numbers in values.items():
@@ -152,16 +152,18 @@ class _Input:
         port = request.get_compiled_model().input(name)
         rank = port.get_partial_shape().rank.get_length()
         self._tensor = ov.Tensor(port.get_element_type(), ov.Shape([1] * rank))
-        self._data = self._tensor.data
+        self._data = self._tensor.data.reshape(-1)  # of max_context_len too, which is a scalar
         request.set_tensor(name, self._tensor)
 
-    def put(self, numbers: Sequence[int] | int) -> None:
+    def put(self, numbers: Sequence[int]) -> None:
         """Set the numbers of the next step."""
-        count = 1 if isinstance(numbers, int) else len(numbers)
-        if self._data.size != count:
-            self._tensor.shape = [count]
+        if self._data.size != len(numbers):
+            self._tensor.shape = [len(numbers)]
             self._data = self._tensor.data
-        self._data[...] = numbers
+        if len(numbers) == 1:  # a fifth of the time that a list takes; most inputs of one text are one number
+            self._data[0] = numbers[0]
+        else:
+            self._data[:] = numbers
 
 
 def _flat(parts: Iterable[Iterable[int]]) -> list[int]:

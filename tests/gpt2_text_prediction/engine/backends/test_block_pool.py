@@ -58,7 +58,9 @@ def test_a_row_continues_in_its_last_block():
     (first,) = memory.step(new(range(6)))
     blocks = list(first.blocks)
     (second,) = memory.step(new(range(8), first, 6))
-    assert (second.blocks, first.blocks, memory.computed) == (blocks, [], 8)
+    assert (second.blocks, memory.computed) == (blocks, 8)
+    (third,) = memory.step(new(range(9), second, 8))
+    assert (third.blocks[:2], second.blocks, memory.computed) == (blocks, [], 9)
 
 
 def test_blocks_are_given_back_when_the_last_lease_ends():

@@ -120,7 +120,8 @@ class BlockPool:
     def allocate(self, requests: Sequence[AllocationRequest]) -> tuple[list[Allocation], list[BlockCopy]]:
         """Return each sequence's blocks, and the copies to make, in that order, before any other call.
 
-        The requests' own tables are empty afterwards; the new ones are not found by others until `cache_full_blocks`.
+        The requests' own tables are in use again, or empty; new blocks are not found by others until
+        `cache_full_blocks`.
         Raises NotEnoughBlocks, with everything as it was.
         """
         with self.lock:
@@ -128,6 +129,8 @@ class BlockPool:
 
     def _allocate(self, requests: Sequence[AllocationRequest]) -> tuple[list[Allocation], list[BlockCopy]]:
         self._apply_deferred()
+        if all(map(self._has_room, requests)):  # most steps of a text: less than half of the time
+            return self._go_on(requests), []
         prefixes = [self._find_prefix(request) for request in requests]
         needed = [
             -(-len(request.tokens) // self.size) - len(prefix.blocks) + prefix.copy_last
@@ -152,6 +155,22 @@ class BlockPool:
             allocations.append(Allocation(BlockTable(self, prefix.blocks + fresh, 0, self._steps), prefix.start))
         self._drop_references([copy.source for copy in copies])
         return allocations, copies
+
+    def _has_room(self, request: AllocationRequest) -> bool:
+        """Return whether the last block of a request's table, begun and its own, has room for all its new tokens."""
+        table, held = request.table, request.num_computed_tokens
+        if table is None or table.num_tokens != held or not held % self.size:
+            return False
+        last = table.blocks[-1]
+        has_one = held // self.size == (len(request.tokens) - 1) // self.size == len(table.blocks) - 1
+        return has_one and self._references[last] == 1 and not self._prefix_ids[last]
+
+    def _go_on(self, requests: Sequence[AllocationRequest]) -> list[Allocation]:
+        self._steps += 1
+        tables = [request.table for request in requests if request.table is not None]
+        for table in tables:
+            table.last_used = self._steps
+        return [Allocation(table, table.num_tokens) for table in tables]
 
     def cache_full_blocks(self, allocation: Allocation, tokens: Sequence[int]) -> BlockTable:
         """Record that an allocation's blocks hold these tokens now, cache the full ones, and return its table."""

@@ -7,7 +7,9 @@ import pytest
 from omz_model_tools.descriptor.model import Checksum, HttpSource, relative_name
 
 
-@pytest.mark.parametrize("name", ["a", "gpt2/model.safetensors", "..a/b..", "a b", "ä/日本", ".hidden", "FP16/x:y"])
+@pytest.mark.parametrize(
+    "name", ["a", "gpt2/model.safetensors", "..a/..b", "a b", "ä/日本", ".hidden", "COM", "console", "COM10.a"]
+)
 def test_names_inside_a_folder(name: str) -> None:
     assert relative_name(name) == PurePosixPath(name)
 
@@ -19,6 +21,16 @@ def test_names_inside_a_folder(name: str) -> None:
 )  # fmt: skip
 def test_names_that_leave_it_somewhere(name: str) -> None:
     with pytest.raises(ValueError, match=r"\Aa (name|relative path) with"):
+        relative_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/C:evil.txt", "CON", "con.txt", "a/Nul/b", "aux .tar.gz", "COM1", "lpt¹.x", "CONIN$", "a.", "a /b", "a. ",
+     "a*", "who?", '"', "<", "a|b"],
+)  # fmt: skip
+def test_names_that_mean_something_else_on_windows(name: str) -> None:
+    with pytest.raises(ValueError, match="names that Windows has too"):
         relative_name(name)
 
 

@@ -39,7 +39,12 @@ def test_repeated_keys_are_remembered_at_every_depth() -> None:
         (b"? [a, b]\n: 1\n", "m.yml: line 1: not valid YAML: expected a plain key"),
         (b"a: !!python/object/apply:os.system [true]", "m.yml: line 1: not valid YAML: could not determine a "
          "constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
-        (b"a: 2001-99-99", "m.yml: not valid YAML: month must be in 1..12"),
+        (b"a: 2001-99-99", "m.yml: line 1: not valid YAML: expected a value of the type timestamp, got '2001-99-99'"),
+        (b"a: 1\nb: !!bool xx", "m.yml: line 2: not valid YAML: expected a value of the type bool, got 'xx'"),
+        (b"a: !!int ''", "m.yml: line 1: not valid YAML: expected a value of the type int, got ''"),
+        (b"- !!timestamp soon", "m.yml: line 1: not valid YAML: expected a value of the type timestamp, got 'soon'"),
+        (b'a: "\\U00110000"', "m.yml: not valid YAML: chr() arg not in range(0x110000)"),
+        (b"!!float x: 1", "m.yml: line 1: not valid YAML: expected a value of the type float, got 'x'"),
         (b"[" * 5000, "m.yml: expected a descriptor, got YAML nested too deeply"),
         (b"#" * 262_145, "m.yml: expected at most 262144 bytes, got more"),
     ],
@@ -51,5 +56,5 @@ def test_what_is_not_plain_yaml_is_one_line(raw: bytes, line: str) -> None:
 
 
 def test_a_number_too_long_for_python_is_one_line() -> None:
-    with pytest.raises(Problem, match=r"\Am.yml: not valid YAML: Exceeds the limit[^\n]*\Z"):
+    with pytest.raises(Problem, match=r"\Am.yml: line 1: not valid YAML: expected a value of [^\n]*\Z"):
         strict_yaml.parse(b"a: " + b"9" * 5000, "m.yml")

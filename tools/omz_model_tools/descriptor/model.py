@@ -17,6 +17,13 @@ PRECISIONS = ("FP16", "FP16-INT1", "FP16-INT8", "FP32", "FP32-INT1", "FP32-INT8"
 OURS = re.compile(r"\.(postprocess.*|omz_.*|.*\.(part|lock|new|old))", re.IGNORECASE)
 
 
+# What a part of a path cannot be on Windows: a device, whatever is behind its dot; a stream of another file (a:b); a
+# name that Windows cuts (a. is a) or refuses (learn.microsoft.com: Naming Files, Paths, and Namespaces).
+OF_WINDOWS = re.compile(
+    r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?|.*[. ]|.*[<>:\"|?*].*", re.IGNORECASE
+)
+
+
 def relative_name(name: str) -> PurePosixPath:
     """Return a path that stays inside its folder on every system; ValueError, naming what is expected, for others."""
     if not name.isprintable():
@@ -25,6 +32,8 @@ def relative_name(name: str) -> PurePosixPath:
         raise ValueError("a relative path with forward slashes")
     if any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError('a relative path without empty, "." and ".." parts')
+    if any(map(OF_WINDOWS.fullmatch, name.split("/"))):
+        raise ValueError('names that Windows has too: no CON or COM1, none of <>:"|?*, no dot or space at the end')
     return PurePosixPath(name)
 
 

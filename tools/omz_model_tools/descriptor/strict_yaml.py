@@ -3,6 +3,7 @@
 Aliases and merge keys are refused: they let a short text describe a huge or an endless value.
 """
 
+import reprlib
 from typing import Any
 
 import yaml
@@ -29,6 +30,16 @@ class _StrictLoader(yaml.SafeLoader):
                 event.start_mark,
             )
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:  # any: the date 2001-99-99, !!bool xx, !!int '', !!timestamp soon
+            kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
+            problem = f"expected a value of the type {kind}, got {reprlib.repr(node.value)}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def construct_strict_mapping(self, node: yaml.MappingNode) -> Mapping:
         found = Mapping()
@@ -59,5 +70,5 @@ def parse(raw: bytes, where: str) -> Any:
         raise Problem(f"{where}: {line}not valid YAML: {one_line(error.problem)}") from error
     except RecursionError as error:
         raise Problem(f"{where}: expected a descriptor, got YAML nested too deeply") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the date 2001-99-99
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the character "\U00110000"
         raise Problem(f"{where}: not valid YAML: {one_line(error)}") from error

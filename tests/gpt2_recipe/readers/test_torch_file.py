@@ -7,6 +7,7 @@ import sys
 import zipfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -241,4 +242,14 @@ def test_without_pytorch_the_line_names_the_extra(tmp_path):
     assert done.stdout == (
         f"{tmp_path / 'pytorch_model.bin'}: is read by PyTorch, which is not installed: "
         "pip install 'omz-gpt2[onnx]', or save the model as model.safetensors\n"
+    )
+
+
+def test_a_pytorch_whose_loader_runs_a_files_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.9.1+cpu"))
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(b"")
+    assert refusal(path) == (
+        f"{path}: is read by PyTorch 2.10 or later, whose weights-only loader is safe, and this is 2.9.1+cpu: "
+        "pip install 'torch>=2.10', or save the model as model.safetensors"
     )

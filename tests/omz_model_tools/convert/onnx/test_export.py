@@ -169,6 +169,16 @@ class TestWithLibraries:
         stored = self.onnx.load(folder / "out/line.onnx").graph.initializer
         assert [self.onnx.numpy_helper.to_array(tensor).item() for tensor in stored if tensor.name == "factor"] == [5.0]
 
+    def test_an_old_pytorch_whose_loader_runs_code_gets_no_weights(self, folder):
+        import torch  # noqa: PLC0415
+
+        torch.save({"factor": torch.tensor([5.0])}, folder / "w.pt")
+        (folder / "old.py").write_text("import torch\ntorch.__version__ = '2.9.1'\nfrom lines import Line\n")
+        assert refused(folder, f"--weights={folder / 'w.pt'}", "--import-module=old") == (
+            "--weights: expected PyTorch 2.10 or later, whose weights-only loader is safe, got 2.9.1: "
+            "pip install 'torch>=2.10'"
+        )
+
     def test_a_modules_own_problem_is_one_line(self, folder):
         changed = ["--model-name=refuse", "--model-param=why=its own"]
         assert export(folder, *changed) == (1, [], ["a line of its own"])

@@ -22,6 +22,8 @@ from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line
 from omz_model_tools.common.publish import publish_file, sync_folder, sync_tree
 
+SAFE_SINCE = (2, 10)
+"""Before, PyTorch's weights-only loader runs code of the file (CVE-2025-32434), or breaks memory (CVE-2026-24747)."""
 DTYPES = ("bool", "double", "float", "half", "int32", "int8", "long", "short", "uint8")
 
 
@@ -120,6 +122,9 @@ def _make(torch: Any, args: argparse.Namespace) -> Any:
             raise Problem(f"{module.__file__}: expected a function or class {args.model_name}, got none")
         model = _run(module, lambda: create(**dict(args.model_param)), args.model_name)
         if args.weights is not None:
+            if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_SINCE:
+                expected = "PyTorch 2.10 or later, whose weights-only loader is safe"
+                raise Problem(f"--weights: expected {expected}, got {torch.__version__}: pip install 'torch>=2.10'")
             loaded = torch.load(args.weights, map_location="cpu", weights_only=True)
             _run(module, lambda: model.load_state_dict(loaded), f"loading {args.weights}")
     return model.eval()

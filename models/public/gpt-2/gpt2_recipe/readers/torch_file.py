@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ZIP = b"PK\x03\x04"
 """The first bytes of a file of PyTorch 1.6 or later; older files cannot be mapped."""
+SAFE_SINCE = (2, 10)
+"""Before, the weights-only loader runs code of the file (CVE-2025-32434) or corrupts memory (CVE-2026-24747)."""
 NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -59,6 +61,11 @@ def _load(path: Path) -> Any:
             f"{path}: is read by PyTorch, which is not installed: pip install 'omz-gpt2[onnx]', "
             "or save the model as model.safetensors"
         ) from None
+    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_SINCE:
+        raise Problem(
+            f"{path}: is read by PyTorch 2.10 or later, whose weights-only loader is safe, and this is "
+            f"{torch.__version__}: pip install 'torch>=2.10', or save the model as model.safetensors"
+        )
     try:
         with path.open("rb") as file:
             mapped = file.read(len(ZIP)) == ZIP

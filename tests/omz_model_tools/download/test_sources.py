@@ -23,6 +23,7 @@ from omz_model_tools.download.sources import (
     Stalled,
     Unavailable,
     hub_token,
+    origin_of,
     rate_limit_reset,
     retry_after,
 )
@@ -109,6 +110,22 @@ def test_a_login_goes_on_to_the_same_host(hub: Hub, relative: str) -> None:
     assert [headers.get("Authorization") for _, headers in hub.requests] == ["Basic Ym9iOnNlY3JldA=="] * 2
 
 
+def test_a_login_goes_on_to_the_same_host_however_it_is_written(hub: Hub) -> None:
+    hub.serve("cdn/x", Answer(CONTENT))
+    there = hub.url("cdn/x").replace("http://", "HTTP://")
+    url = hub.serve("x", Answer(status=307, headers={"Location": there}))
+    assert get(url.replace("://", "://bob:secret@")) == (0, CONTENT)
+    assert [headers.get("Authorization") for _, headers in hub.requests] == ["Basic Ym9iOnNlY3JldA=="] * 2
+
+
+def test_origins() -> None:
+    assert origin_of("https://Hub.example/a") == origin_of("HTTPS://bob:secret@hub.example:443/b")
+    assert origin_of("http://a/") == origin_of("http://a:80")
+    assert origin_of("http://a/") != origin_of("https://a/")
+    assert origin_of("http://a/") != origin_of("http://a:81/")
+    assert origin_of("http://a:99999/") is None
+
+
 def test_a_login_goes_on_to_no_other_host(hub: Hub) -> None:
     with Hub() as other:
         there = other.serve("x", Answer(CONTENT))
@@ -170,6 +187,12 @@ def test_the_hubs_own_words_are_shown(hub: Hub) -> None:
 def test_a_redirect_to_no_address(hub: Hub, address: str) -> None:
     reason, temporary = refusal(hub.serve("x", Answer(status=302, headers={"Location": address})))
     assert reason
+    assert not temporary
+
+
+def test_a_redirect_to_an_address_that_is_not_utf8(hub: Hub) -> None:
+    reason, temporary = refusal(hub.serve("x", Answer(status=302, headers={"Location": "/\xff\xfe"})))
+    assert reason.startswith("redirected to no address: 'utf-8' codec can't decode byte 0xff")
     assert not temporary
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -110,17 +110,29 @@ class Bearer(requests.auth.AuthBase):
         return request
 
 
+Origin: TypeAlias = tuple[str, str | None, int | None]
+
+
+def origin_of(url: str) -> Origin | None:
+    """Return scheme, host and port of an address, the same for every way to write them (RFC 6454), or None."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+
+
 def hub_token(environment: Mapping[str, str]) -> Callable[[str], Bearer | None]:
     """Return a function that gives the login of a URL: HF_TOKEN for the hub, or HF_ENDPOINT in its place, and no other.
 
     Not over plain http, but to this machine.
     """
     token = environment.get("HF_TOKEN", "").strip()
-    hub = urlsplit(mirror_of(environment) or HUB)
-    is_safe = hub.scheme == "https" or hub.hostname in ("localhost", "127.0.0.1", "::1")
+    hub = origin_of(mirror_of(environment) or HUB)
+    is_safe = hub is not None and (hub[0] == "https" or hub[1] in ("localhost", "127.0.0.1", "::1"))
 
     def login(url: str) -> Bearer | None:
-        return Bearer(token) if token and is_safe and urlsplit(url)[:2] == hub[:2] else None
+        return Bearer(token) if token and is_safe and origin_of(url) == hub else None
 
     return login
 
@@ -166,14 +178,14 @@ class Sources:
             headers["Range"] = f"bytes={start}-"
         for _ in range(MOST_REDIRECTS + 1):
             answer = self._get(session, url, headers)
-            target = session.target_of(answer)
+            target = _redirected(session, answer)
             if target is None:
                 return answer
             answer.close()
-            url = _redirected(answer.url, target)
+            url = target
             headers.pop("Authorization", None)
             login = answer.request.headers.get("Authorization")
-            if login and urlsplit(answer.url)[:2] == urlsplit(url)[:2]:  # the same scheme, host and port
+            if login and origin_of(answer.url) == origin_of(url):
                 headers["Authorization"] = login
         raise Unavailable(f"more than {MOST_REDIRECTS} redirects", temporary=False)
 
@@ -185,7 +197,9 @@ class Sources:
             return _in_time(get, self.answer_time)
         except requests.RequestException:
             raise
-        except (OSError, ValueError) as error:  # such as no file at REQUESTS_CA_BUNDLE, or a .netrc that is not UTF-8
+        except Unavailable:
+            raise
+        except Exception as error:  # such as no file at REQUESTS_CA_BUNDLE, or a .netrc that is not UTF-8
             raise Unavailable(one_line(error), temporary=False) from error
 
     def _check_whole(self, answer: requests.Response, size: int | None) -> None:
@@ -214,7 +228,7 @@ class Sources:
     def _chunks(self, answer: requests.Response, decoded: bool) -> Iterator[bytes]:
         limit = self.low_speed_limit()
         with _reachable():
-            while chunk := answer.raw.read1(CHUNK, decode_content=decoded):
+            while chunk := _read1(answer, decoded):
                 limit.add(len(chunk))
                 yield chunk
 
@@ -269,11 +283,23 @@ def _in_time(get: Callable[[], requests.Response], seconds: float) -> requests.R
     return answer
 
 
-def _redirected(url: str, target: str) -> str:
+def _redirected(session: _Session, answer: requests.Response) -> str | None:
+    """Return the address that a response redirects to, if it does."""
     try:
-        return urljoin(url, target)
-    except ValueError as error:
+        target = session.target_of(answer)
+        return None if target is None else urljoin(answer.url, target)
+    except Exception as error:  # of the library and of urljoin: a Location that is not UTF-8, or no address
+        answer.close()
         raise Unavailable(f"redirected to no address: {one_line(error)}", temporary=False) from error
+
+
+def _read1(answer: requests.Response, decoded: bool) -> bytes:
+    try:
+        return bytes(answer.raw.read1(CHUNK, decode_content=decoded))
+    except urllib3.exceptions.HTTPError:
+        raise
+    except Exception as error:  # whatever else it raises is this source's failure too
+        raise Unavailable(f"the connection broke: {one_line(error)}", temporary=True) from error
 
 
 def _length(answer: requests.Response) -> int | None:

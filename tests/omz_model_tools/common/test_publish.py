@@ -47,6 +47,21 @@ def whole(place: PublishedFolder, had: bool, may_be_absent: bool = False) -> Non
     assert [path.name for path in place.target.parent.iterdir()] == ["FP16"] * place.target.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("had", [True, False])
+@pytest.mark.parametrize("kind", ["old", "new"])
+def test_a_link_at_its_temporary_names_is_not_followed(tmp_path: Path, had: bool, kind: str) -> None:
+    place = PublishedFolder(tmp_path / "out/FP16")
+    write(tmp_path / "theirs", OLD | MINE)
+    write(tmp_path / "out", {"FP16/m.xml": "mine"} if had else {"notes.txt": "mine"})
+    getattr(place, kind).symlink_to(tmp_path / "theirs")
+    with locked_folders(tmp_path / "out/.lock", [place], lambda: None), place.replacing(0) as folder:
+        write(folder, NEW)
+    assert content(tmp_path / "theirs") == OLD | MINE
+    assert content(place.target) == NEW
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["FP16"] + ["notes.txt"] * (not had)
+
+
 @pytest.mark.parametrize("had", [True, False])
 def test_a_new_folder_takes_its_place_and_foreign_files_stay(tmp_path: Path, had: bool) -> None:
     place = prepare(tmp_path, had)

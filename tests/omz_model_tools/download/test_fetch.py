@@ -340,6 +340,24 @@ def test_offline_says_where_the_file_was_not(tmp_path: Path, hub: Hub, place: Pa
     assert names(place.parent) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("hard", [False, True])
+def test_links_at_our_names_are_not_followed(tmp_path: Path, hub: Hub, place: Path, hard: bool) -> None:
+    cache = Cache(tmp_path / "cache")
+    entry = cache.entry(Checksum("sha256", DIGEST))
+    ours = [place.with_name(name) for name in (PART, PART.replace(".part", ".anew.part"), LOCK)]
+    ours += [entry.with_name(f".{entry.name}{kind}") for kind in (".part", ".lock")]
+    theirs = [lay(tmp_path / f"theirs/{i}", TRUE[: 20_000 + i]) for i in range(len(ours))]
+    for path, foreign in zip(ours, theirs, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.hardlink_to if hard else path.symlink_to)(foreign)
+    assert download(tmp_path, toy(hub.serve("x", Answer(TRUE))), cache=cache).success
+    assert hub.ranges("x") == [None]
+    assert [path.read_bytes() for path in theirs] == [TRUE[: 20_000 + i] for i in range(len(ours))]
+    for path in (place, entry):
+        assert (path.read_bytes(), path.is_symlink(), names(path.parent)) == (TRUE, False, [path.name])
+
+
 def test_the_cache_is_filled_and_used(tmp_path: Path, hub: Hub, place: Path) -> None:
     cache = Cache(tmp_path / "cache")
     entry = toy(hub.serve("x", Answer(TRUE)))

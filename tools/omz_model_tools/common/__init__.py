@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive, if_free
+    from omz_model_tools.common.own_names import create_own, remove_planted
     from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line, read_file, utf8_text
     from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
     from omz_model_tools.common.report import Report
@@ -23,6 +24,7 @@ __all__ = [
     "Report",
     "check_file",
     "check_onnx_path",
+    "create_own",
     "disk_problems",
     "ends_at_once",
     "exclusive",
@@ -34,6 +36,7 @@ __all__ = [
     "positive_int",
     "publish_file",
     "read_file",
+    "remove_planted",
     "say",
     "utf8_text",
     "whole_number",
@@ -46,6 +49,7 @@ _HOMES = {
     "Report": "report",
     "check_file": "publish",
     "check_onnx_path": "problem",
+    "create_own": "own_names",
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",
@@ -57,6 +61,7 @@ _HOMES = {
     "positive_int": "arguments",
     "publish_file": "publish",
     "read_file": "problem",
+    "remove_planted": "own_names",
     "say": "guard",
     "utf8_text": "problem",
     "whole_number": "arguments",

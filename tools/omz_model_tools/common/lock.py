@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from omz_model_tools.common.own_names import open_own
+
 _here: set[Path] = set()  # the locks that threads of this process hold or wait for; flock does not exclude threads
 _here_guard = threading.Lock()
 
@@ -102,15 +104,13 @@ def _open(path: Path) -> int:
     """Open the lock file; create it, and its folder, which a failed process may just have removed as empty."""
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            return open_own(path, os.O_RDWR)
         except FileNotFoundError:
-            if path.is_symlink():  # a dangling one
-                raise
             path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False

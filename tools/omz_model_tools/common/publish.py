@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.own_names import remove_planted
 from omz_model_tools.common.problem import Problem, disk_problems
 
 
@@ -98,6 +99,8 @@ class PublishedFolder:
 
     def recover(self) -> None:
         """Finish or undo what was begun, wherever it stopped: one whole `target`, neither `new` nor `old`."""
+        remove_planted(self.old)
+        remove_planted(self.new)
         if self.old.exists() and not self.target.exists():
             self.old.rename(self.target)
         if self.old.exists():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.own_names import create_own
 from omz_model_tools.common.publish import publish_file
 from omz_model_tools.descriptor.model import Checksum
 
@@ -50,7 +51,7 @@ class Cache:
 
 
 def _copy(file: Path, copy: Path) -> None:
-    with file.open("rb") as source, copy.open("wb") as out:
+    with file.open("rb") as source, create_own(copy) as out:
         shutil.copyfileobj(source, out, 1 << 20)
         out.flush()
         os.fsync(out.fileno())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omz_model_tools.common.lock import if_free
+from omz_model_tools.common.own_names import open_own, own_size
 from omz_model_tools.common.publish import publish_file
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.model import ModelFile
@@ -44,11 +45,11 @@ class PartPaths:
         return self.folder / f".{self.stem}.lock"
 
     def size(self) -> int:
-        return max(_size(self.part), _size(self.anew))
+        return max(own_size(self.part), own_size(self.anew))
 
     def keep_longer_part(self) -> None:
         """Keep only the longer of the two parts."""
-        if _size(self.anew) > _size(self.part):
+        if own_size(self.anew) > own_size(self.part):
             self.anew.replace(self.part)
         self.anew.unlink(missing_ok=True)
 
@@ -60,10 +61,6 @@ class PartPaths:
                     if free:
                         self.part.unlink(missing_ok=True)
                         self.anew.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def remove_stale_parts(folder: Path, known: Collection[PartPaths]) -> None:
@@ -114,7 +111,7 @@ class Partial:
 
     def _choose(self, anew: "_HashedPart") -> None:
         anew.close()
-        if anew.matches() or _size(self._paths.anew) > _size(self._paths.part):
+        if anew.matches() or own_size(self._paths.anew) > own_size(self._paths.part):
             self._held.close()
             self._paths.anew.replace(self._paths.part)
             self._held = _HashedPart(self._paths.part, self._file, anew)
@@ -143,7 +140,7 @@ class _HashedPart:
     def __init__(self, path: Path, file: ModelFile, known: "_HashedPart | None" = None) -> None:
         """`known`: the same bytes, already hashed under another name."""
         self._file = file
-        self._stream = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
+        self._stream = os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "a+b", buffering=0)  # closed by close()
         self._hash: verify.IncrementalHash = verify.IncrementalHash(file) if known is None else known._hash
         if known is None:
             self._hash_existing()

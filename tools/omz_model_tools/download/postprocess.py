@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from omz_model_tools.common.lock import exclusive
+from omz_model_tools.common.own_names import remove_planted
 from omz_model_tools.common.problem import Problem, disk_problems, one_line
 from omz_model_tools.common.publish import publish_file, sync_folder
 from omz_model_tools.descriptor import verify
@@ -192,6 +193,7 @@ def _write_record(record: dict[str, Any], folder: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove the staging folder, of this run or a killed one."""
+    remove_planted(folder / STAGING)
     if (folder / STAGING).exists():
         shutil.rmtree(folder / STAGING)
 

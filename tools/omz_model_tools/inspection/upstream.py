@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from omz_model_tools.common.own_names import create_own
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.publish import check_file, publish_file
 from omz_model_tools.descriptor import verify
@@ -53,8 +54,8 @@ def write_upstream(model: Model, tree: Path, download_dir: Path) -> Path:
         for path in beside:
             shutil.copyfile(path, target.with_name(path.name))
         new = target.with_name(f".{target.name}.new")
-        with new.open("w", encoding="utf-8") as out:
-            out.write(text)
+        with create_own(new) as out:
+            out.write(text.encode())
             out.flush()
             os.fsync(out.fileno())
         publish_file(new, target)

@@ -19,7 +19,7 @@ from gpt2_tools.evaluate.model import add_device_arguments, add_precision_argume
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows
-from omz_model_tools.common import INTERRUPTED, Report, check_file, disk_problems, positive_int
+from omz_model_tools.common import INTERRUPTED, Report, check_file, create_own, disk_problems, positive_int
 
 HELP = "measure the metrics of an accuracy-check.yml of Open Model Zoo and compare them with its references"
 
@@ -237,7 +237,8 @@ def publish_csv(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     with disk_problems(path, temporary=new):
         try:
-            new.write_text(text, encoding="utf-8", newline="")
+            with create_own(new) as out:
+                out.write(text.encode())
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.own_names import remove_planted
 from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line
 from omz_model_tools.common.publish import publish_file, sync_folder, sync_tree
 
@@ -93,6 +94,7 @@ def _export(args: argparse.Namespace) -> int:
         torch, onnx = _library("torch"), _library("onnx")
         model = _make(torch, args)
         folder = target.with_name(f".{target.name}.new")
+        remove_planted(folder)
         if folder.exists():  # left by a killed run
             shutil.rmtree(folder)
         folder.mkdir(parents=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omz_model_tools.common.interrupt import ends_at_once
+from omz_model_tools.common.own_names import remove_planted
 from omz_model_tools.common.problem import Problem, openvino_reason
 from omz_model_tools.convert.onnx.child_process import run
 from omz_model_tools.convert.onnx.route import MakeModel, ModelSpec
@@ -136,5 +137,6 @@ def _package(python: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
+    remove_planted(folder)
     if folder.exists():
         shutil.rmtree(folder)

@@ -32,6 +32,15 @@ def test_the_forms() -> None:
     assert err.getvalue() == ERRORS
 
 
+def test_what_would_paint_the_terminal_is_escaped() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    report = Report(out, err)
+    report.section("a\x1b[31mb\tc\r\udcff\u202e ä日")
+    report.error("a\x9b", "\x07")
+    assert out.getvalue() == "========== a\\x1b[31mb\tc\\r\\udcff\\u202e ä日\n"
+    assert err.getvalue() == "########## Error: a\\x9b\n##########      \\x07\n"
+
+
 class Full(io.StringIO):
     def write(self, text: str) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")

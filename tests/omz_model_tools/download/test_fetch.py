@@ -358,6 +358,13 @@ def test_links_at_our_names_are_not_followed(tmp_path: Path, hub: Hub, place: Pa
         assert (path.read_bytes(), path.is_symlink(), names(path.parent)) == (TRUE, False, [path.name])
 
 
+def test_words_of_a_server_cannot_paint_the_terminal(tmp_path: Path, hub: Hub) -> None:
+    raw = b"HTTP/1.1 404 \x1b[2Jgone\x07\r\nX-Error-Message: \x9b31m\r\nContent-Length: 0\r\n\r\n"
+    run = download(tmp_path, toy(hub.serve("x", Answer(raw=raw))))
+    assert "HTTP status 404 \\x1b[2Jgone\\x07: \\x9b31m" in run.err
+    assert "".join(run.err.split()).isprintable()
+
+
 def test_the_cache_is_filled_and_used(tmp_path: Path, hub: Hub, place: Path) -> None:
     cache = Cache(tmp_path / "cache")
     entry = toy(hub.serve("x", Answer(TRUE)))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from omz_model_tools.common.interrupt import INTERRUPTED
-from omz_model_tools.common.problem import Problem, one_line
+from omz_model_tools.common.problem import Problem, one_line, printable
 
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
@@ -20,7 +20,7 @@ class OutputLost(Exception):
 def say(line: str, stream: TextIO | None = None) -> None:
     """Print a line on stderr, or a stream in its place; one that is full or closed costs no work."""
     with suppress(OSError, ValueError):
-        print(line, file=sys.stderr if stream is None else stream, flush=True)
+        print(printable(line), file=sys.stderr if stream is None else stream, flush=True)
 
 
 def guarded(command: Callable[[], int], problems: tuple[type[Exception], ...] = (Problem,)) -> int:

@@ -25,6 +25,16 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def printable(text: str) -> str:
+    """Return text, which may be a server's or a file's, for a terminal: what is not printable is escaped.
+
+    Line breaks and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def openvino_reason(error: Exception) -> str:
     """Why OpenVINO raised, in one line, without the places in its sources that its messages begin with."""
     lines = [line for line in str(error).splitlines() if not re.match("Exception from|Check '", line)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from omz_model_tools.common.guard import OutputLost, say
+from omz_model_tools.common.problem import printable
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Report:
 
     def _print(self, text: str) -> None:
         try:
-            print(text, file=self.out, flush=True)
+            print(printable(text), file=self.out, flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -211,9 +211,9 @@ class Sources:
 
     def _refused(self, answer: requests.Response) -> Unavailable:
         status, headers = answer.status_code, answer.headers
-        words = f"HTTP status {status} {_printable(answer.reason or '')}".rstrip()
+        words = f"HTTP status {status} {(answer.reason or '')[:MOST_SAID]}".rstrip()
         if said := headers.get("X-Error-Message"):  # the hub's own words, such as how to get access
-            words = f"{words}: {_printable(said)[:MOST_SAID]}"
+            words = f"{words}: {said[:MOST_SAID]}"
         temporary = status in (408, 425, 429) or 500 <= status < 600
         wait = retry_after(headers.get("Retry-After", ""), headers.get("Date"), self.now())
         if status == 429:
@@ -307,10 +307,6 @@ def _length(answer: requests.Response) -> int | None:
     return int(text) if LENGTH.fullmatch(text) else None
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 def _resumes(answer: requests.Response, start: int, size: int | None) -> bool:
     """Whether the response says that it is the requested range: the same file, from `start`."""
     declared = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "").strip())
@@ -384,7 +380,7 @@ def _unavailable(error: Exception) -> Unavailable:
     bottom: BaseException = error
     while deeper := bottom.__cause__ or bottom.__context__:
         bottom = deeper
-    detail = bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else one_line(bottom)
+    detail = (bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else one_line(bottom))[:MOST_SAID]
     for kind, words, temporary in KINDS:
         if isinstance(error, kind):
             return Unavailable(f"{words}: {detail}", temporary)

@@ -25,6 +25,13 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
+def printable(text: str) -> str:
+    """Return text as a line of a terminal, which may be a file's: what is not printable is escaped, but for tabs."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn what the file system refuses (no permission, a name too long) into a Problem."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from gpt2_text_prediction.cli.prompts import RawPrompt
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, printable
 
 ASK = "Type input prompt (empty string to exit):"
 
@@ -15,7 +15,7 @@ ASK = "Type input prompt (empty string to exit):"
 def say(level: str, line: str) -> None:
     """Write a line to the log on stderr, in the format of Open Model Zoo's demos; a log that is full costs no text."""
     with suppress(OSError):
-        print(f"[ {level} ]", line.replace("\n", "\\n"), file=sys.stderr, flush=True)
+        print(f"[ {level} ]", printable(line), file=sys.stderr, flush=True)
 
 
 def draw(text: str) -> None:

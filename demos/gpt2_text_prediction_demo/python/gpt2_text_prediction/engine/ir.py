@@ -13,6 +13,8 @@ import openvino as ov
 
 from gpt2_text_prediction.problem import Problem, readable
 
+LONGEST_REASON = 300
+"""Characters of a message of OpenVINO's."""
 MODEL_SUFFIXES = (".xml", ".onnx")
 FACTS = "omz_gpt2"
 """The section of rt_info that holds our converter's facts."""
@@ -121,9 +123,9 @@ class TokenInput(NamedTuple):
 
 
 def last_line(error: Exception) -> str:
-    """Return the message of an OpenVINO exception without the lines of C++ source it passed through."""
+    """Return the message of an OpenVINO exception, cut to a line, without the lines of C++ source it passed through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1][:LONGEST_REASON] if lines else type(error).__name__
 
 
 def check_files(path: Path) -> None:

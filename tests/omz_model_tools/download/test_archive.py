@@ -1,6 +1,7 @@
 """Archives are unpacked within their folder and limits, whatever their headers say."""
 
 import io
+import lzma
 import os
 import re
 import stat
@@ -8,6 +9,7 @@ import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -260,6 +262,21 @@ def test_the_checksum_at_the_end_is_read(tmp_path: Path, kind: str) -> None:
     content = bytearray(make(kind, [("a", b"1")]))
     content[-9 if kind != "gztar" else -6] ^= 1
     assert "damaged or other bytes" in refusal(tmp_path, kind, bytes(content))
+
+
+def test_streams_of_xz_one_after_the_other(tmp_path: Path) -> None:
+    content = make("tar", [("a", b"1" * 100_000)])
+    packed = lzma.compress(content[:70_000]) + bytes(8) + lzma.compress(content[70_000:])
+    assert (unpacked(tmp_path, "xztar", packed) / "a").read_bytes() == b"1" * 100_000
+
+
+def test_a_dictionary_of_4_gib(tmp_path: Path) -> None:
+    content = bytearray(make("xztar", [("a", b"1")]))
+    size = (content[12] + 1) * 4  # of the first block's header, behind the 12 bytes of the stream's (xz-file-format)
+    assert content[14:16] == b"\x21\x01"  # LZMA2, whose one byte of properties is the size of its dictionary
+    content[16] = 40
+    content[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(content[12 : 12 + size - 4]))
+    assert "Memory usage limit exceeded" in refusal(tmp_path, "xztar", bytes(content))
 
 
 def header(name: str, size: bytes, kind: bytes = b"0") -> bytes:

@@ -275,6 +275,24 @@ def test_an_edit_that_cannot_be_made(tmp_path: Path, step: RegexReplace, expecte
     assert expected in refusal(model, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("step", "content"),
+    [
+        (edit("x", "", "y" * 100), b"x" * 1_000_000),
+        (edit("x", "(?s).*", r"\g<0>" * 100), b"x" * 1_000_000),
+        (edit("x", "(?s)(?=(.*))x", r"\1"), b"x" * 20_000),
+    ],
+)
+def test_replacements_that_would_fill_the_memory(tmp_path: Path, step: RegexReplace, content: bytes) -> None:
+    model = downloaded(tmp_path, {"x": content}, step)
+    assert f"the replacements would have more than {64 << 20} characters" in refusal(model, tmp_path)
+
+
+def test_a_text_too_long_to_replace_in(tmp_path: Path) -> None:
+    model = downloaded(tmp_path, {"x": bytes((64 << 20) + 1)}, edit("x", "a", "b"))
+    assert f"{tmp_path / 'x'}: expected a text of at most {64 << 20} bytes" in refusal(model, tmp_path)
+
+
 def test_count_bounds_the_replacements(tmp_path: Path) -> None:
     model = downloaded(tmp_path, {"x": b"aaaa"}, edit("x", "a", "b", count=3))
     postprocess(model, tmp_path)

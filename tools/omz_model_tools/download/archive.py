@@ -33,6 +33,7 @@ RATIO = 1000  # unpacked size by packed size; deflate reaches 1032 at most, for 
 SMALL = 64 << 20  # bytes that any archive may unpack to, however small it is
 MARGIN = 64 << 20  # bytes of the disk that stay free
 MOST_ENTRIES = 200_000
+MOST_XZ_MEMORY = 128 << 20  # bytes; xz -9 needs 65 MiB
 DAMAGES = (  # what the standard library raises for bytes that are no archive
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, ValueError, LookupError, OverflowError, NotImplementedError, RecursionError, MemoryError),
@@ -260,8 +261,42 @@ def _tar_stream(archive: Path, kind: str) -> io.BufferedIOBase:
     if kind == "bztar":
         return bz2.open(archive)
     if kind == "xztar":
-        return lzma.open(archive)
+        return io.BufferedReader(_Xz(archive))
     return archive.open("rb")
+
+
+class _Xz(io.RawIOBase):
+    """The bytes of an .xz file, as lzma.open gives them, but with a bound on memory: its dictionary may claim 4 GiB."""
+
+    def __init__(self, archive: Path) -> None:
+        self._file = archive.open("rb")
+        self._stream = _xz_stream()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._stream.eof:  # streams may follow each other, with zeros between them
+                packed = (self._stream.unused_data or self._file.read(CHUNK)).lstrip(b"\0")
+                if not packed:
+                    return 0
+                self._stream = _xz_stream()
+            else:
+                packed = self._file.read(CHUNK) if self._stream.needs_input else b""
+                if not packed and self._stream.needs_input:
+                    raise EOFError("the .xz file is cut off")
+            if chunk := self._stream.decompress(packed, len(buffer)):
+                buffer[: len(chunk)] = chunk
+                return len(chunk)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _xz_stream() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=MOST_XZ_MEMORY)
 
 
 class _Forward:

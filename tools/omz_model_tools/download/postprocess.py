@@ -26,6 +26,7 @@ from omz_model_tools.download.archive import Names, Refused, limits, unpack
 
 STAGING = ".postprocessing"
 LOCK = ".postprocessing.lock"
+MOST_TEXT = 64 << 20  # bytes of a text in which a step replaces, and characters of its replacements: all are in memory
 
 
 def postprocess(model: Downloadable, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
@@ -125,9 +126,13 @@ class _Stage:
 
 def _replaced(source: Path, step: RegexReplace, path: Path) -> bytes:
     """Return the text with its replacements; `path` is the name of the file for errors."""
+    if source.stat().st_size > MOST_TEXT:
+        raise Problem(
+            f"{path}: expected a text of at most {MOST_TEXT} bytes to replace in, got {source.stat().st_size}"
+        )
     try:
         text = source.read_text(encoding="utf-8")  # universal newlines, as Open Model Zoo's patterns expect
-        result, number = step.pattern.subn(step.replacement, text, count=step.count)
+        result, number = step.pattern.subn(_bounded(step.replacement, path), text, count=step.count)
         content = result.encode()
     except (UnicodeError, re.error, IndexError) as error:
         raise Problem(f"{path}: text cannot be replaced: {one_line(error)}") from error
@@ -137,6 +142,21 @@ def _replaced(source: Path, step: RegexReplace, path: Path) -> bytes:
             f"{path}: expected {wanted} occurrences of the pattern {short_repr(step.pattern.pattern)}, got {number}"
         )
     return content
+
+
+def _bounded(replacement: str, path: Path) -> Callable[[re.Match[str]], str]:
+    """Return a function that gives the replacement of a match; Problem before all together exceed MOST_TEXT."""
+    total = 0
+
+    def expand(match: re.Match[str]) -> str:
+        nonlocal total
+        longest = max(len(group or "") for group in (match[0], *match.groups()))
+        total += len(replacement) + replacement.count("\\") * longest  # at most: each \ may be a group
+        if total > MOST_TEXT:
+            raise Problem(f"{path}: the replacements would have more than {MOST_TEXT} characters")
+        return match.expand(replacement)
+
+    return expand
 
 
 def _outputs(files: Path) -> list[dict[str, str | int]]:

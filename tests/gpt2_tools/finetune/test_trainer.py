@@ -225,7 +225,8 @@ def test_nothing_is_deleted_or_replaced_by_a_command_that_cannot_be_run(folder):
         path = run / "checkpoint-2" / name
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(Problem, match=f"checkpoint-2/{name}: cannot be read"):
+        offered = f"give --restore_from {run / 'checkpoint-4'} --overwrite"
+        with pytest.raises(Problem, match=f"checkpoint-2/{name}: was changed or damaged .*; {offered}"):
             tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
         path.write_bytes(whole)
     assert (run / "checkpoint-4").is_dir()

@@ -195,7 +195,8 @@ class Blocks:
         self.size = size
         count = path.stat().st_size // np.dtype(dtype).itemsize // size
         self._tokens: Tokens = np.memmap(path, dtype, "r", shape=(count, size)) if count else np.zeros((0, size))
-        self._rows = np.arange(count) if most is None or count <= most else np.linspace(0, count - 1, most).astype(int)
+        spread = most is not None and count > most
+        self._rows = np.linspace(0, count - 1, most).astype(int) if spread else range(count)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -48,7 +48,7 @@ class Shuffled:
         import torch  # noqa: PLC0415
 
         generator = torch.Generator().manual_seed(self._seed * SEEDS + self._epoch())
-        yield from torch.randperm(self._count, generator=generator).tolist()
+        yield from map(int, torch.randperm(self._count, generator=generator).numpy())
 
 
 class FinetuneTrainer(_Trainer):

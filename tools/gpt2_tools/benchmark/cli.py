@@ -203,7 +203,7 @@ def _benchmark_finetune(args: argparse.Namespace, report: Report) -> None:
 
     require_libraries()
     repeats, work = _repeats(args), Workload(threads=args.num_threads)
-    simple = provide_simple(user_cache(), say) if args.with_gpt_2_simple else None
+    simple = provide_simple(_peer_cache(None), say) if args.with_gpt_2_simple else None
     figures = finetune_figures(work, repeats, say, simple)
     print_figures(report, {**asdict(work), "precision": "bf16" if cpu_has_bf16() else "f32"}, repeats, figures)
 

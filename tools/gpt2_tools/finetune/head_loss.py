@@ -29,9 +29,9 @@ def use_head_loss(model: Any) -> None:
         hidden = model.transformer(input_ids, *arguments, **named)[0][:, :-1]
         targets = labels[:, 1:].reshape(-1)
         total = head_loss(hidden.reshape(len(targets), -1), model.lm_head.weight, targets)
-        return CausalLMOutputWithCrossAttentions(
-            loss=total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
-        )
+        # Trainer counts the labels of all batches of a step, also a block's first, which nothing predicts.
+        batches = 1 if num_items_in_batch is None else num_items_in_batch / labels.numel()
+        return CausalLMOutputWithCrossAttentions(loss=total / (len(targets) * batches))
 
     model.forward = forward
 

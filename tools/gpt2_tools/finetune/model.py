@@ -36,8 +36,10 @@ OTHER_NAMES = {
 SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6}):(\d{1,9}):(\d{1,9})")
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 GENERATION_CONFIG = "generation_config.json"
-BESIDE_WEIGHTS = ("config.json", "hparams.json", GENERATION_CONFIG, "adapter_config.json")
-BESIDE_WEIGHTS += ("adapter_model.safetensors", "adapter_model.bin")
+BESIDE_WEIGHTS = (
+    *("config.json", "hparams.json", GENERATION_CONFIG),
+    *("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
+)
 """What a checkpoint's folder may have that changes the model."""
 RECOMPUTED = "sdpa_recomputed"
 BESIDE_ADAPTER = ".base_layer"
@@ -231,13 +233,15 @@ def _recompute_attention(model: "GPT2LMHeadModel") -> None:
     from torch.utils.checkpoint import checkpoint  # noqa: PLC0415
     from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415
 
-    known, masks = AttentionInterface(), AttentionMaskInterface()
+    known: Any = AttentionInterface
+    masks: Any = AttentionMaskInterface
+    plain, mask = known()["sdpa"], masks()["sdpa"]
 
     def attention(*arguments: Any, **named: Any) -> Any:
-        return checkpoint(known["sdpa"], *arguments, use_reentrant=False, **named)
+        return checkpoint(plain, *arguments, use_reentrant=False, **named)
 
     known.register(RECOMPUTED, attention)
-    masks.register(RECOMPUTED, masks["sdpa"])
+    masks.register(RECOMPUTED, mask)
     model.set_attn_implementation(RECOMPUTED)
 
 

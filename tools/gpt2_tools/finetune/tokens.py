@@ -195,8 +195,9 @@ class Blocks:
         self.size = size
         count = path.stat().st_size // np.dtype(dtype).itemsize // size
         self._tokens: Tokens = np.memmap(path, dtype, "r", shape=(count, size)) if count else np.zeros((0, size))
-        spread = most is not None and count > most
-        self._rows = np.linspace(0, count - 1, most).astype(int) if spread else range(count)
+        self._rows: Sequence[int] = range(count)
+        if most is not None and count > most:
+            self._rows = np.linspace(0, count - 1, most).astype(int).tolist()
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -18,11 +19,10 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 def main(request: str) -> None:
     """Measure what is asked for."""
     import numpy as np  # noqa: PLC0415
-    import tensorflow  # noqa: PLC0415
-    from gpt_2_simple.src import model  # noqa: PLC0415
 
     asked: dict[str, Any] = json.loads(request)
-    tf: Any = tensorflow.compat.v1
+    tf: Any = import_module("tensorflow").compat.v1
+    model: Any = import_module("gpt_2_simple.src.model")
     tf.disable_eager_execution()
     hparams = model.default_hparams()
     hparams.override_from_dict(asked["hparams"])

@@ -237,16 +237,17 @@ def test_lora_in_bf16_is_merged_into_the_checkpoints_own_weights(folder):
             assert np.abs(difference).max() < 1e-2
 
 
-def test_lora_in_bf16_computes_what_autocast_computes_of_f32(no_dropout, monkeypatch):
-    """The frozen weights in bf16 are what autocast rounds them to: not one bit differs."""
-    settings = {"steps": 3, "lora": 2, "precision": "bf16"}
-    narrow = tune(no_dropout, **settings)
-    monkeypatch.setattr(model, "_narrow", lambda _: None)
-    wide = tune(no_dropout, run_name="wide", **settings)
-    assert [entry["loss"] for entry in logged(narrow) if "loss" in entry] == [
-        entry["loss"] for entry in logged(wide) if "loss" in entry
-    ]
-    assert (narrow.model / "model.safetensors").read_bytes() == (wide.model / "model.safetensors").read_bytes()
+@pytest.mark.parametrize(("saver", "precision"), [("_narrow", "bf16"), ("_recompute_attention", "f32")])
+def test_what_saves_memory_changes_no_bit(folder, monkeypatch, saver, precision):
+    """Frozen weights in bf16 are what autocast rounds them to; attention computed again has the same dropout."""
+    settings = {"steps": 3, "lora": 2, "precision": precision}
+    saving, called = tune(folder, **settings), []
+    monkeypatch.setattr(model, saver, called.append)
+    plain = tune(folder, run_name="plain", **settings)
+    assert called
+    assert [entry.get("loss") for entry in logged(saving)] == [entry.get("loss") for entry in logged(plain)]
+    assert (saving.model / "model.safetensors").read_bytes() == (plain.model / "model.safetensors").read_bytes()
+    assert (saving.model / "config.json").read_bytes() == (plain.model / "config.json").read_bytes()
 
 
 def test_a_resumed_run_keeps_its_arithmetic(folder, monkeypatch):

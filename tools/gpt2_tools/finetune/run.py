@@ -271,7 +271,8 @@ def make_plan(
     prepared: Prepared, tokens: TokenFiles, folder: RunFolder, token_folder: Path, saves: bool = True
 ) -> tuple[Plan, tuple[Blocks, Blocks | None]]:
     """Return what is to be trained, and the blocks to train and to validate on. Raises Problem for too short a text."""
-    settings, size = prepared.settings, int(prepared.settings.block_size or 0)
+    settings, size = prepared.settings, prepared.settings.block_size
+    assert size is not None  # as resolve left it
     train = Blocks(token_folder / TRAIN, tokens.dtype, size)
     if not len(train):
         held = f" beside {tokens.validation} to validate on" if tokens.validation else ""

@@ -247,7 +247,8 @@ def test_a_checkpoint_that_was_damaged_is_refused(server, folder):
     for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"):
         path = folder / "checkpoint/run1/checkpoint-4" / name
         whole = path.read_bytes()
-        for damaged in (whole[: len(whole) // 2], None):
+        flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+        for damaged in (whole[: len(whole) // 2], flipped, None):
             path.unlink()
             if damaged is not None:
                 path.write_bytes(damaged)

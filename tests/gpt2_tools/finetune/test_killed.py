@@ -26,7 +26,7 @@ ARGUMENTS = (
 
 
 FILES = {"model.safetensors", "config.json", "generation_config.json", "optimizer.pt", "scheduler.pt"}
-FILES |= {"trainer_state.json"}
+FILES |= {"trainer_state.json", "checksums.json"}
 
 
 def result(folder):

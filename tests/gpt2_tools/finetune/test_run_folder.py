@@ -13,7 +13,8 @@ from gpt2_tools.finetune.settings import Settings
 FACTS = {
     "settings": {"block_size": 16, "batch_size": 2, "lora": None},
     "size": {"n_layer": 2, "n_embd": 16},
-    "model_sha256": "a" * 64,
+    "model_files": [{"path": "toy/model.safetensors", "sha256": "a" * 64}],
+    "tokenizer_sha256": "e" * 64,
     "processes": 1,
     "data": [{"path": "book.txt", "sha256": "b" * 64, "column": None}],
     "validation_data": [],
@@ -52,6 +53,23 @@ def test_a_save_that_fails_leaves_nothing(run):
         run.save(30, 0, fail)
     assert [checkpoint.step for checkpoint in run.checkpoints()] == [5, 10, 20]
     assert not list(run.path.glob(".checkpoint*"))
+
+
+def test_a_damaged_checkpoint_is_refused_with_the_last_good_one(run):
+    """A byte that flips changes neither the length nor the form of a file."""
+    newest, middle, first = reversed(run.checkpoints())
+    run.require_whole(newest)
+    for checkpoint, good in ((newest, middle.path), (middle, first.path), (first, "fresh")):
+        path = checkpoint.path / "trainer_state.json"
+        path.write_text("[}")
+        with pytest.raises(Problem, match="was changed or damaged since it was saved") as caught:
+            run.require_whole(checkpoint)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert str(caught.value).endswith(f"; give --restore_from {good} --overwrite")
+    path.unlink()
+    assert first.damage() == f"{path}: is missing"
+    (first.path / "checksums.json").write_text("1")
+    assert first.damage().startswith(f"{first.path / 'checksums.json'}: cannot be read: ")
 
 
 def test_a_save_without_room_is_refused_before(run):
@@ -134,14 +152,22 @@ def test_a_finished_model_is_not_replaced_unasked(run):
             {"size": {"n_layer": 3, "n_embd": 16}},
             "--model: run was begun with n_layer 2, n_embd 16, got n_layer 3, n_em",
         ),
-        ({"model_sha256": "c" * 64}, "--model: run was begun with aaaa"),
+        (
+            {"model_files": [{"path": "other/model.safetensors", "sha256": "c" * 64}]},
+            "--model: run was begun with other files: other/model.safetensors has the SHA-256 cccccccccccc, expected a",
+        ),
+        ({"tokenizer_sha256": "c" * 64}, "--model: its tokenizer was changed since run was begun"),
+        (
+            {"settings": FACTS["settings"] | {"from_scratch": None, "precision": "bf16"}},
+            "--precision: run was begun with None, got bf16",
+        ),
         ({"processes": 2}, "torchrun: run was begun with 1, got 2"),
         (
             {"data": [{"path": "new.txt", "sha256": "d" * 64, "column": None}]},
-            "--dataset: run was begun with other data: new.txt has the SHA-256 dddddddddddd, expected bbbbbbbbbbbb",
+            "--dataset: run was begun with other files: new.txt has the SHA-256 dddddddddddd, expected bbbbbbbbbbbb",
         ),
-        ({"data": FACTS["data"] * 2}, "--dataset: run was begun with other data: 2 files, expected 1"),
-        ({"validation_data": FACTS["data"]}, "--validation_file: run was begun with other data: 1 files, expected 0"),
+        ({"data": FACTS["data"] * 2}, "--dataset: run was begun with other files: 2 files, expected 1"),
+        ({"validation_data": FACTS["data"]}, "--validation_file: run was begun with other files: 1 files, expected 0"),
     ],
 )
 def test_what_a_run_keeps_is_refused_by_name_if_it_changed(changed, line):

@@ -2,12 +2,13 @@
 
 import json
 import math
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpt2_tools.finetune import Problem, finetune
+from gpt2_tools.finetune import Problem, finetune, model, run
 from gpt2_tools.finetune.trainer import worse_evaluations
 from support.finetune import TINY, write_toy
 from support.toy import load_weights
@@ -31,33 +32,44 @@ def tune(folder, **more):
     return finetune(folder / "book.txt", **given)
 
 
-def plain_loop(folder, steps, accumulate, rate):
-    """Return the weights after the same steps: blocks in the same order, AdamW, a rate that falls to 0."""
+def plain_loop(tokens, checkpoint, steps, rate, batch=2, size=16):
+    """Return model and losses after the same steps: blocks in the same order, AdamW, a rate that falls to 0."""
     import torch  # noqa: PLC0415
     from transformers import GPT2LMHeadModel  # noqa: PLC0415
 
-    tokens = np.fromfile(folder / "runs/run1/tokens/train.bin", "<u2").astype(np.int64)
-    blocks = torch.from_numpy(tokens[: len(tokens) // 16 * 16].reshape(-1, 16))
-    model = GPT2LMHeadModel.from_pretrained(folder / "toy").train()
+    blocks = blocks_of(tokens / "train.bin", size)
+    model, losses = GPT2LMHeadModel.from_pretrained(checkpoint, dtype=torch.float32).train(), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(0))
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-        batch = blocks[order[step * 2 * accumulate : (step + 1) * 2 * accumulate]]
-        model(input_ids=batch, labels=batch).loss.backward()
+        some = blocks[order[step * batch : (step + 1) * batch]]
+        loss = model(input_ids=some, labels=some).loss
+        loss.backward()
+        losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    return {name.removeprefix("transformer."): weight.detach().numpy() for name, weight in model.named_parameters()}
+    return model, losses
+
+
+def blocks_of(path, size):
+    import torch  # noqa: PLC0415
+
+    tokens = np.fromfile(path, "<u2").astype(np.int64)
+    return torch.from_numpy(tokens[: len(tokens) // size * size].reshape(-1, size))
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_weights_are_those_of_a_plain_loop(no_dropout, accumulate, checkpointing):
     done = tune(no_dropout, accumulate_gradients=accumulate, gradient_checkpointing=checkpointing)
-    expected = plain_loop(no_dropout, 6, accumulate, SETTINGS["learning_rate"])
+    rate, batch = SETTINGS["learning_rate"], 2 * accumulate
+    expected, losses = plain_loop(done.run / "tokens", no_dropout / "toy", 6, rate, batch)
+    assert [entry["loss"] for entry in logged(done) if "loss" in entry] == pytest.approx(losses, rel=1e-5)
     found = load_weights(done.model)
-    for name, weight in expected.items():
+    for whole, parameter in expected.named_parameters():
+        name, weight = whole.removeprefix("transformer."), parameter.detach().numpy()
         parts = [0, 2] if name.endswith("c_attn.bias") else slice(None)  # without the keys': their gradient is rounding
         size = (3, -1) if name.endswith("c_attn.bias") else weight.shape
         np.testing.assert_allclose(
@@ -70,8 +82,7 @@ def test_the_validation_loss_is_the_mean_over_all_its_tokens(no_dropout):
     from transformers import GPT2LMHeadModel  # noqa: PLC0415
 
     done = tune(no_dropout, batch_size=4)
-    tokens = np.fromfile(done.run / "tokens/validation.bin", "<u2").astype(np.int64)
-    blocks = torch.from_numpy(tokens[: len(tokens) // 16 * 16].reshape(-1, 16))
+    blocks = blocks_of(done.run / "tokens/validation.bin", 16)
     assert len(blocks) % 4  # a last, smaller batch
     model = GPT2LMHeadModel.from_pretrained(done.model).eval()
     with torch.no_grad():
@@ -157,14 +168,23 @@ def test_worse_evaluations_are_counted_from_the_best():
     assert [worse_evaluations(history[:count]) for count in range(6)] == [0, 0, 0, 0, 1, 2]
 
 
-def test_the_ir_writes_what_transformers_writes(folder):
-    """Greedily, the FP32 IR on f32, from the folder and the IR that a run leaves."""
+def test_gpt_2_mini_learns_as_in_a_plain_loop_and_its_ir_writes_what_transformers_writes(folder):
+    """Every loss, and the fall of that on the validation data; then greedily, the FP32 IR on f32."""
     import torch  # noqa: PLC0415
     from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: PLC0415
 
     from gpt2_text_prediction import Sampling, TextGenerator  # noqa: PLC0415
 
-    done = tune(folder, steps=20)
+    done = tune(folder, model="gpt-2-mini", steps=8, block_size=32)
+    mini = Path(str(files("omz_models") / "public/gpt-2-mini"))
+    plain, losses = plain_loop(done.run / "tokens", mini, 8, SETTINGS["learning_rate"], size=32)
+    assert [entry["loss"] for entry in logged(done) if "loss" in entry] == pytest.approx(losses, rel=1e-4)
+    blocks = blocks_of(done.run / "tokens/validation.bin", 32)
+    with torch.no_grad():
+        after = float(plain.eval()(input_ids=blocks, labels=blocks).loss)
+    before = next(entry["eval_loss"] for entry in logged(done) if "eval_loss" in entry)
+    assert done.validation_loss == pytest.approx(after, rel=1e-4)
+    assert math.exp(before) - done.perplexity > 0.9 * (math.exp(before) - math.exp(after)) > 1
     tokenizer, model = AutoTokenizer.from_pretrained(done.model), GPT2LMHeadModel.from_pretrained(done.model)
     ids = torch.tensor([tokenizer("the hen").input_ids])
     expected = model.generate(
@@ -204,6 +224,82 @@ def test_a_resumed_run_has_the_rate_and_the_decay_that_it_is_given(folder):
     assert [group["weight_decay"] for group in saved["param_groups"]] == [0.5, 0.0]
 
 
+def test_lora_in_bf16_is_merged_into_the_checkpoints_own_weights(folder):
+    """Those that were kept in bf16 are as they were where there is no adapter; the others differ by its product."""
+    done = tune(folder, steps=3, lora=2, precision="bf16", sample_every=3)
+    assert (done.run / "samples/samples-3.txt").stat().st_size > 9
+    start, found = load_weights(folder / "toy"), load_weights(done.model)
+    for name, tensor in start.items():
+        difference = found[name].as_f32() - tensor.as_f32()
+        assert bool(difference.any()) == name.endswith("c_attn.weight"), name
+        if difference.any():
+            assert np.linalg.matrix_rank(difference, tol=1e-6) <= 2
+            assert np.abs(difference).max() < 1e-2
+
+
+@pytest.mark.parametrize(("saver", "precision"), [("_narrow", "bf16"), ("_recompute_attention", "f32")])
+def test_what_saves_memory_changes_no_bit(folder, monkeypatch, saver, precision):
+    """Frozen weights in bf16 are what autocast rounds them to; attention computed again has the same dropout."""
+    settings = {"steps": 3, "lora": 2, "precision": precision}
+    saving, called = tune(folder, **settings), []
+    monkeypatch.setattr(model, saver, called.append)
+    plain = tune(folder, run_name="plain", **settings)
+    assert called
+    assert [entry.get("loss") for entry in logged(saving)] == [entry.get("loss") for entry in logged(plain)]
+    assert (saving.model / "model.safetensors").read_bytes() == (plain.model / "model.safetensors").read_bytes()
+    assert (saving.model / "config.json").read_bytes() == (plain.model / "config.json").read_bytes()
+
+
+def test_a_resumed_run_keeps_its_arithmetic(folder, monkeypatch):
+    """--precision auto and the default of --threads are what they were, whatever this machine would choose."""
+    import torch  # noqa: PLC0415
+
+    def threads_and_precision():
+        settings = json.loads((folder / "runs/run1/run.json").read_bytes())["settings"]
+        return settings["threads"], settings["precision"]
+
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setattr(run, "cpu_has_bf16", lambda: False)
+        tune(folder, steps=2, precision="auto", threads=1)
+        assert threads_and_precision() == (1, "f32")
+        torch.set_num_threads(2)
+        monkeypatch.setattr(run, "cpu_has_bf16", lambda: True)
+        tune(folder, steps=4, precision="auto", threads=None)
+        assert threads_and_precision() == (1, "f32")
+        facts = json.loads((folder / "runs/run1/run.json").read_bytes())
+        facts["settings"]["precision"] = "bf16"
+        (folder / "runs/run1/run.json").write_text(json.dumps(facts))
+        monkeypatch.setattr(run, "cpu_has_bf16", lambda: False)
+        with pytest.raises(Problem, match=r"--precision: .*run1 was begun in bf16, .*; give --precision bf16 to go on"):
+            tune(folder, steps=6, precision="auto")
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_all_that_a_run_depends_on_is_compared_when_it_is_resumed(folder):
+    """The form and the sizes of the changed files are as before."""
+    more = {"steps": 2, "save_every": 1}
+    done = tune(folder, **more)
+    for name, change, line in (
+        ("config.json", lambda text: text.replace(b"{", b"{ ", 1), r"--model: .*toy/config.json has the SHA-256"),
+        ("tokenizer.json", lambda text: text.replace(b'"version"', b'"versioN"', 1), "--model: its tokenizer was cha"),
+    ):
+        path = folder / "toy" / name
+        if not path.is_file():
+            continue
+        whole = path.read_bytes()
+        path.write_bytes(change(whole))
+        with pytest.raises(Problem, match=line):
+            tune(folder, **more | {"steps": 3})
+        path.write_bytes(whole)
+    tokens = done.run / "tokens/train.bin"
+    whole = tokens.read_bytes()
+    tokens.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    tune(folder, **more | {"steps": 3})
+    assert tokens.read_bytes() == whole
+
+
 NEW = {"model": None, "from_scratch": "2x2x16:280:32"}
 
 
@@ -225,7 +321,8 @@ def test_nothing_is_deleted_or_replaced_by_a_command_that_cannot_be_run(folder):
         path = run / "checkpoint-2" / name
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(Problem, match=f"checkpoint-2/{name}: cannot be read"):
+        offered = f"give --restore_from {run / 'checkpoint-4'} --overwrite"
+        with pytest.raises(Problem, match=f"checkpoint-2/{name}: was changed or damaged .*; {offered}"):
             tune(folder, steps=3, overwrite=True, restore_from=str(run / "checkpoint-2"), **NEW)
         path.write_bytes(whole)
     assert (run / "checkpoint-4").is_dir()

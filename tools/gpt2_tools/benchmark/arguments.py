@@ -16,7 +16,7 @@ FLAGS = {
     "arithmetic": {"model", "num_threads", "num_iter", "num_warmup", "arithmetic"},
     "make_checkpoint": {"make_checkpoint", "size"},
     "download": {"download", "num_iter", "num_warmup"},
-    "finetune": {"finetune", "num_iter", "num_warmup", "num_threads"},
+    "finetune": {"finetune", "num_iter", "num_warmup", "num_threads", "with_gpt_2_simple"},
     "peers": LENGTHS - {"engine_only"} | {"peers", "checkpoint", "peer_cache", "int8_model"},
     "output": LENGTHS | {"output"},
     "plot": ENGINE | {"plot", "prompt_tokens", "engine_only"},
@@ -85,6 +85,8 @@ def build_argparser() -> argparse.ArgumentParser:
     )
     tuned = "measure gpt2_finetune against a plain loop of PyTorch, and LoRA against full training [finetune]"
     what.add_argument("--finetune", action="store_true", help=tuned)
+    simple = "with --finetune: steps of gpt-2-simple too, in an environment of its own (TensorFlow, 2 GB on the disk)"
+    parser.add_argument("--with-gpt-2-simple", "--with_gpt_2_simple", action="store_true", help=simple)
     parser.add_argument(
         "--size", choices=SIZES, default="gpt-2", help="model size of --make_checkpoint (default: %(default)s)"
     )

@@ -198,12 +198,13 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
 
 
 def _benchmark_finetune(args: argparse.Namespace, report: Report) -> None:
-    from gpt2_tools.benchmark.finetune import Workload, finetune_figures  # noqa: PLC0415
+    from gpt2_tools.benchmark.finetune import Workload, finetune_figures, provide_simple  # noqa: PLC0415
     from gpt2_tools.finetune.run import cpu_has_bf16, require_libraries  # noqa: PLC0415
 
     require_libraries()
     repeats, work = _repeats(args), Workload(threads=args.num_threads)
-    figures = finetune_figures(work, repeats, say)
+    simple = provide_simple(_peer_cache(None), say) if args.with_gpt_2_simple else None
+    figures = finetune_figures(work, repeats, say, simple)
     print_figures(report, {**asdict(work), "precision": "bf16" if cpu_has_bf16() else "f32"}, repeats, figures)
 
 

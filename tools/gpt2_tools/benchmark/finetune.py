@@ -1,4 +1,4 @@
-"""gpt2_benchmark --finetune: a plain loop of PyTorch, LoRA beside full training, and the cost of evaluations and saves.
+"""gpt2_benchmark --finetune: plain loops beside it, LoRA beside full training, and the cost of evaluations and saves.
 
 As a script it measures the larger model in a process of its own.
 """
@@ -8,16 +8,18 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt2_tools.benchmark.figures import Figure, Repeats
+from gpt2_tools.benchmark.peers.environments import foreign, provide_environment
+from gpt2_tools.benchmark.peers.peers import RUNNERS
 from gpt2_tools.benchmark.processes.process import own_peak_memory
 from gpt2_tools.benchmark.random_checkpoint import make_checkpoint
-from gpt2_tools.common.json_process import JsonProcess, PeerFailed
+from gpt2_tools.common.json_process import Answer, JsonProcess, PeerFailed
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.dry_run import measure
 from gpt2_tools.finetune.log import LOG, read_log
@@ -25,6 +27,9 @@ from gpt2_tools.finetune.model import find_base
 from gpt2_tools.finetune.run import cpu_has_bf16, run
 from gpt2_tools.finetune.settings import Settings
 
+OURS = "gpt2_finetune"
+HPARAMS = {"vocab_size": "n_vocab", "n_positions": "n_ctx"}
+"""OpenAI's names, which gpt-2-simple uses too."""
 WORDS = "The hen in the tall grass hears a storm, and runs home before the fox can see her. "
 
 
@@ -44,26 +49,43 @@ class Workload:
 
     def settings(self, text: Path, model: str, **more: Any) -> Settings:
         """Return the settings of gpt2_finetune."""
-        return Settings(text, model, block_size=self.block, threads=self.threads, **more)
+        return Settings(text, model, threads=self.threads, **more)
 
 
-def finetune_figures(work: Workload, repeats: Repeats, say: Callable[[str], None]) -> dict[str, Figure]:
-    """Return the figures: tokens a second of the processor and their ratios, each of one turn; memory; shares."""
+def provide_simple(cache: Path, say: Callable[[str], None]) -> list[str]:
+    """Return the command that measures gpt-2-simple; its environment is made once. Raises Problem if it cannot be."""
+    try:
+        python = provide_environment("gpt-2-simple", RUNNERS / "gpt-2-simple.txt", cache, {}, say)
+    except PeerFailed as reason:
+        raise Problem(f"--with-gpt-2-simple: {reason}") from None
+    return [str(python), str(RUNNERS / "train_gpt_2_simple.py")]
+
+
+def finetune_figures(
+    work: Workload, repeats: Repeats, say: Callable[[str], None], simple: Sequence[str] | None = None
+) -> dict[str, Figure]:
+    """Return the figures: tokens a second of the processor and their ratios, each of one turn; memory; shares.
+
+    simple: the command that measures gpt-2-simple, None to leave it out.
+    """
     with tempfile.TemporaryDirectory(prefix="gpt2_benchmark-") as name:
         folder = Path(name)
         text = folder / "text.txt"
         text.write_text("".join(f"{i}. {WORDS}" for i in range(4000)), encoding="utf-8")
         say("gpt2_finetune and a plain loop, in turns ...")
-        rates = repeats.of(lambda: _both(work, text))
+        rates = repeats.of(lambda: _rates(work, text, simple))
         say("evaluations and saves ...")
         shares = _shares(work, text, folder)
         say(f"{work.large}, full and LoRA, in turns ...")
         make_checkpoint(folder / work.large, work.large)
         large = repeats.of(lambda: [_in_a_process(work, folder / work.large, text, rank) for rank in (None, work.rank)])
     return {
-        "gpt2_finetune": Figure("tokens / CPU s", tuple(ours for ours, _ in rates)),
-        "plain loop": Figure("tokens / CPU s", tuple(plain for _, plain in rates)),
-        "gpt2_finetune / plain loop": Figure("times", tuple(ours / plain for ours, plain in rates)),
+        **{name: Figure("tokens / CPU s", tuple(turn[name] for turn in rates)) for name in rates[0]},
+        **{
+            f"{OURS} / {name}": Figure("times", tuple(turn[OURS] / turn[name] for turn in rates))
+            for name in rates[0]
+            if name != OURS
+        },
         **{name: Figure("%", (share * 100,)) for name, share in shares.items()},
         f"{work.large} full": Figure("tokens / CPU s", tuple(full["rate"] for full, _ in large)),
         f"{work.large} LoRA": Figure("tokens / CPU s", tuple(lora["rate"] for _, lora in large)),
@@ -73,12 +95,27 @@ def finetune_figures(work: Workload, repeats: Repeats, say: Callable[[str], None
     }
 
 
-def _both(work: Workload, text: Path) -> tuple[float, float]:
-    """Return the tokens a CPU second of gpt2_finetune and of a plain loop, one after the other."""
-    settings = work.settings(text, work.model, batch_size=work.batch, validation_split=0)
-    tokens = work.batch * work.block
-    ours = tokens / statistics.median(measure(settings, work.steps).cpu_seconds)
-    return ours, tokens / statistics.median(_plain_loop(work, settings, _batches(work)))
+def _rates(work: Workload, text: Path, simple: Sequence[str] | None) -> dict[str, float]:
+    """Return the tokens a CPU second of gpt2_finetune and of the others, one after the other."""
+    settings = work.settings(text, work.model, block_size=work.block, batch_size=work.batch, validation_split=0)
+    seconds = {
+        OURS: measure(settings, work.steps).cpu_seconds,
+        "plain loop": _plain_loop(settings, _batches(work)),
+    }
+    if simple is not None:
+        seconds["gpt-2-simple"] = _gpt_2_simple(work, settings, simple)
+    return {name: work.batch * work.block / statistics.median(found) for name, found in seconds.items()}
+
+
+def _gpt_2_simple(work: Workload, settings: Settings, command: Sequence[str]) -> Sequence[float]:
+    """Return the processor's seconds of the steps after the first."""
+    with ExitStack() as stack:
+        size = find_base(settings, stack).size()
+    hparams = {HPARAMS.get(name, name): value for name, value in size.items()}
+    request = {"hparams": hparams, "threads": work.threads, "batch": work.batch, "block": work.block}
+    request |= {"steps": work.steps}
+    seconds: list[float] = _ask([*command, json.dumps(request)], "gpt-2-simple", foreign({}))["seconds"]
+    return seconds
 
 
 def _batches(work: Workload) -> list[Any]:
@@ -89,7 +126,7 @@ def _batches(work: Workload) -> list[Any]:
     return list(tokens)
 
 
-def _plain_loop(work: Workload, settings: Settings, batches: Sequence[Any]) -> list[float]:
+def _plain_loop(settings: Settings, batches: Sequence[Any]) -> list[float]:
     """Return the processor's seconds of the steps after the first, of the shortest loop that trains the same model."""
     import torch  # noqa: PLC0415
     from transformers import GPT2LMHeadModel  # noqa: PLC0415
@@ -112,12 +149,12 @@ def _plain_loop(work: Workload, settings: Settings, batches: Sequence[Any]) -> l
 
 
 def _shares(work: Workload, text: Path, folder: Path) -> dict[str, float]:
-    """Return the shares of the time that an evaluation and a save take in a run, from its log."""
+    """Return the shares of the time that an evaluation and a save take in a run at the defaults, from its log."""
     done = run(
         work.settings(
             text,
             work.model,
-            batch_size=work.batch,
+            validation_file=text,  # all the blocks that an evaluation may take
             steps=work.every + 10,
             eval_every=work.every,
             save_every=work.every,
@@ -137,20 +174,25 @@ def _shares(work: Workload, text: Path, folder: Path) -> dict[str, float]:
 
 def _in_a_process(work: Workload, checkpoint: Path, text: Path, rank: int | None) -> dict[str, float]:
     """Return tokens a CPU second and the peak of the memory in MB, of a process that trains one block at a time."""
-    settings = {"text": str(text), "model": str(checkpoint), "lora": rank, "validation_split": 0}
-    request = json.dumps({"work": asdict(work), "settings": settings})
+    settings = {"model": str(checkpoint), "block_size": work.block, "lora": rank, "validation_split": 0}
+    request = json.dumps({"work": asdict(work), "text": str(text), "settings": settings})
+    return _ask([sys.executable, "-m", __name__, request], work.large)
+
+
+def _ask(command: Sequence[str], name: str, variables: Mapping[str, str] | None = None) -> Answer:
+    """Return what a process says in its only line. Raises Problem with the name of what it measures."""
     try:
-        with JsonProcess([sys.executable, "-m", __name__, request]) as process:
+        with JsonProcess(command, variables=variables) as process:
             return process.first
     except PeerFailed as reason:
-        raise Problem(f"--finetune: {work.large}: {reason}") from None
+        raise Problem(f"--finetune: {name}: {reason}") from None
 
 
 def main(request: str) -> None:
     """Measure what another process asks for, and print it."""
     asked = json.loads(request)
     work = Workload(**asked["work"])
-    settings = work.settings(Path(asked["settings"].pop("text")), **asked["settings"])
+    settings = work.settings(Path(asked["text"]), **asked["settings"])
     seconds = statistics.median(measure(settings, work.large_steps).cpu_seconds)
     peak = own_peak_memory().get("peak", 0.0) * 2**20 / 1e6
     print(json.dumps({"rate": work.block / seconds, "peak": peak}), flush=True)

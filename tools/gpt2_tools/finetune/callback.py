@@ -165,7 +165,11 @@ class Steps(_TrainerCallback):
 
     def _sample(self, step: int) -> None:
         assert self.progress is not None
-        text = sample(self.trainer.model, self.vocabulary, self.settings.sample_prompt, self.settings.seed + step)
+        import torch  # noqa: PLC0415
+
+        settings = self.settings
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):  # as trained
+            text = sample(self.trainer.model, self.vocabulary, settings.sample_prompt, settings.seed + step)
         path = self.folder / SAMPLES / f"samples-{step}.txt"
         with disk_problems(path):
             path.parent.mkdir(exist_ok=True)

@@ -21,6 +21,8 @@ from gpt2_tools.finetune.run import (
     make_trained,
     prepare_vocabulary,
     require_libraries,
+    resolve,
+    set_threads,
     sources,
     start_libraries,
 )
@@ -50,11 +52,10 @@ def dry_run(settings: Settings) -> Iterator[str]:
     measured = measure(settings, MEASURED)
     tokens, plan, seconds = measured.tokens, measured.plan, statistics.median(measured.seconds)
     yield f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on"
-    size, blocks = measured.prepared.block_size, len(measured.train)
-    yield f"blocks of {size}: {blocks}; steps: {plan.steps} of {settings.blocks_per_step} blocks"
-    arithmetic = "bf16" if plan.is_bf16 else "f32"
+    train = measured.train
+    yield f"blocks of {train.size}: {len(train)}; steps: {plan.steps} of {settings.blocks_per_step} blocks"
     whole = duration(seconds * plan.steps)
-    yield f"one step: {seconds:.3g} s, measured, in {arithmetic}; all: {whole}, beside evaluations"
+    yield f"one step: {seconds:.3g} s, measured, in {plan.settings.precision}; all: {whole}, beside evaluations"
     for name, mebibytes in own_peak_memory().items():
         yield f"memory at its {name}: {mebibytes * 2**20 / 1e9:.2f} GB"
     yield f"disk: {disk_bytes(measured.prepared, tokens.train + tokens.validation) / 1e9:.2f} GB in {settings.run_dir}"
@@ -69,6 +70,8 @@ def measure(settings: Settings, steps: int) -> Measured:
         base = find_base(settings, stack)
         check_block(settings, base)
         source, validation = sources(settings)
+        settings = resolve(settings, base)
+        set_threads(settings)
         base, vocabulary = prepare_vocabulary(settings, base, source, None)
         tokens = write_tokens(folder, source, vocabulary.encoder(base.config.vocab_size), validation)
         prepared = Prepared(settings, base, vocabulary, source, validation, 1)

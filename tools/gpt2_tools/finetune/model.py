@@ -1,9 +1,11 @@
 """The model that is trained: opened by the recipe's readers or new, with LoRA adapters or frozen parts."""
 
+import glob
 import json
+import mmap
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
@@ -15,6 +17,7 @@ import numpy as np
 from gpt2_recipe import GPT2Config, match_weights, open_checkpoint, read_config
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.sizes import SIZES
+from gpt2_tools.finetune.head_loss import use_head_loss
 from gpt2_tools.finetune.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,15 +36,27 @@ OTHER_NAMES = {
 SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6}):(\d{1,9}):(\d{1,9})")
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 GENERATION_CONFIG = "generation_config.json"
+BESIDE_WEIGHTS = (
+    *("config.json", "hparams.json", GENERATION_CONFIG),
+    *("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
+)
+"""What a checkpoint's folder may have that changes the model."""
+RECOMPUTED = "sdpa_recomputed"
+BESIDE_ADAPTER = ".base_layer"
+"""In the name of a weight that peft has put an adapter beside."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What is trained on: a checkpoint's folder, or None for a new model of this configuration."""
+    """What is trained on: a checkpoint's folder, or None for a new model of this configuration.
+
+    files: all that its configuration and its weights were read from.
+    """
 
     config: GPT2Config
     dropouts: Mapping[str, float]
     folder: Path | None = None
+    files: Sequence[Path] = ()
 
     def size(self) -> dict[str, Any]:
         """Return the fields that a checkpoint of the run must share."""
@@ -58,7 +73,19 @@ def find_base(settings: Settings, stack: ExitStack) -> Base:
     if settings.from_scratch is not None:
         return _new(settings.from_scratch, settings.vocab_size)
     folder = _folder_of(str(settings.model), stack)
-    return Base(open_checkpoint(folder).config, _dropouts(folder / "config.json"), folder)
+    source = open_checkpoint(folder)
+    return Base(source.config, _dropouts(folder / "config.json"), folder, _files(folder, source.path))
+
+
+def _files(folder: Path, weights: Path) -> list[Path]:
+    """Return the files of a checkpoint, by name: weights, with all their shards; configurations; an adapter."""
+    found = {weights}
+    if weights.name.endswith(".index.json"):
+        found |= {weights.with_name(shard) for shard in json.loads(weights.read_bytes())["weight_map"].values()}
+    elif weights.suffix == ".index":  # OpenAI's
+        found |= set(weights.parent.glob(f"{glob.escape(weights.stem)}.data-*"))
+    found |= {place / name for place in (folder, weights.parent) for name in BESIDE_WEIGHTS}
+    return sorted(path for path in found if path.is_file())
 
 
 def _folder_of(model: str, stack: ExitStack) -> Path:
@@ -85,7 +112,8 @@ def _new(given: str, vocab_size: int | None) -> Base:
     elif given in SIZES or OTHER_NAMES.get(given) in SIZES:
         fields = {"n_positions": 1024, "vocab_size": 50257} | SIZES[OTHER_NAMES.get(given, given)]
     elif given.endswith(".json"):
-        return Base(_with_vocabulary(read_config(Path(given)), vocab_size), _dropouts(Path(given)))
+        path = Path(given)
+        return Base(_with_vocabulary(read_config(path), vocab_size), _dropouts(path), files=(path,))
     else:
         raise Problem(
             f"--from_scratch: expected {', '.join(SIZES)}, a shape such as 6x6x192:4096:256, or a config.json, "
@@ -135,18 +163,28 @@ def load_model(base: Base, seed: int) -> "GPT2LMHeadModel":
         blocks: Any = model.transformer.h
         for block in blocks:  # the same function in one kernel: less memory and time
             block.mlp.act = torch.nn.GELU(approximate="tanh")
+    use_head_loss(model)
     model.config.use_cache = False
     return model
 
 
-def _copy_weights(folder: Path, model: "GPT2LMHeadModel") -> None:
-    """Copy a checkpoint's weights into a model, one by one."""
+def _copy_weights(folder: Path, model: Any) -> None:
+    """Copy a checkpoint's weights into the f32 parameters of a model, one by one; adapters stay as they are."""
     source = open_checkpoint(folder)
     weights = match_weights(source.path, source.tensors, source.config)
-    state = dict(model.named_parameters())
+    state = {name.replace(BESIDE_ADAPTER, ""): parameter for name, parameter in model.named_parameters()}
     for name, tensor in weights.items():
         prefix = "" if name.startswith("lm_head.") else "transformer."
         np.copyto(state[prefix + name].detach().numpy(), tensor.as_f32())
+        _drop_pages(tensor.data)
+
+
+def _drop_pages(mapped: Any) -> None:
+    """Give back the memory of a mapped file, which is read again where it is needed: else it is there twice."""
+    while isinstance(mapped, np.ndarray):
+        mapped = mapped.base
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _fields(base: Base) -> dict[str, Any]:
@@ -170,6 +208,8 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
         return model
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415
 
+    if model.config.attn_pdrop:
+        _recompute_attention(model)
     adapters = LoraConfig(
         r=settings.lora,
         lora_alpha=2 * settings.lora,
@@ -179,7 +219,57 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a deprecated name
-        return get_peft_model(model, adapters)
+        adapted = get_peft_model(model, adapters)
+    if settings.precision == "bf16":
+        _narrow(model)
+    return adapted
+
+
+def _recompute_attention(model: "GPT2LMHeadModel") -> None:
+    """Compute the attention's probabilities again for the gradients, rather than keep them.
+
+    With dropout they are kept three times: 9.4 MB a layer of 124M at 256 positions, for 2 % of the time.
+    """
+    from torch.utils.checkpoint import checkpoint  # noqa: PLC0415
+    from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415
+
+    known: Any = AttentionInterface
+    masks: Any = AttentionMaskInterface
+    plain, mask = known()["sdpa"], masks()["sdpa"]
+
+    def attention(*arguments: Any, **named: Any) -> Any:
+        return checkpoint(plain, *arguments, use_reentrant=False, **named)
+
+    known.register(RECOMPUTED, attention)
+    masks.register(RECOMPUTED, mask)
+    model.set_attn_implementation(RECOMPUTED)
+
+
+def _narrow(model: Any) -> None:
+    """Keep the frozen weights in bf16 that autocast would round to it at every use: the same numbers, half the memory.
+
+    Embeddings and layer norms are used in f32.
+    """
+    for parameter in _in_bf16(model):
+        parameter.data = parameter.data.bfloat16()
+
+
+def _restore(model: Any, folder: Path) -> None:
+    """Undo _narrow, from the checkpoint."""
+    import torch  # noqa: PLC0415
+
+    narrowed = [parameter for parameter in _in_bf16(model) if parameter.dtype != torch.float32]
+    if not narrowed:
+        return
+    for parameter in narrowed:
+        parameter.data = parameter.data.float()
+    _copy_weights(folder, model)
+
+
+def _in_bf16(model: Any) -> Iterator[Any]:
+    for name, parameter in model.named_parameters():
+        if ".h." in name and ".ln_" not in name and not parameter.requires_grad:
+            yield parameter
 
 
 def _checkpoint_activations(model: Any) -> None:
@@ -191,8 +281,10 @@ def _checkpoint_activations(model: Any) -> None:
 
 
 def write_model(model: Any, base: Base, folder: Path) -> None:
-    """Write config.json, model.safetensors and generation_config.json; adapters are merged before."""
+    """Write config.json, model.safetensors and generation_config.json; adapters are merged before, in f32."""
     if hasattr(model, "merge_and_unload"):
+        assert base.folder is not None  # --lora and --from_scratch exclude each other
+        _restore(model.base_model.model, base.folder)
         model = model.merge_and_unload()
     model.config.use_cache = True
     model.config.architectures = ["GPT2LMHeadModel"]

@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpt2_recipe import expected_shapes, open_checkpoint
-from gpt2_text_prediction.engine import checksum, has_bf16
+from gpt2_recipe import expected_shapes
+from gpt2_text_prediction.engine import has_bf16
 from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
 from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
@@ -18,14 +18,15 @@ from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
 from gpt2_tools.finetune.publish import publish_irs, publish_model
-from gpt2_tools.finetune.run_folder import STATE, TOKENS, Checkpoint, RunFolder
-from gpt2_tools.finetune.settings import VALIDATION_SPLIT, Settings
+from gpt2_tools.finetune.run_folder import STATE, TOKENIZER, TOKENS, Checkpoint, RunFolder
+from gpt2_tools.finetune.settings import EPOCHS, Settings
 from gpt2_tools.finetune.tokens import (
     TRAIN,
     VALIDATION,
     Blocks,
     Source,
     TokenFiles,
+    file_facts,
     open_tokens,
     texts_of,
     write_tokens,
@@ -37,7 +38,7 @@ from omz_model_tools.common import PublishedFolder, disk_problems, say
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "matplotlib")
 INSTALL = "pip install 'omz-gpt2[finetune]' --extra-index-url https://download.pytorch.org/whl/cpu"
 MOST_BLOCK = 1024
-LEAST_VALIDATION, EVALUATED = 16, 10
+LEAST_VALIDATION, EVALUATED = 8, 10
 """An evaluation takes at least so many blocks, if there are, and at most one for each 10 trained since the last."""
 
 
@@ -74,22 +75,17 @@ class Prepared:
     processes: int
 
     @property
-    def block_size(self) -> int:
-        """The tokens of a block."""
-        return self.settings.block_size or min(MOST_BLOCK, self.base.config.n_positions)
-
-    @property
     def weight_bytes(self) -> int:
         """The size of the weights in f32."""
         return 4 * sum(math.prod(shape) for shape in expected_shapes(self.base.config).values())
 
     def facts(self) -> dict[str, Any]:
         """Return what run.json says."""
-        folder = self.base.folder
         return {
-            "settings": self.settings.as_json() | {"block_size": self.block_size},
+            "settings": self.settings.as_json(),
             "size": self.base.size(),
-            "model_sha256": None if folder is None else checksum(open_checkpoint(folder).path),
+            "model_files": file_facts(self.base.files),
+            "tokenizer_sha256": self.vocabulary.sha256(),
             "processes": self.processes,
             "data": self.source.facts(),
             "validation_data": [] if isinstance(self.validation, float) else self.validation.facts(),
@@ -127,6 +123,8 @@ def run(settings: Settings) -> Finetuned:
         checkpoint, prepared, tokens = _by_first(
             process, lambda: _begin(settings, base, source, validation, folder, process)
         )
+        settings = prepared.settings
+        set_threads(settings)
         plan, data = make_plan(prepared, tokens, folder, folder.path / TOKENS)
         if process.is_main_process:
             say(_about(settings, tokens, plan, *data))
@@ -143,18 +141,56 @@ def run(settings: Settings) -> Finetuned:
 
 
 def start_libraries(settings: Settings) -> Any:
-    """Silence what the libraries print, set the threads, join other processes; return accelerate's PartialState."""
+    """Silence what the libraries print, join other processes; return accelerate's PartialState."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
     from accelerate import PartialState  # noqa: PLC0415
 
     talk: Any = transformers.logging
     talk.set_verbosity_error()
     talk.disable_progress_bar()
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     return PartialState(cpu=True)
+
+
+def set_threads(settings: Settings) -> None:
+    """Set PyTorch's threads to those of settings that are resolved."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(settings.threads or torch.get_num_threads())
+
+
+def resolve(settings: Settings, base: Base, begun: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings with a value for each that was left to the machine, the model or another setting.
+
+    begun: the settings of the run that is resumed, whose arithmetic goes on. Raises Problem where it cannot.
+    """
+    import torch  # noqa: PLC0415
+
+    known = begun or {}
+    return replace(
+        settings,
+        precision=_precision(settings, known.get("precision")),
+        threads=settings.threads or known.get("threads") or torch.get_num_threads(),
+        block_size=settings.block_size or min(MOST_BLOCK, base.config.n_positions),
+        vocab_size=None if settings.from_scratch is None else base.config.vocab_size,
+        validation_split=None if settings.validation_file is not None else settings.split,
+        epochs=EPOCHS if settings.steps is None and settings.epochs is None else settings.epochs,
+        learning_rate=settings.peak_learning_rate,
+        weight_decay=settings.decay,
+    )
+
+
+def _precision(settings: Settings, begun: str | None) -> str:
+    if settings.precision != "auto":
+        return settings.precision
+    if begun != "f32" and cpu_has_bf16():
+        return "bf16"
+    if begun == "bf16":
+        raise Problem(
+            f"--precision: {settings.run_dir} was begun in bf16, which this CPU has no instructions for; give "
+            "--precision bf16 to go on many times slower, or another --run_name"
+        )
+    return "f32"
 
 
 def sources(settings: Settings) -> tuple[Source, Source | float]:
@@ -169,9 +205,7 @@ def sources(settings: Settings) -> tuple[Source, Source | float]:
     for path in (path for source in found for path in source.files):
         if settings.from_scratch is not None and is_tokens(path):
             raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
-    if len(found) > 1:
-        return found[0], found[1]
-    return found[0], VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
+    return found[0], found[1] if len(found) > 1 else settings.split
 
 
 def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
@@ -198,14 +232,16 @@ def _begin(
     """Decide where the run goes on, and write what every process reads; nothing is deleted before it is possible."""
     check_block(settings, base)
     checkpoint = folder.choose(settings)
-    written, place = folder.path / "tokenizer", folder.path / TOKENS
+    written, place = folder.path / TOKENIZER, folder.path / TOKENS
     known = written if checkpoint is not None and written.is_dir() else None
+    begun = folder.facts() if checkpoint is not None else None
+    settings = resolve(settings, base, None if begun is None else begun["settings"])
     base, vocabulary = prepare_vocabulary(settings, base, source, known)
     prepared = Prepared(settings, base, vocabulary, source, validation, process.num_processes)
     facts = prepared.facts()
     if checkpoint is not None:
-        checkpoint.check()
         folder.check(facts)
+        folder.require_whole(checkpoint)
     encoder = vocabulary.encoder(base.config.vocab_size)
     tokens = open_tokens(place) if checkpoint is not None else None
     with ExitStack() as stack:
@@ -235,7 +271,8 @@ def make_plan(
     prepared: Prepared, tokens: TokenFiles, folder: RunFolder, token_folder: Path, saves: bool = True
 ) -> tuple[Plan, tuple[Blocks, Blocks | None]]:
     """Return what is to be trained, and the blocks to train and to validate on. Raises Problem for too short a text."""
-    settings, size = prepared.settings, prepared.block_size
+    settings, size = prepared.settings, prepared.settings.block_size
+    assert size is not None  # as resolve left it
     train = Blocks(token_folder / TRAIN, tokens.dtype, size)
     if not len(train):
         held = f" beside {tokens.validation} to validate on" if tokens.validation else ""
@@ -253,20 +290,16 @@ def make_plan(
             f"at least a block of {size}; give a smaller --block_size, or more of it"
         )
     steps = settings.steps_for(len(train), prepared.processes)
-    is_bf16 = settings.precision == "bf16" or (settings.precision == "auto" and cpu_has_bf16())
-    return Plan(settings, folder, steps, is_bf16, prepared.processes, saves), (
-        train,
-        validation if len(validation) else None,
-    )
+    data = train, validation if len(validation) else None
+    return Plan(settings, folder, steps, prepared.processes, saves), data
 
 
 def _about(settings: Settings, tokens: TokenFiles, plan: Plan, train: Blocks, validation: Blocks | None) -> str:
     """Return what is trained, in a line."""
     held = "no validation" if validation is None else f"validation on {len(validation)} of {tokens.held_out}"
-    arithmetic = "bf16" if plan.is_bf16 else "f32"
     return (
         f"{settings.dataset}: {tokens.train} tokens in {len(train)} blocks of {train.size}; {held}; "
-        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {arithmetic}"
+        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {settings.precision}"
     )
 
 
@@ -328,7 +361,9 @@ def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetun
     if stop.signal is not None and state.global_step < plan.steps:
         return done
     if best and best != state.global_step:
-        trainer._load_from_checkpoint(str(run_dir / f"checkpoint-{best}"))
+        kept = Checkpoint(run_dir / f"checkpoint-{best}", best)
+        plan.run.require_whole(kept)
+        trainer._load_from_checkpoint(str(kept.path))
     done = replace(done, signal=None)
     if not is_first:
         return done

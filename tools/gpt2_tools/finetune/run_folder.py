@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
+from gpt2_text_prediction.engine import checksum
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.publish import MODEL
 from gpt2_tools.finetune.settings import FIXED, FRESH, LATEST, Settings
 from omz_model_tools.common import PublishedFolder, disk_problems, if_free, one_line, publish_file
 
 RUN, STATE, LOCK = "run.json", "trainer_state.json", ".gpt2_finetune.lock"
-TOKENS, SAMPLES = "tokens", "samples"
-SAVED = (STATE, "optimizer.pt", "scheduler.pt")
-"""The files of every checkpoint, beside its weights."""
-FACTS = {"settings": dict, "size": dict, "processes": int, "data": list, "validation_data": list}
+TOKENS, TOKENIZER, SAMPLES = "tokens", "tokenizer", "samples"
+CHECKSUMS = "checksums.json"
+"""The SHA-256 of every other file of a checkpoint, by name."""
+FACTS = {"settings": dict, "size": dict, "processes": int, "model_files": list, "data": list, "validation_data": list}
 """What run.json has, by the types of JSON."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 BEGUN = re.compile(r"\.(checkpoint-\d+|tokens)\.(new|old|deleted)")
@@ -27,26 +27,25 @@ BEGUN = re.compile(r"\.(checkpoint-\d+|tokens)\.(new|old|deleted)")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint of a run."""
+    """A checkpoint of a run, whole when it was saved."""
 
     path: Path
     step: int
 
-    def check(self) -> None:
-        """Raise Problem if a file of it was deleted or cut off since it was saved; no weights are read."""
-        from safetensors import safe_open  # noqa: PLC0415
-
-        weights = [path.name for path in self.path.glob("*.safetensors")] or ["model.safetensors"]
-        for name in (*SAVED, *weights):
-            if not (self.path / name).is_file():
-                raise Problem(f"{self.path / name}: is missing; give --restore_from another checkpoint, or fresh")
-            with readable_checkpoint(self.path / name):
-                if name == STATE:
-                    dict(json.loads((self.path / name).read_bytes()))
-                elif name in weights:
-                    safe_open(self.path / name, "np")
-                else:
-                    ZipFile(self.path / name).close()
+    def damage(self) -> str | None:
+        """Return what has happened to it since it was saved, in words: every byte is read; None if nothing has."""
+        sums = self.path / CHECKSUMS
+        try:
+            saved = dict(json.loads(sums.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            return f"{sums}: cannot be read: {one_line(error)}"
+        for name, expected in saved.items():
+            path = self.path / name
+            if not path.is_file():
+                return f"{path}: is missing"
+            if checksum(path) != expected:
+                return f"{path}: was changed or damaged since it was saved: its SHA-256 is another"
+        return None
 
 
 @contextmanager
@@ -103,6 +102,17 @@ class RunFolder:
         folder = PublishedFolder(self.path / f"checkpoint-{step}")
         with disk_problems(folder.target), folder.replacing(needed) as new:
             write(new)
+            sums = {path.name: checksum(path) for path in sorted(new.iterdir())}
+            (new / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+
+    def require_whole(self, checkpoint: Checkpoint) -> None:
+        """Raise Problem if a checkpoint was damaged since it was saved, with the last one that was not."""
+        damage = checkpoint.damage()
+        if damage is None:
+            return
+        others = (other for other in reversed(self.checkpoints()) if other != checkpoint)
+        good = next((str(other.path) for other in others if other.damage() is None), FRESH)
+        raise Problem(f"{damage}; give --restore_from {good} --overwrite")
 
     def delete(self, checkpoint: Checkpoint) -> None:
         """Delete a checkpoint; a process that dies meanwhile leaves no part of one under its name."""
@@ -189,14 +199,21 @@ def refuse_changes(run: Path, known: Mapping[str, Any], facts: Mapping[str, Any]
         before, now = known["settings"].get(name), facts["settings"].get(name)
         if before != now:
             raise Problem(f"--{name}: {run} was begun with {before}, got {now}: {advice}")
-    for name, flag in (("size", "--model"), ("model_sha256", "--model"), ("processes", "torchrun")):
+    model = "--from_scratch" if facts["settings"].get("from_scratch") else "--model"
+    for name, flag in (("size", model), ("processes", "torchrun")):
         if known.get(name) != facts[name]:
             raise Problem(
                 f"{flag}: {run} was begun with {_words(known.get(name))}, got {_words(facts[name])}: {advice}"
             )
-    for name, flag in (("data", "--dataset"), ("validation_data", "--validation_file")):
+    files = ("model_files", model), ("data", "--dataset"), ("validation_data", "--validation_file")
+    for name, flag in files:
         if _contents(known[name]) != _contents(facts[name]):
-            raise Problem(f"{flag}: {run} was begun with other data: {_difference(known[name], facts[name])}: {advice}")
+            raise Problem(
+                f"{flag}: {run} was begun with other files: {_difference(known[name], facts[name])}: {advice}"
+            )
+    if known.get("tokenizer_sha256") != facts["tokenizer_sha256"]:
+        place = f"{run / TOKENIZER}: was" if facts["settings"].get("from_scratch") else "--model: its tokenizer was"
+        raise Problem(f"{place} changed since {run} was begun: {advice}")
 
 
 def _words(fact: Any) -> str:

@@ -125,6 +125,11 @@ class Settings:
         return self.weight_decay if self.weight_decay is not None else 0.1 if self.from_scratch else 0.0
 
     @property
+    def split(self) -> float:
+        """The share to validate on, given or the default."""
+        return VALIDATION_SPLIT if self.validation_split is None else float(self.validation_split)
+
+    @property
     def blocks_per_step(self) -> int:
         """The blocks of one step of one process."""
         return self.batch_size * self.accumulate_gradients

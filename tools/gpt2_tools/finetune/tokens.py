@@ -1,7 +1,7 @@
 """The tokens of a data set on the disk, memory-mapped, and cut into blocks: any size needs the same memory."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -52,6 +52,11 @@ class Encoder:
         return found
 
 
+def file_facts(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return what identifies files in run.json."""
+    return [{"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path)} for path in files]
+
+
 @dataclass(frozen=True)
 class Source:
     """The files of a data set, and the column of a table that is read."""
@@ -61,10 +66,7 @@ class Source:
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what identifies the files in run.json."""
-        return [
-            {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path), "column": self.column}
-            for path in self.files
-        ]
+        return [{**facts, "column": self.column} for facts in file_facts(self.files)]
 
     def require_documents(self, count: int) -> None:
         """Raise Problem if none were found in it."""
@@ -110,19 +112,23 @@ def write_tokens(folder: Path, source: Source, encoder: Encoder, held_out: Sourc
         train_tokens, validation_tokens = _counts(folder, width)
         facts = TokenFiles(documents, train_tokens, validation_tokens, encoder.dtype, words)
         new = folder / f".{FACTS}.new"
-        new.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
+        new.write_text(json.dumps({**asdict(facts), "sha256": _checksums(folder)}) + "\n", encoding="utf-8")
         publish_file(new, folder / FACTS)
     return facts
 
 
 def open_tokens(folder: Path) -> TokenFiles | None:
-    """Return what is in a folder of whole token files; None if they are not there."""
+    """Return what is in a folder of token files; None if they are not there, or not as they were written."""
     try:
-        facts = TokenFiles(**json.loads((folder / FACTS).read_bytes()))
-        found = _counts(folder, np.dtype(facts.dtype).itemsize)
-    except (OSError, ValueError, TypeError):
+        found = dict(json.loads((folder / FACTS).read_bytes()))
+        is_whole = found.pop("sha256", None) == _checksums(folder)
+        return TokenFiles(**found) if is_whole else None
+    except (Problem, OSError, ValueError, TypeError):
         return None
-    return facts if found == (facts.train, facts.validation) else None
+
+
+def _checksums(folder: Path) -> list[str]:
+    return [checksum(folder / name) for name in (TRAIN, VALIDATION)]
 
 
 def _counts(folder: Path, width: int) -> tuple[int, int]:
@@ -189,7 +195,9 @@ class Blocks:
         self.size = size
         count = path.stat().st_size // np.dtype(dtype).itemsize // size
         self._tokens: Tokens = np.memmap(path, dtype, "r", shape=(count, size)) if count else np.zeros((0, size))
-        self._rows = np.arange(count) if most is None or count <= most else np.linspace(0, count - 1, most).astype(int)
+        self._rows: Sequence[int] = range(count)
+        if most is not None and count > most:
+            self._rows = np.linspace(0, count - 1, most).astype(int).tolist()
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -26,12 +26,11 @@ SEEDS = 1_000_003
 
 @dataclass(frozen=True)
 class Plan:
-    """What a trainer does: settings, where to save, how many steps, which arithmetic."""
+    """What a trainer does: settings that are resolved, where to save, how many steps."""
 
     settings: Settings
     run: RunFolder
     steps: int
-    is_bf16: bool
     processes: int = 1
     saves: bool = True  # not in a dry run
 
@@ -49,7 +48,7 @@ class Shuffled:
         import torch  # noqa: PLC0415
 
         generator = torch.Generator().manual_seed(self._seed * SEEDS + self._epoch())
-        yield from torch.randperm(self._count, generator=generator).tolist()
+        yield from map(int, torch.randperm(self._count, generator=generator).numpy())
 
 
 class FinetuneTrainer(_Trainer):
@@ -249,7 +248,7 @@ def training_arguments(plan: Plan, evaluates: bool) -> "TrainingArguments":
         warmup_steps=settings.warmup_steps(plan.steps),
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        bf16=plan.is_bf16,
+        bf16=settings.precision == "bf16",
         eval_strategy="steps" if evaluates and settings.eval_every else "no",
         eval_steps=settings.eval_every or None,
         save_strategy="steps",

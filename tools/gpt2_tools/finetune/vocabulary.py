@@ -1,5 +1,6 @@
 """The tokenizer of a run: the checkpoint's own, or a byte-level BPE trained on the data."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +40,13 @@ class Vocabulary:
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
         return str(self._tokenizer().decode(tokens, skip_special_tokens=False))
+
+    def sha256(self) -> str:
+        """Return what identifies its files in run.json."""
+        found = hashlib.sha256()
+        for name, content in sorted(self.files.items()):
+            found.update(f"{name} {len(content)}\n".encode() + content)
+        return found.hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write its files into a folder."""

@@ -3,18 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.common import disk_problems, publish_file
+from omz_model_tools.common import publishing
 
 
 def save_picture(picture: Any, path: Path) -> None:
     """Write it in the format that the path ends in. Raises Problem if it cannot be written."""
-    new = path.with_name(f".{path.name}.new")
-    with disk_problems(path, new):
-        try:
-            picture.savefig(new, format=path.suffix[1:], dpi=150)
-            publish_file(new, path)
-        finally:
-            new.unlink(missing_ok=True)
+    with publishing(path) as out:
+        picture.savefig(out, format=path.suffix[1:], dpi=150)
 
 
 def use_plain_frame(axes: Any) -> None:

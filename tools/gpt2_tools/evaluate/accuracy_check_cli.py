@@ -19,10 +19,9 @@ from gpt2_tools.evaluate.commands.accuracy_check import (
     csv_line,
     csv_lines,
     find_model,
-    publish_csv,
     run_jobs,
 )
-from omz_model_tools.common import check_file, disk_problems
+from omz_model_tools.common import check_file, disk_problems, publishing
 
 OPENVINO = "openvino"
 SUBSET_SEED = 666
@@ -115,7 +114,9 @@ def append_csv(path: Path, rows: Sequence[ResultRow], incomplete: int) -> None:
         row | {name: word for name, word in missing.items() if row[name] is None}
         for row in rows[: len(rows) - incomplete]
     ]
-    publish_csv(path, (earlier_lines(path) or csv_line(OMZ_COLUMNS)) + csv_lines(OMZ_COLUMNS, given))
+    text = (earlier_lines(path) or csv_line(OMZ_COLUMNS)) + csv_lines(OMZ_COLUMNS, given)
+    with publishing(path) as out:
+        out.write(text.encode())
 
 
 def earlier_lines(path: Path) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omz_model_tools.common import disk_problems, publish_file
+from omz_model_tools.common import disk_problems, publishing
 
 LOG = "log.jsonl"
 FORGETS = 0.99
@@ -22,10 +22,8 @@ class Log:
         kept = [entry for entry in read_log(path) if entry["step"] <= step] if step else []
         for entry in kept:
             self._average(entry)
-        new = path.with_name(f".{path.name}.new")
-        with disk_problems(path, new):
-            new.write_text("".join(f"{json.dumps(entry)}\n" for entry in kept), encoding="utf-8")
-            publish_file(new, path)
+        with publishing(path) as out:
+            out.writelines(f"{json.dumps(entry)}\n".encode() for entry in kept)
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, entry: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from gpt2_text_prediction.engine import checksum
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.publish import MODEL
 from gpt2_tools.finetune.settings import FIXED, FRESH, LATEST, Settings
-from omz_model_tools.common import PublishedFolder, disk_problems, if_free, one_line, publish_file
+from omz_model_tools.common import PublishedFolder, disk_problems, if_free, one_line, publishing
 
 RUN, STATE, LOCK = "run.json", "trainer_state.json", ".gpt2_finetune.lock"
 TOKENS, TOKENIZER, SAMPLES = "tokens", "tokenizer", "samples"
@@ -142,10 +142,8 @@ class RunFolder:
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write run.json."""
-        new = self.path / f".{RUN}.new"
-        with disk_problems(self.path / RUN, new):
-            new.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-            publish_file(new, self.path / RUN)
+        with publishing(self.path / RUN) as out:
+            out.write(f"{json.dumps(facts, indent=2)}\n".encode())
 
     def choose(self, settings: Settings) -> Checkpoint | None:
         """Return the checkpoint to resume from; None to begin with the model itself.

@@ -17,7 +17,7 @@ from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.text_stream import CHUNK, byte_chunks
 from gpt2_tools.finetune.documents import is_tokens, read_pieces, read_tokens
-from omz_model_tools.common import disk_problems, publish_file
+from omz_model_tools.common import disk_problems, publishing
 
 TRAIN, VALIDATION, FACTS = "train.bin", "validation.bin", "tokens.json"
 AT_ONCE = 64
@@ -111,9 +111,8 @@ def write_tokens(folder: Path, source: Source, encoder: Encoder, held_out: Sourc
             words = f"the last {percent}% of the text"
         train_tokens, validation_tokens = _counts(folder, width)
         facts = TokenFiles(documents, train_tokens, validation_tokens, encoder.dtype, words)
-        new = folder / f".{FACTS}.new"
-        new.write_text(json.dumps({**asdict(facts), "sha256": _checksums(folder)}) + "\n", encoding="utf-8")
-        publish_file(new, folder / FACTS)
+        with publishing(folder / FACTS) as out:
+            out.write(f"{json.dumps({**asdict(facts), 'sha256': _checksums(folder)})}\n".encode())
     return facts
 
 

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive, if_free
-    from omz_model_tools.common.own_names import create_own, remove_planted
     from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line, read_file, utf8_text
-    from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publish_file
+    from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publishing
     from omz_model_tools.common.report import Report
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Report",
     "check_file",
     "check_onnx_path",
-    "create_own",
     "disk_problems",
     "ends_at_once",
     "exclusive",
@@ -34,9 +32,8 @@ __all__ = [
     "locked_folders",
     "one_line",
     "positive_int",
-    "publish_file",
+    "publishing",
     "read_file",
-    "remove_planted",
     "say",
     "utf8_text",
     "whole_number",
@@ -49,7 +46,6 @@ _HOMES = {
     "Report": "report",
     "check_file": "publish",
     "check_onnx_path": "problem",
-    "create_own": "own_names",
     "disk_problems": "problem",
     "ends_at_once": "interrupt",
     "exclusive": "lock",
@@ -59,9 +55,8 @@ _HOMES = {
     "locked_folders": "publish",
     "one_line": "problem",
     "positive_int": "arguments",
-    "publish_file": "publish",
+    "publishing": "publish",
     "read_file": "problem",
-    "remove_planted": "own_names",
     "say": "guard",
     "utf8_text": "problem",
     "whole_number": "arguments",

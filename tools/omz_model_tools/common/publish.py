@@ -23,9 +23,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from omz_model_tools.common.lock import exclusive
-from omz_model_tools.common.own_names import remove_planted
+from omz_model_tools.common.own_names import create_own, remove_planted
 from omz_model_tools.common.problem import Problem, disk_problems
 
 
@@ -37,6 +38,24 @@ def publish_file(new: Path, target: Path) -> None:
     """`new`, already synced and in the same folder, becomes `target`."""
     new.replace(target)
     sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose bytes become the file at the end; until then, and after an exception, it is as before.
+
+    Raises Problem for an error of the disk.
+    """
+    new = path.with_name(f".{path.name}.new")
+    with disk_problems(path, temporary=new):
+        try:
+            with create_own(new) as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            publish_file(new, path)
+        finally:
+            new.unlink(missing_ok=True)
 
 
 def check_file(target: Path) -> None:

@@ -5,7 +5,6 @@ Open Model Zoo's loader takes one source in the network, SHA-384 and a size, and
 """
 
 import hashlib
-import os
 import shlex
 import shutil
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Any
 
 import yaml
 
-from omz_model_tools.common.own_names import create_own
 from omz_model_tools.common.problem import Problem, disk_problems
-from omz_model_tools.common.publish import check_file, publish_file
+from omz_model_tools.common.publish import check_file, publishing
 from omz_model_tools.descriptor import verify
 from omz_model_tools.descriptor.catalogue import flags_selecting
 from omz_model_tools.descriptor.model import HttpSource, Model, ModelFile
@@ -53,12 +51,8 @@ def write_upstream(model: Model, tree: Path, download_dir: Path) -> Path:
             check_file(target.with_name(path.name))
         for path in beside:
             shutil.copyfile(path, target.with_name(path.name))
-        new = target.with_name(f".{target.name}.new")
-        with create_own(new) as out:
+        with publishing(target) as out:
             out.write(text.encode())
-            out.flush()
-            os.fsync(out.fileno())
-        publish_file(new, target)
     return target
 
 

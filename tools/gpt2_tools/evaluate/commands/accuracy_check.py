@@ -19,7 +19,7 @@ from gpt2_tools.evaluate.model import add_device_arguments, add_precision_argume
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows
-from omz_model_tools.common import INTERRUPTED, Report, check_file, create_own, disk_problems, positive_int
+from omz_model_tools.common import INTERRUPTED, Report, check_file, positive_int, publishing
 
 HELP = "measure the metrics of an accuracy-check.yml of Open Model Zoo and compare them with its references"
 
@@ -217,7 +217,8 @@ def _line(row: ResultRow) -> str:
 
 def write_csv(path: Path, rows: Sequence[ResultRow], _incomplete: int = 0) -> None:
     """Write the rows with a header; the file appears complete and replaces an earlier one."""
-    publish_csv(path, csv_line(COLUMNS) + csv_lines(COLUMNS, rows))
+    with publishing(path) as out:
+        out.write((csv_line(COLUMNS) + csv_lines(COLUMNS, rows)).encode())
 
 
 def csv_line(values: Iterable[object]) -> str:
@@ -230,15 +231,3 @@ def csv_line(values: Iterable[object]) -> str:
 def csv_lines(columns: Sequence[str], rows: Sequence[ResultRow]) -> str:
     """Return the lines of rows, their other columns left out."""
     return "".join(csv_line(row[column] for column in columns) for row in rows)
-
-
-def publish_csv(path: Path, text: str) -> None:
-    """Write a file that appears complete and replaces an earlier one."""
-    new = path.with_name(f".{path.name}.new")
-    with disk_problems(path, temporary=new):
-        try:
-            with create_own(new) as out:
-                out.write(text.encode())
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)

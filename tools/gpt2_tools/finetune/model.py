@@ -8,17 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpt2_recipe import GPT2Config, match_weights, open_checkpoint, read_config
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.sizes import SIZES
-from gpt2_tools.finetune.settings import Settings
-
-if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel
+from gpt2_tools.finetune.settings import CLASSIFICATION, Settings
 
 OTHER_NAMES = {
     "124M": "gpt-2",  # gpt-2-simple's
@@ -33,6 +30,7 @@ OTHER_NAMES = {
 SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6}):(\d{1,9}):(\d{1,9})")
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 GENERATION_CONFIG = "generation_config.json"
+LANGUAGE_MODEL = "GPT2LMHeadModel"
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,12 @@ def find_base(settings: Settings, stack: ExitStack) -> Base:
     """
     if settings.from_scratch is not None:
         return _new(settings.from_scratch, settings.vocab_size)
-    folder = _folder_of(str(settings.model), stack)
+    folder = folder_of(str(settings.model), stack)
     return Base(open_checkpoint(folder).config, _dropouts(folder / "config.json"), folder)
 
 
-def _folder_of(model: str, stack: ExitStack) -> Path:
+def folder_of(model: str, stack: ExitStack) -> Path:
+    """Return the folder that --model names."""
     if Path(model).is_dir():
         return Path(model)
     name = OTHER_NAMES.get(model, model)
@@ -121,14 +120,17 @@ def _dropouts(path: Path) -> dict[str, float]:
     return found
 
 
-def load_model(base: Base, seed: int) -> "GPT2LMHeadModel":
-    """Return the model, with the checkpoint's weights or new ones of this seed, in f32."""
+def load_model(base: Base, seed: int, kind: str = LANGUAGE_MODEL, **more: Any) -> Any:
+    """Return the model, with the checkpoint's weights or new ones of this seed, in f32.
+
+    kind: its class in transformers; more: other fields of its config.
+    """
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
-    config = transformers.GPT2Config(**_fields(base))
+    config = transformers.GPT2Config(**_fields(base), **more)
     torch.manual_seed(seed)
-    model = transformers.GPT2LMHeadModel(config)
+    model = getattr(transformers, kind)(config)
     if base.folder is not None:
         _copy_weights(base.folder, model)
     if config.activation_function == "gelu_new":
@@ -139,14 +141,15 @@ def load_model(base: Base, seed: int) -> "GPT2LMHeadModel":
     return model
 
 
-def _copy_weights(folder: Path, model: "GPT2LMHeadModel") -> None:
-    """Copy a checkpoint's weights into a model, one by one."""
+def _copy_weights(folder: Path, model: Any) -> None:
+    """Copy a checkpoint's weights into a model, one by one; a classifier has no head for tokens."""
     source = open_checkpoint(folder)
     weights = match_weights(source.path, source.tensors, source.config)
     state = dict(model.named_parameters())
     for name, tensor in weights.items():
-        prefix = "" if name.startswith("lm_head.") else "transformer."
-        np.copyto(state[prefix + name].detach().numpy(), tensor.as_f32())
+        is_head = name.startswith("lm_head.")
+        if not is_head or name in state:
+            np.copyto(state[name if is_head else f"transformer.{name}"].detach().numpy(), tensor.as_f32())
 
 
 def _fields(base: Base) -> dict[str, Any]:
@@ -159,11 +162,11 @@ def _fields(base: Base) -> dict[str, Any]:
     return {**fields, **base.dropouts}
 
 
-def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
+def prepare(model: Any, settings: Settings) -> Any:
     """Return the model as it is trained: with adapters, or with frozen parts."""
     if settings.only_train_transformer_layers:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad = ".h." in name
+            parameter.requires_grad = ".h." in name or name.startswith("score.")
     if settings.gradient_checkpointing:
         _checkpoint_activations(model)
     if not settings.lora:
@@ -175,7 +178,7 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
         lora_alpha=2 * settings.lora,
         target_modules=["c_attn"],
         fan_in_fan_out=True,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if settings.task == CLASSIFICATION else "CAUSAL_LM",  # which trains score in full
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a deprecated name
@@ -190,13 +193,16 @@ def _checkpoint_activations(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
-def write_model(model: Any, base: Base, folder: Path) -> None:
-    """Write config.json, model.safetensors and generation_config.json; adapters are merged before."""
+def write_model(model: Any, base: Base, folder: Path, kind: str = LANGUAGE_MODEL) -> None:
+    """Write config.json, model.safetensors and generation_config.json; adapters are merged before.
+
+    kind: its class in transformers; a classifier has no generation_config.json.
+    """
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model.config.use_cache = True
-    model.config.architectures = ["GPT2LMHeadModel"]
+    model.config.architectures = [kind]
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # safetensors' is for its owner alone
-    if base.folder is not None and (base.folder / GENERATION_CONFIG).is_file():
+    if kind == LANGUAGE_MODEL and base.folder is not None and (base.folder / GENERATION_CONFIG).is_file():
         (folder / GENERATION_CONFIG).write_bytes((base.folder / GENERATION_CONFIG).read_bytes())

@@ -10,16 +10,16 @@ from typing import Any
 
 from gpt2_recipe import expected_shapes, open_checkpoint
 from gpt2_text_prediction.engine import checksum, has_bf16
-from gpt2_tools.common.problem import Problem, one_problem
+from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
 from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
 from gpt2_tools.finetune.documents import TABLES, find_files, is_table, is_tokens
 from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
-from gpt2_tools.finetune.publish import publish_irs, publish_model
+from gpt2_tools.finetune.publish import demo_command, publish_irs, publish_model
 from gpt2_tools.finetune.run_folder import STATE, TOKENS, Checkpoint, RunFolder
-from gpt2_tools.finetune.settings import VALIDATION_SPLIT, Settings
+from gpt2_tools.finetune.settings import Settings
 from gpt2_tools.finetune.tokens import (
     TRAIN,
     VALIDATION,
@@ -46,7 +46,8 @@ class Finetuned:
     """What a run ended with.
 
     step: the last one. validation_loss: in nats a token, of the last evaluation (with early stopping the best); None
-    without one. signal: that stopped the run before its end, None if none did; model and ir are then None.
+    without one. A classifier's is in nats a text, over all that was held out, and so are accuracy and macro_f1.
+    signal: that stopped the run before its end, None if none did; model and ir are then None.
     """
 
     run: Path
@@ -55,11 +56,15 @@ class Finetuned:
     model: Path | None = None  # for transformers
     ir: Path | None = None  # for the demo, FP16
     signal: int | None = None
+    accuracy: float | None = None
+    macro_f1: float | None = None
 
     @property
     def perplexity(self) -> float | None:
-        """The perplexity a token on the validation data."""
-        return None if self.validation_loss is None else math.exp(self.validation_loss)
+        """The perplexity a token on the validation data; a classifier has none."""
+        if self.validation_loss is None or self.accuracy is not None:
+            return None
+        return math.exp(self.validation_loss)
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,78 @@ class Prepared:
         }
 
 
-def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
-    """Fine-tune a model on a text, as gpt2_finetune does; the settings are its flags, by name.
+Data = tuple[Any, Any]
+"""What is trained and what is validated on, as data sets of PyTorch; None for the second without validation."""
 
-    A run that was stopped is resumed. Raises Problem for what the user can fix.
-    """
-    with one_problem():
-        return run(Settings(Path(dataset), **settings))
+
+class Task:
+    """What is particular to a task; here to generating text."""
+
+    unit = "token"
+    """What a loss is the mean of."""
+    runner = "the demo"
+    """What runs the IR."""
+
+    def base(self, settings: Settings, stack: ExitStack) -> Base:
+        """Return what is trained on."""
+        return find_base(settings, stack)
+
+    def sources(self, settings: Settings) -> tuple[Source, Source | float]:
+        """Return the data, and those to validate on or their share."""
+        return sources(settings)
+
+    def facts(self, prepared: Prepared) -> dict[str, Any]:
+        """Return what run.json says."""
+        return prepared.facts()
+
+    def open(self, folder: Path) -> Any:
+        """Return what `write` has written; None if it is not there."""
+        return open_tokens(folder)
+
+    def write(self, folder: Path, prepared: Prepared) -> Any:
+        """Write the data as tokens; return their facts, of which `train` and `validation` count the tokens."""
+        encoder = prepared.vocabulary.encoder(prepared.base.config.vocab_size)
+        return write_tokens(folder, prepared.source, encoder, prepared.validation)
+
+    def plan(
+        self, prepared: Prepared, tokens: Any, folder: RunFolder, token_folder: Path, saves: bool = True
+    ) -> tuple[Plan, Data]:
+        """Return what is to be trained, and the data. Raises Problem for too few."""
+        return make_plan(prepared, tokens, folder, token_folder, saves)
+
+    def about(self, prepared: Prepared, tokens: Any, plan: Plan, data: Data) -> str:
+        """Return what is trained, in a line."""
+        return _about(prepared.settings, tokens, plan, *data)
+
+    def counts(self, prepared: Prepared, tokens: Any, plan: Plan, data: Data) -> list[str]:
+        """Return the lines of a dry run that count the data."""
+        settings = prepared.settings
+        return [
+            f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on",
+            f"blocks of {prepared.block_size}: {len(data[0])}; steps: {plan.steps} of "
+            f"{settings.blocks_per_step} blocks",
+        ]
+
+    def trained(self, prepared: Prepared, plan: Plan, data: Data, stop: Stop) -> tuple[Any, Steps]:
+        """Return the trainer of a run, with its model, and the callback that it calls."""
+        callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, stop)
+        return make_trained(prepared, plan, data, callback), callback
+
+    def evaluated(self, trainer: Any, prepared: Prepared, done: Finetuned) -> Finetuned:
+        """Return the end of a run with what is measured on the model that is published."""
+        return done
+
+    def write_model(self, model: Any, prepared: Prepared, folder: Path) -> None:
+        """Write the folder for transformers."""
+        write_model(model, prepared.base, folder)
+        prepared.vocabulary.write(folder)
+
+    def command(self, ir: Path, settings: Settings) -> str:
+        """Return the command that runs the IR."""
+        return demo_command(ir, settings.sample_prompt)
+
+
+GENERATION = Task()
 
 
 def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
@@ -114,28 +184,24 @@ def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
         raise Problem(f"gpt2_finetune: {', '.join(missing)} missing: {INSTALL}")
 
 
-def run(settings: Settings) -> Finetuned:
+def run(settings: Settings, task: Task = GENERATION) -> Finetuned:
     """Train to the end, or to a signal, and publish. Raises Problem."""
     require_libraries()
     process = start_libraries(settings)
     folder = RunFolder(settings.run_dir)
     with ExitStack() as stack:
-        base = find_base(settings, stack)
-        source, validation = sources(settings)
+        named = (task.base(settings, stack), *task.sources(settings))
         if process.is_main_process:
             stack.enter_context(folder.locked())
-        checkpoint, prepared, tokens = _by_first(
-            process, lambda: _begin(settings, base, source, validation, folder, process)
-        )
-        plan, data = make_plan(prepared, tokens, folder, folder.path / TOKENS)
+        checkpoint, prepared, tokens = _by_first(process, lambda: _begin(task, settings, named, folder, process))
+        plan, data = task.plan(prepared, tokens, folder, folder.path / TOKENS)
         if process.is_main_process:
-            say(_about(settings, tokens, plan, *data))
+            say(task.about(prepared, tokens, plan, data))
         stop = Stop()
-        callback = make_callback(settings, folder.path, prepared.vocabulary, stop)
-        trainer = make_trained(prepared, plan, data, callback)
+        trainer, callback = task.trained(prepared, plan, data, stop)
         with stopped_by_signals(stop):
             _train(trainer, callback, plan, checkpoint)
-        done = _finish(trainer, prepared, plan, stop)
+        done = _finish(task, trainer, prepared, plan, stop)
         del trainer, callback  # the converter needs the memory
         if done.model is None:
             return done
@@ -171,7 +237,7 @@ def sources(settings: Settings) -> tuple[Source, Source | float]:
             raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
     if len(found) > 1:
         return found[0], found[1]
-    return found[0], VALIDATION_SPLIT if settings.validation_split is None else float(settings.validation_split)
+    return found[0], settings.held_out_share
 
 
 def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
@@ -193,27 +259,27 @@ def check_block(settings: Settings, base: Base) -> None:
 
 
 def _begin(
-    settings: Settings, base: Base, source: Source, validation: Source | float, folder: RunFolder, process: Any
-) -> tuple[Checkpoint | None, Prepared, TokenFiles]:
+    task: Task, settings: Settings, named: tuple[Base, Source, Source | float], folder: RunFolder, process: Any
+) -> tuple[Checkpoint | None, Prepared, Any]:
     """Decide where the run goes on, and write what every process reads; nothing is deleted before it is possible."""
+    base, source, validation = named
     check_block(settings, base)
     checkpoint = folder.choose(settings)
     written, place = folder.path / "tokenizer", folder.path / TOKENS
     known = written if checkpoint is not None and written.is_dir() else None
     base, vocabulary = prepare_vocabulary(settings, base, source, known)
     prepared = Prepared(settings, base, vocabulary, source, validation, process.num_processes)
-    facts = prepared.facts()
+    facts = task.facts(prepared)
     if checkpoint is not None:
         checkpoint.check()
         folder.check(facts)
-    encoder = vocabulary.encoder(base.config.vocab_size)
-    tokens = open_tokens(place) if checkpoint is not None else None
+    tokens = task.open(place) if checkpoint is not None else None
     with ExitStack() as stack:
         if tokens is None:
             place = stack.enter_context(PublishedFolder(place).replacing(0))
-            tokens = write_tokens(place, source, encoder, validation)
-        encoder.encode_checked([settings.sample_prompt], "--sample_prompt")
-        _refuse_fewer_steps(make_plan(prepared, tokens, folder, place)[0], checkpoint)
+            tokens = task.write(place, prepared)
+        vocabulary.encoder(base.config.vocab_size).encode_checked([settings.sample_prompt], "--sample_prompt")
+        _refuse_fewer_steps(task.plan(prepared, tokens, folder, place)[0], checkpoint)
         folder.forget_after(0 if checkpoint is None else checkpoint.step)
     if known is None:
         with disk_problems(written):
@@ -253,8 +319,7 @@ def make_plan(
             f"at least a block of {size}; give a smaller --block_size, or more of it"
         )
     steps = settings.steps_for(len(train), prepared.processes)
-    is_bf16 = settings.precision == "bf16" or (settings.precision == "auto" and cpu_has_bf16())
-    return Plan(settings, folder, steps, is_bf16, prepared.processes, saves), (
+    return Plan(settings, folder, steps, is_bf16(settings), prepared.processes, saves), (
         train,
         validation if len(validation) else None,
     )
@@ -263,11 +328,15 @@ def make_plan(
 def _about(settings: Settings, tokens: TokenFiles, plan: Plan, train: Blocks, validation: Blocks | None) -> str:
     """Return what is trained, in a line."""
     held = "no validation" if validation is None else f"validation on {len(validation)} of {tokens.held_out}"
-    arithmetic = "bf16" if plan.is_bf16 else "f32"
     return (
         f"{settings.dataset}: {tokens.train} tokens in {len(train)} blocks of {train.size}; {held}; "
-        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {arithmetic}"
+        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {plan.arithmetic}"
     )
+
+
+def is_bf16(settings: Settings) -> bool:
+    """Return whether a run computes in bf16."""
+    return settings.precision == "bf16" or (settings.precision == "auto" and cpu_has_bf16())
 
 
 def cpu_has_bf16() -> bool:
@@ -315,7 +384,7 @@ def _refuse_fewer_steps(plan: Plan, checkpoint: Checkpoint | None) -> None:
         )
 
 
-def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetuned:
+def _finish(task: Task, trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetuned:
     """Draw the losses, and publish the model unless a signal stopped the run."""
     settings, run_dir, state = plan.settings, plan.run.path, trainer.state
     best = state.best_global_step if settings.early_stopping else None
@@ -324,17 +393,15 @@ def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetun
     done = Finetuned(run_dir, state.global_step, loss, signal=stop.signal)
     is_first = trainer.args.should_save
     if is_first:
-        draw_losses(read_log(run_dir / LOG), run_dir.name, run_dir / "loss.png")
+        draw_losses(read_log(run_dir / LOG), run_dir.name, run_dir / "loss.png", task.unit)
     if stop.signal is not None and state.global_step < plan.steps:
         return done
     if best and best != state.global_step:
         trainer._load_from_checkpoint(str(run_dir / f"checkpoint-{best}"))
-    done = replace(done, signal=None)
+    done = task.evaluated(trainer, prepared, replace(done, signal=None))
     if not is_first:
         return done
-
-    def write(folder: Path) -> None:
-        write_model(trainer.model, prepared.base, folder)
-        prepared.vocabulary.write(folder)
-
-    return replace(done, model=publish_model(run_dir, write, prepared.weight_bytes))
+    model = publish_model(
+        run_dir, lambda folder: task.write_model(trainer.model, prepared, folder), prepared.weight_bytes
+    )
+    return replace(done, model=model)

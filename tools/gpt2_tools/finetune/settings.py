@@ -12,11 +12,14 @@ from gpt2_tools.common.problem import Problem
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "f32", "bf16")
 SCHEDULERS = ("linear", "cosine", "constant")
+GENERATION, CLASSIFICATION = "generation", "classification"
 LATEST, FRESH = "latest", "fresh"
-VALIDATION_SPLIT = 0.05
+VALIDATION_SPLIT = {GENERATION: 0.05, CLASSIFICATION: 0.1}
 EPOCHS = 3.0
 
 FIXED = (
+    "task",
+    "label_column",
     "from_scratch",
     "vocab_size",
     "block_size",
@@ -40,7 +43,9 @@ class Settings:
     model: str | None = None
     from_scratch: str | None = None
     vocab_size: int | None = None
+    task: str = GENERATION
     text_column: str | None = None
+    label_column: str | None = None
     validation_file: Path | None = None
     validation_split: float | None = None
     steps: int | None = None
@@ -83,12 +88,13 @@ class Settings:
         for name in ("model", "from_scratch"):
             if isinstance(value := getattr(self, name), Path):
                 object.__setattr__(self, name, str(value))
-        for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("lr_scheduler", SCHEDULERS)):
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise Problem(f"--{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         self._check_together()
 
     def _check_together(self) -> None:
+        self._check_task()
         if (self.model is None) == (self.from_scratch is None):
             raise Problem("--model, --from_scratch: expected one of them")
         for name, other in EXCLUSIVE:
@@ -104,6 +110,12 @@ class Settings:
         plain = Path(self.run_name).name == self.run_name and self.run_name.isprintable()
         if not plain or self.run_name.startswith(".") or "\\" in self.run_name or not self.run_name:
             raise Problem(f"--run_name: expected the name of a folder, got {self.run_name!r}")
+
+    def _check_task(self) -> None:
+        others = NOT_OF_CLASSIFICATION if self.task == CLASSIFICATION else ("label_column",)
+        for name in others:
+            if _is_given(self, name):
+                raise Problem(f"--{name}: does not apply to --task {self.task}")
 
     @property
     def run_dir(self) -> Path:
@@ -123,6 +135,11 @@ class Settings:
     def decay(self) -> float:
         """The weight decay given, or the default of what is trained."""
         return self.weight_decay if self.weight_decay is not None else 0.1 if self.from_scratch else 0.0
+
+    @property
+    def held_out_share(self) -> float:
+        """The share of the data set to validate on, given or the default of the task."""
+        return VALIDATION_SPLIT[self.task] if self.validation_split is None else float(self.validation_split)
 
     @property
     def blocks_per_step(self) -> int:
@@ -179,6 +196,13 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "validation_split": (lambda value: 0 <= value <= 0.5, "a share from 0 to 0.5"),
 }
 """Which values of a number are taken, and in words."""
+CHOICES = {
+    "task": (GENERATION, CLASSIFICATION),
+    "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
+    "lr_scheduler": SCHEDULERS,
+}
+NOT_OF_CLASSIFICATION = ("from_scratch", "vocab_size", "sample_every", "sample_prompt")
 EXCLUSIVE = (
     ("steps", "epochs"),
     ("validation_file", "validation_split"),

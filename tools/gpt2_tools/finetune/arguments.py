@@ -95,6 +95,10 @@ def _add_data(group: Group) -> None:
     group.add_argument("--text_column", metavar="NAME|N", help=column)
     label = "column of the labels, likewise (default: label)"
     group.add_argument("--label_column", metavar="NAME|N", help=label)
+    trained = "to classify, train on N texts at most: of each label its share, spread over the data (default: all)"
+    group.add_argument("--max_train_samples", type=positive_int, metavar="N", help=trained)
+    held = "validate on N texts at most, likewise (default: all that are held out)"
+    group.add_argument("--max_eval_samples", type=positive_int, metavar="N", help=held)
     group.add_argument("--validation_file", type=Path, metavar="PATH", help="data set to validate on")
     split = "share of the documents to validate on, or of a single text its end; 0: none (default: "
     split += f"{VALIDATION_SPLIT[GENERATION]}; to classify {VALIDATION_SPLIT[CLASSIFICATION]} of each label's texts)"

@@ -169,6 +169,10 @@ class Task:
         write_model(model, prepared.base, folder)
         prepared.vocabulary.write(folder)
 
+    def publish_irs(self, model: Path, name: str) -> Path:
+        """Convert that folder; return the FP16 IR."""
+        return publish_irs(model, name)
+
     def command(self, ir: Path, settings: Settings) -> str:
         """Return the command that runs the IR."""
         return demo_command(ir, settings.sample_prompt)
@@ -205,7 +209,7 @@ def run(settings: Settings, task: Task = GENERATION) -> Finetuned:
         del trainer, callback  # the converter needs the memory
         if done.model is None:
             return done
-        return replace(done, ir=publish_irs(done.model, settings.run_name))
+        return replace(done, ir=task.publish_irs(done.model, settings.run_name))
 
 
 def start_libraries(settings: Settings) -> Any:

@@ -20,6 +20,8 @@ EPOCHS = 3.0
 FIXED = (
     "task",
     "label_column",
+    "max_train_samples",
+    "max_eval_samples",
     "from_scratch",
     "vocab_size",
     "block_size",
@@ -46,6 +48,8 @@ class Settings:
     task: str = GENERATION
     text_column: str | None = None
     label_column: str | None = None
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
     validation_file: Path | None = None
     validation_split: float | None = None
     steps: int | None = None
@@ -112,7 +116,7 @@ class Settings:
             raise Problem(f"--run_name: expected the name of a folder, got {self.run_name!r}")
 
     def _check_task(self) -> None:
-        others = NOT_OF_CLASSIFICATION if self.task == CLASSIFICATION else ("label_column",)
+        others = NOT_OF_CLASSIFICATION if self.task == CLASSIFICATION else OF_CLASSIFICATION
         for name in others:
             if _is_given(self, name):
                 raise Problem(f"--{name}: does not apply to --task {self.task}")
@@ -182,6 +186,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "vocab_size": (_at_least(257), "257 or more: the bytes and the end of text"),
     "lora": COUNT,
     "threads": COUNT,
+    "max_train_samples": COUNT,
+    "max_eval_samples": COUNT,
     "keep": COUNT,
     "early_stopping": COUNT,
     "seed": COUNT_OR_NONE,
@@ -202,6 +208,7 @@ CHOICES = {
     "precision": PRECISIONS,
     "lr_scheduler": SCHEDULERS,
 }
+OF_CLASSIFICATION = ("label_column", "max_train_samples", "max_eval_samples")
 NOT_OF_CLASSIFICATION = ("from_scratch", "vocab_size", "sample_every", "sample_prompt")
 EXCLUSIVE = (
     ("steps", "epochs"),

@@ -11,7 +11,7 @@ from gpt2_tools.common.picture import save_picture
 from gpt2_tools.finetune.classification.metrics import Confusion
 
 MOST_DRAWN = 40
-LONGEST_NAME = 24
+LONGEST_NAME = 32
 """Characters of a label that are drawn."""
 
 
@@ -27,7 +27,7 @@ def draw_confusion(confusion: Confusion, labels: Sequence[str], title: str, path
     if len(drawn) < len(labels):
         title += f" (the {len(drawn)} of {len(labels)} labels with most texts)"
     shares = counts / np.maximum(confusion.sum(1)[drawn], 1)[:, None]
-    side = 2.2 + max(2.4, 0.42 * len(names)) + 0.07 * max(map(len, names))
+    side = 2.2 + max(2.4, 0.34 * len(names)) + 0.07 * max(map(len, names))
     picture: Any = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = picture.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -1,10 +1,9 @@
 """The texts of a data set as tokens on the disk, memory-mapped, with their labels and whether they are held out."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import numpy.typing as npt
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.text_stream import CHUNK, byte_chunks
-from gpt2_tools.finetune.classification.labels import MOST_LABELS, sort_labels, stratified
-from gpt2_tools.finetune.classification.rows import Columns, Row, place, read_rows
+from gpt2_tools.finetune.classification.labels import MOST_LABELS, sampled, sort_labels, stratified
+from gpt2_tools.finetune.classification.rows import Columns, place, read_rows
 from gpt2_tools.finetune.tokens import AT_ONCE, FACTS, Encoder, Source
 from omz_model_tools.common import disk_problems, publish_file
 
@@ -25,6 +24,7 @@ LISTED = 10
 """Labels that a line lists."""
 
 Ids = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -53,50 +53,63 @@ class Form:
     most: int
 
 
-@dataclass
-class _Read:
-    """What was read of the data sets so far."""
+@dataclass(frozen=True)
+class HoldOut:
+    """What is validated on: another data set, or the share of each label's texts; and texts at most, where limited."""
 
-    kinds: dict[str, int] = field(default_factory=dict)  # label -> its number by appearance
-    labels: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    cut: int = 0
+    data: Source | float
+    most_trained: int | None = None
+    most_held_out: int | None = None
+
+    @property
+    def sources(self) -> list[Source]:
+        """The other data set, if there is one."""
+        return [self.data] if isinstance(self.data, Source) else []
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        if isinstance(self.data, Source):
+            return ", ".join(map(str, self.data.files))
+        return f"{self.data * 100:.3g}% of each label"
 
 
 def write_examples(
     folder: Path,
     source: Source,
-    held_out: Source | float,
+    hold_out: HoldOut,
     form: Form,
     in_order: Callable[[Sequence[str]], list[str]] = sort_labels,
 ) -> ExampleFiles:
     """Write the texts' tokens, their labels and the hold-out, then tokens.json.
 
-    held_out: the data set to validate on, or the share of each label's texts that is. in_order: sorts the labels.
-    Raises Problem for a row without text or label, for labels of one kind or of too many, and for labels to validate
-    on that are none to train on.
+    in_order: sorts the labels. All rows are read before any is encoded. Raises Problem for one without text or label,
+    for labels of one kind or of too many, and for labels to validate on that are none to train on.
     """
-    read = _Read()
+    sources = [source, *hold_out.sources]
     with disk_problems(folder):
+        labels, held, chosen, order = _survey(sources, hold_out, form.columns, in_order)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FACTS).unlink(missing_ok=True)
+        lengths = []
         with (folder / TOKENS).open("wb") as file:
-            for ids in _encoded(source, form, read):
-                file.write(ids.astype(form.encoder.dtype).tobytes())
-            known, count = _trained_labels(source, form.columns, read), len(read.labels)
-            if isinstance(held_out, Source):
-                for ids in _encoded(held_out, form, read):
-                    file.write(ids.astype(form.encoder.dtype).tobytes())
-                _refuse_none(held_out, len(read.labels) - count)
-                _refuse_unseen(held_out, known, read.kinds)
-        order = in_order(known)
-        ids_of = np.array([order.index(label) for label in read.kinds])
-        labels = ids_of[read.labels].astype(np.int32)
-        held = np.arange(len(labels)) >= count if isinstance(held_out, Source) else stratified(labels, held_out)
-        np.save(folder / ENDS, np.cumsum([0, *read.lengths]))
-        np.save(folder / LABELS, labels)
-        np.save(folder / HELD, held)
-        facts = _facts(order, labels, held, read, form, held_out)
+            for ids in _encoded(sources, chosen, form):
+                lengths.append(len(ids))
+                file.write(np.array(ids[: form.most], form.encoder.dtype).tobytes())
+        kept = np.minimum(lengths, form.most)
+        for name, array in ((ENDS, np.cumsum([0, *kept])), (LABELS, labels[chosen]), (HELD, held[chosen])):
+            np.save(folder / name, array)
+        is_trained = chosen & ~held
+        facts = ExampleFiles(
+            labels=order,
+            texts=np.bincount(labels[is_trained], minlength=len(order)).tolist(),
+            held_out_texts=int(held[chosen].sum()),
+            train=int(kept[~held[chosen]].sum()),
+            validation=int(kept[held[chosen]].sum()),
+            cut=int((np.array(lengths) > form.most).sum()),
+            dtype=form.encoder.dtype,
+            held_out=hold_out.words,
+        )
         new = folder / f".{FACTS}.new"
         new.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
         publish_file(new, folder / FACTS)
@@ -115,93 +128,89 @@ def open_examples(folder: Path) -> ExampleFiles | None:
     return facts if is_whole else None
 
 
-def _encoded(source: Source, form: Form, read: _Read) -> Iterator[Ids]:
-    """Yield the tokens of each text; note its label and length."""
+def _survey(
+    sources: Sequence[Source], hold_out: HoldOut, columns: Columns, in_order: Callable[[Sequence[str]], list[str]]
+) -> tuple[Ids, Mask, Mask, list[str]]:  # -> [N], [N], [N], [C]
+    """Read all rows; return their labels' ids, which are held out, which are taken, and the labels in order."""
+    kinds: dict[str, int] = {}  # label -> its number by appearance
+    found = [_labels_of(sources[0], columns, kinds)]
+    _refuse_one_kind(sources[0], columns, kinds, len(found[0]))
+    order = in_order(list(kinds))
+    for other in sources[1:]:
+        found.append(_labels_of(other, columns, kinds))
+        _refuse_unseen(other, order, kinds)
+    by_appearance = np.array([order.index(label) for label in kinds], np.int32)
+    labels = by_appearance[np.concatenate(found)]
+    if isinstance(hold_out.data, Source):
+        held = np.arange(len(labels)) >= len(found[0])
+    else:
+        held = stratified(labels, hold_out.data)
+    trained = sampled(labels, ~held, hold_out.most_trained)
+    return labels, held, trained | sampled(labels, held, hold_out.most_held_out), order
+
+
+def _labels_of(source: Source, columns: Columns, kinds: dict[str, int]) -> Ids:  # -> [N]
+    """Return the number of each row's label. Raises Problem for rows that lack text or label, and for none."""
+    numbers = []
     for path in source.files:
         lacks: dict[str, list[int]] = {"text": [], "label": []}  # the numbers of such rows
-        rows = _labelled(path, form.columns, read, lacks)
-        while some := list(islice(rows, AT_ONCE)):
-            for row, ids in zip(some, form.encoder.encode_checked([row.text for row in some], path), strict=True):
-                if not ids:
-                    lacks["text"].append(row.number)
-                read.cut += len(ids) > form.most
-                read.lengths.append(min(len(ids), form.most))
-                yield np.array(ids[: form.most], np.int64)
-        for name, numbers in lacks.items():
-            if numbers:
-                rest = f" and {len(numbers) - 1} more rows have" if len(numbers) > 1 else " has"
+        for row in read_rows(path, columns, _with_progress):
+            if not row.text.strip() or not row.label:
+                lacks["label" if row.text.strip() else "text"].append(row.number)
+                continue
+            numbers.append(kinds.setdefault(row.label, len(kinds)))
+            if len(kinds) > MOST_LABELS:
                 raise Problem(
-                    f"{place(path, numbers[0])}{rest} no {name}; expected one in each: remove them, or add it"
+                    f"{place(path, row.number)}: has the {len(kinds)}th kind of label, {row.label[:40]!r}; expected at "
+                    f"most {MOST_LABELS}: is {columns.label!r} the column of the labels (--label_column)?"
                 )
+        _refuse_lacking(path, lacks)
+    if not numbers:
+        raise Problem(f"{', '.join(map(str, source.files))}: has no texts with labels; expected rows with both")
+    return np.array(numbers)
 
 
-def _labelled(path: Path, columns: Columns, read: _Read, lacks: dict[str, list[int]]) -> Iterator[Row]:
-    """Yield the rows that have text and label, whose number is noted; note those that lack one."""
-    for row in read_rows(path, columns, _with_progress):
-        if not row.text.strip() or not row.label:
-            lacks["label" if row.text.strip() else "text"].append(row.number)
-            continue
-        label = read.kinds.setdefault(row.label, len(read.kinds))
-        if label == MOST_LABELS:
-            raise Problem(
-                f"{place(path, row.number)}: has label {MOST_LABELS + 1} of different ones, {row.label[:40]!r}; "
-                f"expected at most {MOST_LABELS}: is {columns.label!r} the column of the labels (--label_column)?"
-            )
-        read.labels.append(label)
-        yield row
+def _encoded(sources: Sequence[Source], chosen: Mask, form: Form) -> Iterator[list[int]]:
+    """Yield the tokens of each text that is taken."""
+    mask = iter(chosen)
+    for path in (path for source in sources for path in source.files):
+        rows = (row for row in read_rows(path, form.columns, _with_progress) if next(mask))
+        while some := list(islice(rows, AT_ONCE)):
+            found = form.encoder.encode_checked([row.text for row in some], path)
+            _refuse_lacking(path, {"text": [row.number for row, ids in zip(some, found, strict=True) if not ids]})
+            yield from found
 
 
 def _with_progress(path: Path) -> Iterator[bytes]:
     return counted(byte_chunks(path), -(-path.stat().st_size // CHUNK), "MB")
 
 
-def _trained_labels(source: Source, columns: Columns, read: _Read) -> list[str]:
-    """Return the labels to train on, which are two or more."""
-    _refuse_none(source, len(read.labels))
-    if len(read.kinds) == 1:
-        (label,) = read.kinds
-        names = ", ".join(map(str, source.files))
+def _refuse_lacking(path: Path, lacks: dict[str, list[int]]) -> None:
+    for name, numbers in lacks.items():
+        if numbers:
+            more = f" and {len(numbers) - 1} more have" if len(numbers) > 1 else " has"
+            raise Problem(f"{place(path, numbers[0])}{more} no {name}; expected a text and a label in each row")
+
+
+def _refuse_one_kind(source: Source, columns: Columns, kinds: Sequence[str] | dict[str, int], count: int) -> None:
+    if len(kinds) == 1:
         raise Problem(
-            f"{names}: has one kind of label, {label[:40]!r}, in all {len(read.labels)} rows of the column "
-            f"{columns.label!r}; expected two or more"
+            f"{', '.join(map(str, source.files))}: has one kind of label, {listed(list(kinds))}, in all {count} rows "
+            f"of the column {columns.label!r}; expected two kinds or more"
         )
-    return list(read.kinds)
-
-
-def _refuse_none(source: Source, count: int) -> None:
-    if not count:
-        raise Problem(f"{', '.join(map(str, source.files))}: has no texts with labels; expected rows with both")
 
 
 def _refuse_unseen(held_out: Source, known: Sequence[str], found: dict[str, int]) -> None:
     unseen = sort_labels([label for label in found if label not in set(known)])
     if unseen:
         names = ", ".join(map(str, held_out.files))
-        raise Problem(
-            f"{names}: has labels that the data set has not: {listed(unseen)}; expected {listed(sort_labels(known))}"
-        )
+        raise Problem(f"{names}: has labels that the data set has not: {listed(unseen)}; expected {listed(known)}")
 
 
 def listed(labels: Sequence[str], most: int = LISTED) -> str:
     """Return labels in a line."""
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(" ".join(label.split())[:40] for label in labels[:most]) + more
-
-
-def _facts(labels: list[str], ids: Ids, held: Ids, read: _Read, form: Form, held_out: Source | float) -> ExampleFiles:
-    lengths = np.array(read.lengths)
-    counts = Counter(ids[~held].tolist())
-    words = ", ".join(map(str, held_out.files)) if isinstance(held_out, Source) else f"{held_out * 100:.3g}% of each label"
-    return ExampleFiles(
-        labels=labels,
-        texts=[counts[i] for i in range(len(labels))],
-        held_out_texts=int(held.sum()),
-        train=int(lengths[~held].sum()),
-        validation=int(lengths[held].sum()),
-        cut=read.cut,
-        dtype=form.encoder.dtype,
-        held_out=words,
-    )
 
 
 class Examples:

@@ -33,3 +33,17 @@ def stratified(labels: npt.NDArray[np.integer], share: float) -> npt.NDArray[np.
         wanted = min(max(round(count * Fraction(str(share))), 1), count - 1)
         held[rows[[(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]]] = True
     return held
+
+
+def sampled(labels: npt.NDArray[np.integer], among: npt.NDArray[np.bool_], most: int | None) -> npt.NDArray[np.bool_]:
+    """Return which of the texts `among` are taken, `most` at most: of each label its share, spread over the data.
+
+    All [N].
+    """
+    rows = np.flatnonzero(among)
+    if most is None or len(rows) <= most:
+        return among
+    by_label = rows[np.argsort(labels[rows], kind="stable")]
+    taken = np.zeros(len(labels), bool)
+    taken[by_label[(2 * np.arange(most) + 1) * len(rows) // (2 * most)]] = True
+    return taken

@@ -16,6 +16,7 @@ from gpt2_tools.finetune.classification.examples import (
     ExampleFiles,
     Examples,
     Form,
+    HoldOut,
     collate,
     listed,
     open_examples,
@@ -85,7 +86,7 @@ class Classification(Task):
         return write_examples(
             folder,
             prepared.source,
-            prepared.validation,
+            HoldOut(prepared.validation, prepared.settings.max_train_samples, prepared.settings.max_eval_samples),
             Form(
                 columns_of(prepared.settings),
                 prepared.vocabulary.encoder(prepared.base.config.vocab_size),

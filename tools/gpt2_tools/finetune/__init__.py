@@ -6,7 +6,6 @@ cannot break, a resume that ends with the same bytes, and the way on to OpenVINO
 """
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.finetune.run import Finetuned
-from gpt2_tools.finetune.tasks import finetune
+from gpt2_tools.finetune.run import Finetuned, finetune
 
 __all__ = ["Finetuned", "Problem", "finetune"]

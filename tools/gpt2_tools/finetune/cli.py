@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from gpt2_tools.common.problem import guarded
 from gpt2_tools.finetune.arguments import parse
 from gpt2_tools.finetune.dry_run import dry_run
-from gpt2_tools.finetune.run import Finetuned, run
+from gpt2_tools.finetune.run import Finetuned, run, task_of
 from gpt2_tools.finetune.settings import LATEST, Settings
-from gpt2_tools.finetune.tasks import task_of
 from omz_model_tools.common import Report, say
 
 SIGNALLED = 128

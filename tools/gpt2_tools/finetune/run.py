@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt2_recipe import expected_shapes, open_checkpoint
 from gpt2_text_prediction.engine import checksum, has_bf16
-from gpt2_tools.common.problem import Problem
+from gpt2_tools.common.problem import Problem, one_problem
 from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
 from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
 from gpt2_tools.finetune.documents import TABLES, find_files, is_table, is_tokens
@@ -19,7 +19,7 @@ from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, writ
 from gpt2_tools.finetune.plot import draw_losses
 from gpt2_tools.finetune.publish import demo_command, publish_irs, publish_model
 from gpt2_tools.finetune.run_folder import STATE, TOKENS, Checkpoint, RunFolder
-from gpt2_tools.finetune.settings import Settings
+from gpt2_tools.finetune.settings import CLASSIFICATION, Settings
 from gpt2_tools.finetune.tokens import (
     TRAIN,
     VALIDATION,
@@ -179,6 +179,23 @@ class Task:
 
 
 GENERATION = Task()
+
+
+def task_of(settings: Settings) -> Task:
+    """Return the task that --task names."""
+    from gpt2_tools.finetune.classification import Classification  # noqa: PLC0415: it imports this module
+
+    return Classification() if settings.task == CLASSIFICATION else GENERATION
+
+
+def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
+    """Fine-tune a model on a text, as gpt2_finetune does; the settings are its flags, by name.
+
+    A run that was stopped is resumed. Raises Problem for what the user can fix.
+    """
+    with one_problem():
+        given = Settings(Path(dataset), **settings)
+        return run(given, task_of(given))
 
 
 def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:

@@ -183,7 +183,7 @@ GENERATION = Task()
 
 def task_of(settings: Settings) -> Task:
     """Return the task that --task names."""
-    from gpt2_tools.finetune.classification import Classification  # noqa: PLC0415: it imports this module
+    from gpt2_tools.finetune.classification import Classification  # noqa: PLC0415 (it imports this module)
 
     return Classification() if settings.task == CLASSIFICATION else GENERATION
 

@@ -271,6 +271,7 @@ def training_arguments(plan: Plan, evaluates: bool) -> "TrainingArguments":
         greater_is_better=False if evaluates else None,
         logging_strategy="no",
         logging_nan_inf_filter=False,  # which hides a loss that is no number
+        log_level_replica="error",  # of the processes beside the first, which else print what that does not
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

@@ -1,6 +1,9 @@
 """trainer: what is trained is what a plain loop of PyTorch trains on the same batches; how texts are batched."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.classification.trainer import POOL, ByLength
+from support import HANGS_AFTER
 
 pytestmark = pytest.mark.extras("torch", "transformers", "accelerate", "peft", "matplotlib")
 
@@ -170,3 +174,38 @@ def test_the_order_is_one_of_all_texts_in_batches_of_like_lengths():
     assert random_padding > 1.5
     assert len(list(ByLength(lengths[:3], 8, 0, lambda: 0))) == 3  # fewer than a batch
     assert batch * POOL < 1003  # so that there are several pools
+
+
+SGD = """
+import sys
+from gpt2_tools.finetune import Problem, finetune, optimizers
+import torch
+optimizers.OPTIMIZERS["adamw"] = lambda model, settings: torch.optim.SGD(model.parameters(), lr=0.05)
+try:
+    finetune("texts.csv", task="classification", model="toy", steps=10, block_size=16, batch_size=int(sys.argv[1]),
+             threads=1, precision="f32", lr_scheduler="constant", run_name=sys.argv[2], validation_split=0.3)
+except Problem as problem:
+    if "GPT2ForSequenceClassification" not in str(problem):  # which the recipe does not convert yet
+        raise
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="gloo, as CI has it")
+def test_two_processes_train_as_one_with_the_doubled_batch(no_dropout):
+    (no_dropout / "sgd.py").write_text(SGD)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for command in ([*torchrun, "sgd.py", "2", "two"], [sys.executable, "sgd.py", "4", "one"]):
+        done = subprocess.run(
+            command, cwd=no_dropout, capture_output=True, timeout=HANGS_AFTER, check=False, env=environment, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "attention_mask" not in done.stderr
+    one, two = (no_dropout / "checkpoint" / name for name in ("one", "two"))
+    first, second, start = load(one / "model"), load(two / "model"), load(no_dropout / "toy")
+    for name, tensor in first.items():
+        np.testing.assert_allclose(second[name], tensor, atol=1e-5, rtol=0)
+    assert max(np.abs(first[f"transformer.{name}"] - tensor).max() for name, tensor in start.items()) > 1e-2
+    reports = [json.loads((run / "evaluation.json").read_bytes()) for run in (one, two)]
+    assert reports[0]["confusion"] == reports[1]["confusion"]
+    assert reports[1]["loss"] == pytest.approx(reports[0]["loss"], rel=1e-4)

@@ -53,9 +53,9 @@ class ClassificationTrainer(FinetuneTrainer):
     held_out: Examples | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        settings = self.plan.settings
-        lengths = self.train_dataset.lengths
-        return ByLength(lengths, settings.batch_size, settings.seed, lambda: int(self.state.epoch or 0))
+        settings, lengths = self.plan.settings, self.train_dataset.lengths
+        batch = settings.batch_size * self.plan.processes  # which are dealt out to the processes
+        return ByLength(lengths, batch, settings.seed, lambda: int(self.state.epoch or 0))
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return mean loss, accuracy and macro-F1 of the texts that are evaluated while it trains."""

@@ -83,6 +83,7 @@ class Classification(Task):
 
     def write(self, folder: Path, prepared: Prepared) -> ExampleFiles:
         """Write the texts as tokens, with labels and hold-out."""
+        pad_of(prepared.vocabulary, base_of(prepared))  # a problem with it is told before the work
         return write_examples(
             folder,
             prepared.source,
@@ -100,7 +101,6 @@ class Classification(Task):
     ) -> tuple[Plan, Data]:
         """Return what is to be trained, the texts, and all that are held out."""
         settings = prepared.settings
-        pad_of(prepared.vocabulary, base_of(prepared))
         train, held = (Examples(token_folder, tokens, is_held_out) for is_held_out in (False, True))
         if not len(held) and (settings.validation_split or settings.early_stopping):
             least = "--validation_split above 0, and" if settings.validation_split == 0 else "a label with"

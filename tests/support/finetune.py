@@ -5,8 +5,10 @@ exit code, negative for a signal. `FinetuneServer` is its client.
 """
 
 import contextlib
+import csv
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -24,12 +26,28 @@ TOY = Toy(n_embd=16, n_positions=32)
 TINY = ("--block_size", 16, "--batch_size", 2, "--threads", 1, "--precision", "f32", "--learning_rate", 1e-3)
 """A run of milliseconds a step."""
 WORDS = "the hen in the tall grass hears a storm; she runs home. \n"
+CLASSIFIER_ENDS = 1
+"""The exit code of a whole run of a classifier: 0 as soon as the recipe converts GPT2ForSequenceClassification."""
+LABELS = {"calm": ("hen", "grass", "home"), "loud": ("storm", "roar", "bang"), "odd": ("eel", "oboe", "id")}
 
 
 def write_toy(folder: Path) -> Path:
     """Write a checkpoint `toy` and a `book.txt` of about 2000 tokens into a folder; return it."""
     TOY.write(folder / "toy")
     (folder / "book.txt").write_text("".join(f"{i} {WORDS}" for i in range(45)), encoding="utf-8")
+    return folder
+
+
+def write_labelled(folder: Path, count: int = 60) -> Path:
+    """Write a checkpoint `toy` and a `texts.csv` with three labels that a toy can learn; return the folder."""
+    TOY.write(folder / "toy")
+    rng = random.Random(3)
+    with (folder / "texts.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        for i in range(count):
+            label = list(LABELS)[i % 3]
+            table.writerow([" ".join(rng.choices(LABELS[label], k=rng.randint(1, 5))), label])
     return folder
 
 

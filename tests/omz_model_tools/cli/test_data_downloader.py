@@ -31,7 +31,7 @@ def zipped(source: Any) -> dict[str, Any]:
 
 def test_print_all(run, tmp_path: Path) -> None:
     done = run("omz_data_downloader", "--print_all", cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"lambada\nwikitext-2\n", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"lambada\nwikitext-2\nyelp-review-full\n", b"")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def read(raw: bytes | dict[str, Any], name: str = "words") -> Dataset:
 
 
 def test_the_packaged_data_sets() -> None:
-    lambada, wikitext = (entry.read() for entry in find(DATASETS, [packaged_root()]))
+    lambada, wikitext, _ = (entry.read() for entry in find(DATASETS, [packaged_root()]))
     assert (lambada.name, wikitext.name) == ("lambada", "wikitext-2")
     assert [str(one.subdirectory) for one in (lambada, wikitext)] == ["datasets/lambada", "datasets/wikitext-2"]
     (passages,), (archive,) = lambada.files, wikitext.files

@@ -1,4 +1,5 @@
-"""gpt2_finetune: a text in, a better model out, as a checkpoint for transformers and as IRs for the demo.
+"""gpt2_finetune: a text in, a better model out, as a checkpoint for transformers and as IRs for the demo; or a
+classifier, of texts with labels.
 
 The training itself is transformers' Trainer; what it lacks is here: data of any size in flat memory, saves that a kill
 cannot break, a resume that ends with the same bytes, and the way on to OpenVINO.

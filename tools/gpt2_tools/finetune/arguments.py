@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_tools.finetune.settings import (
+    CHOICES,
+    CLASSIFICATION,
     DEFAULTS,
     EPOCHS,
+    GENERATION,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULERS,
@@ -26,6 +29,8 @@ OTHER_NAMES = {
     "warmup_steps": "warmup",
     "save_steps": "save_every",
     "eval_steps": "eval_every",
+    "label_column_name": "label_column",  # run_classification.py
+    "max_seq_length": "block_size",
     "save_total_limit": "keep",
     "model_name": "model",  # gpt-2-simple
     "max_checkpoints": "keep",
@@ -69,6 +74,8 @@ Group = argparse._ArgumentGroup
 
 
 def _add_model(group: Group) -> None:
+    task = "generation: text is continued; classification: texts get labels (default: %(default)s)"
+    group.add_argument("--task", choices=CHOICES["task"], default=DEFAULTS["task"], help=task)
     names = "a model of the zoo that omz_downloader has downloaded into this folder (gpt-2-mini needs none), such as "
     names += "gpt-2 or 124M, or the folder of a checkpoint of any kind that omz_converter --checkpoint reads"
     group.add_argument("--model", metavar="NAME|DIR", help=names)
@@ -80,15 +87,24 @@ def _add_model(group: Group) -> None:
 
 
 def _add_data(group: Group) -> None:
-    dataset = "required: a text file in UTF-8, a folder of .txt, a .csv, a .jsonl, or gpt-2-simple's .npz of tokens"
+    dataset = "required: a text file in UTF-8, a folder of .txt, a .csv, a .jsonl, or gpt-2-simple's .npz of tokens; "
+    dataset += "to classify a .csv, .jsonl or .parquet"
     group.add_argument("--dataset", type=Path, metavar="PATH", help=dataset)
-    column = "column of a .csv, field of a .jsonl, of the validation file too (default: the first; text)"
-    group.add_argument("--text_column", metavar="NAME", help=column)
+    column = "column of a .csv, field of a .jsonl, of the validation file too (default: the first; text); to classify "
+    column += "also its number from 1 in a .csv without a header (default: text)"
+    group.add_argument("--text_column", metavar="NAME|N", help=column)
+    label = "column of the labels, likewise (default: label)"
+    group.add_argument("--label_column", metavar="NAME|N", help=label)
+    trained = "to classify, train on N texts at most: of each label its share, spread over the data (default: all)"
+    group.add_argument("--max_train_samples", type=positive_int, metavar="N", help=trained)
+    held = "validate on N texts at most, likewise (default: all that are held out)"
+    group.add_argument("--max_eval_samples", type=positive_int, metavar="N", help=held)
     group.add_argument("--validation_file", type=Path, metavar="PATH", help="data set to validate on")
     split = "share of the documents to validate on, or of a single text its end; 0: none (default: "
-    split += f"{VALIDATION_SPLIT})"
+    split += f"{VALIDATION_SPLIT[GENERATION]}; to classify {VALIDATION_SPLIT[CLASSIFICATION]} of each label's texts)"
     group.add_argument("--validation_split", type=float, metavar="SHARE", help=split)
-    block = "tokens of a training sequence (default: the model's positions, at most 1024)"
+    block = "tokens of a training sequence, to classify at most, from a text's beginning (default: the model's "
+    block += "positions, at most 1024)"
     group.add_argument("--block_size", type=positive_int, metavar="N", help=block)
 
 

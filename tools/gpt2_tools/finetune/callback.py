@@ -135,10 +135,15 @@ class Steps(_TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         """Log an evaluation."""
         if self.log is not None and self.progress is not None:
-            loss = float(metrics["eval_loss"])
-            perplexity = math.exp(min(loss, 700))
-            self.log.add({"step": state.global_step, "eval_loss": loss, "perplexity": perplexity, **self._seconds()})
-            self.progress.say(f"[{state.global_step}] validation loss={loss:.4f} perplexity={perplexity:.2f}")
+            found, words = self.evaluation(metrics)
+            self.log.add({"step": state.global_step, **found, **self._seconds()})
+            self.progress.say(f"[{state.global_step}] validation {words}")
+
+    def evaluation(self, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
+        """Return an evaluation for the log, and in words."""
+        loss = float(metrics["eval_loss"])
+        perplexity = math.exp(min(loss, 700))
+        return {"eval_loss": loss, "perplexity": perplexity}, f"loss={loss:.4f} perplexity={perplexity:.2f}"
 
     def _seconds(self) -> dict[str, float]:
         return {"seconds": round(time.monotonic() - self.start, 3)}
@@ -201,10 +206,12 @@ def sample(model: Any, vocabulary: Vocabulary, prompt: str, seed: int) -> str:
     return vocabulary.decode(tokens if prompt else tokens[1:])
 
 
-def make_callback(settings: Settings, folder: Path, vocabulary: Vocabulary, stop: Stop) -> Steps:
+def make_callback(
+    settings: Settings, folder: Path, vocabulary: Vocabulary, stop: Stop, kind: type[Steps] = Steps
+) -> Steps:
     """Return a Steps, whose class transformers' TrainerCallback completes."""
     from transformers import TrainerCallback  # noqa: PLC0415
 
-    made: Any = type("Steps", (Steps, TrainerCallback), {})
+    made: Any = type(kind.__name__, (kind, TrainerCallback), {})
     callback: Steps = made(settings, folder, vocabulary, stop)
     return callback

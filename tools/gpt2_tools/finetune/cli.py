@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from gpt2_tools.common.problem import guarded
 from gpt2_tools.finetune.arguments import parse
 from gpt2_tools.finetune.dry_run import dry_run
-from gpt2_tools.finetune.publish import demo_command
-from gpt2_tools.finetune.run import Finetuned, run
+from gpt2_tools.finetune.run import Finetuned, run, task_of
 from gpt2_tools.finetune.settings import LATEST, Settings
 from omz_model_tools.common import Report, say
 
@@ -27,10 +26,10 @@ def _main(argv: Sequence[str] | None) -> int:
     settings, is_dry = parse(argv)
     report = Report(sys.stdout, sys.stderr)
     if is_dry:
-        for line in dry_run(settings):
+        for line in dry_run(settings, task_of(settings)):
             report.line(line)
         return 0
-    done = run(settings)
+    done = run(settings, task_of(settings))
     return _report(done, settings, report)
 
 
@@ -42,6 +41,6 @@ def _report(done: Finetuned, settings: Settings, report: Report) -> int:
     if done.perplexity is not None:
         say(f"{done.run}: step {done.step}, validation perplexity {done.perplexity:.2f}")
     if done.model is not None and done.ir is not None:
-        say(f"{done.model}: for transformers; {done.ir}: for the demo:")
-        report.line(demo_command(done.ir, settings.sample_prompt))
+        say(f"{done.model}: for transformers; {done.ir}: for {task_of(settings).runner}:")
+        report.line(task_of(settings).command(done.ir, settings))
     return 0

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -121,35 +121,53 @@ def _text_pieces(chunks: Iterable[str]) -> Iterator[Piece]:
         yield Piece("", True)
 
 
-def _csv_documents(path: Path, rows: Iterable[str], column: str | None) -> Iterator[str]:
+def csv_rows(path: Path, rows: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that a row ends in, and its cells, of each that is not blank.
+
+    Raises Problem for what is not CSV.
+    """
     csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(rows, strict=True)
     try:
-        header = next((row for row in reader if row), [])
-        if column is not None and column not in header:
-            raise Problem(f"{path}: expected a column {column!r}, got {', '.join(header) or 'none'}")
-        index = 0 if column is None else header.index(column)
-        for row in reader:
-            if row and len(row) <= index:
-                raise Problem(f"{path}: line {reader.line_num}: expected {index + 1} columns or more, got {len(row)}")
-            if row and row[index]:
-                yield row[index]
+        yield from ((reader.line_num, row) for row in reader if row)
     except csv.Error as error:
         raise Problem(f"{path}: line {reader.line_num}: is not CSV: {error}") from None
 
 
-def _json_documents(path: Path, rows: Iterable[str], field: str) -> Iterator[str]:
+def json_rows(path: Path, rows: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each line that is not blank. Raises Problem for what is not JSON."""
     for number, row in enumerate(rows, 1):
-        if not row.strip():
-            continue
-        try:
-            found = json.loads(row)
-        except (ValueError, RecursionError) as error:
-            raise Problem(f"{path}: line {number}: is not JSON: {error}") from None
+        if row.strip():
+            try:
+                yield number, json.loads(row)
+            except (ValueError, RecursionError) as error:
+                raise Problem(f"{path}: line {number}: is not JSON: {error}") from None
+
+
+def refuse_surrogates(path: Path, number: int, text: str) -> None:
+    """Raise Problem for a text of a JSON line that is not Unicode."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise Problem(f"{path}: line {number}: expected Unicode characters, got a lone surrogate")
+
+
+def _csv_documents(path: Path, lines: Iterable[str], column: str | None) -> Iterator[str]:
+    rows = csv_rows(path, lines)
+    _, header = next(rows, (0, []))
+    if column is not None and column not in header:
+        raise Problem(f"{path}: expected a column {column!r}, got {', '.join(header) or 'none'}")
+    index = 0 if column is None else header.index(column)
+    for number, row in rows:
+        if len(row) <= index:
+            raise Problem(f"{path}: line {number}: expected {index + 1} columns or more, got {len(row)}")
+        if row[index]:
+            yield row[index]
+
+
+def _json_documents(path: Path, lines: Iterable[str], field: str) -> Iterator[str]:
+    for number, found in json_rows(path, lines):
         text = found.get(field) if isinstance(found, dict) else None
         if not isinstance(text, str):
             raise Problem(f'{path}: line {number}: expected an object with a string under "{field}"')
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise Problem(f"{path}: line {number}: expected Unicode characters, got a lone surrogate")
+        refuse_surrogates(path, number, text)
         if text:
             yield text

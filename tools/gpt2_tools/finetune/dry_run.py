@@ -12,23 +12,20 @@ from typing import Any
 
 from gpt2_tools.benchmark.processes.process import own_peak_memory
 from gpt2_tools.common.progress import duration
-from gpt2_tools.finetune.callback import Stop, make_callback
-from gpt2_tools.finetune.model import find_base
+from gpt2_tools.finetune.callback import Stop
 from gpt2_tools.finetune.run import (
+    GENERATION,
     Prepared,
+    Task,
     check_block,
-    make_plan,
-    make_trained,
     prepare_vocabulary,
     require_libraries,
     resolve,
     set_threads,
-    sources,
     start_libraries,
 )
 from gpt2_tools.finetune.run_folder import RunFolder
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.tokens import Blocks, TokenFiles, write_tokens
 from gpt2_tools.finetune.trainer import Plan
 
 MEASURED = 4
@@ -40,20 +37,18 @@ class Measured:
     """A run as it would be, and what some of its steps took, without the first."""
 
     prepared: Prepared
-    tokens: TokenFiles
+    tokens: Any
     plan: Plan
-    train: Blocks
+    train: Any
     seconds: Sequence[float]
     cpu_seconds: Sequence[float]  # of all threads: other work on the machine changes them little
 
 
-def dry_run(settings: Settings) -> Iterator[str]:
+def dry_run(settings: Settings, task: Task = GENERATION) -> Iterator[str]:
     """Yield the lines of a report; what is written is deleted."""
-    measured = measure(settings, MEASURED)
+    measured = measure(settings, MEASURED, task)
     tokens, plan, seconds = measured.tokens, measured.plan, statistics.median(measured.seconds)
-    yield f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on"
-    train = measured.train
-    yield f"blocks of {train.size}: {len(train)}; steps: {plan.steps} of {settings.blocks_per_step} blocks"
+    yield from task.counts(measured.prepared, tokens, plan, (measured.train, None))
     whole = duration(seconds * plan.steps)
     yield f"one step: {seconds:.3g} s, measured, in {plan.settings.precision}; all: {whole}, beside evaluations"
     for name, mebibytes in own_peak_memory().items():
@@ -61,31 +56,30 @@ def dry_run(settings: Settings) -> Iterator[str]:
     yield f"disk: {disk_bytes(measured.prepared, tokens.train + tokens.validation) / 1e9:.2f} GB in {settings.run_dir}"
 
 
-def measure(settings: Settings, steps: int) -> Measured:
+def measure(settings: Settings, steps: int, task: Task = GENERATION) -> Measured:
     """Run some steps, without saving; what is written is deleted."""
     require_libraries()
     start_libraries(settings)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpt2_finetune-")))
-        base = find_base(settings, stack)
+        base = task.base(settings, stack)
         check_block(settings, base)
-        source, validation = sources(settings)
+        source, validation = task.sources(settings)
         settings = resolve(settings, base)
         set_threads(settings)
         base, vocabulary = prepare_vocabulary(settings, base, source, None)
-        tokens = write_tokens(folder, source, vocabulary.encoder(base.config.vocab_size), validation)
         prepared = Prepared(settings, base, vocabulary, source, validation, 1)
-        plan, (train, _) = make_plan(prepared, tokens, RunFolder(folder), folder, saves=False)
+        tokens = task.write(folder, prepared)
+        plan, (train, _) = task.plan(prepared, tokens, RunFolder(folder), folder, saves=False)
         shorter = replace(settings, epochs=None, steps=steps, sample_every=0, sample_prompt="")
         few = replace(plan, steps=steps, settings=shorter)
-        return Measured(prepared, tokens, plan, train, *_run_steps(prepared, few, train))
+        return Measured(prepared, tokens, plan, train, *_run_steps(task, prepared, few, train))
 
 
-def _run_steps(prepared: Prepared, plan: Plan, train: Blocks) -> tuple[list[float], list[float]]:
+def _run_steps(task: Task, prepared: Prepared, plan: Plan, train: Any) -> tuple[list[float], list[float]]:
     """Run the steps of a plan; return the seconds between their ends, and those of the processor."""
     times: list[tuple[float, float]] = []
-    callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, Stop())
-    trainer = make_trained(prepared, plan, (train, None), callback)
+    trainer, callback = task.trained(prepared, plan, (train, None), Stop())
     trainer.add_callback(_clock(times))
     try:
         trainer.train()

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,7 @@ from gpt2_recipe import GPT2Config, match_weights, open_checkpoint, read_config
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.sizes import SIZES
 from gpt2_tools.finetune.head_loss import use_head_loss
-from gpt2_tools.finetune.settings import Settings
-
-if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel
+from gpt2_tools.finetune.settings import CLASSIFICATION, Settings
 
 OTHER_NAMES = {
     "124M": "gpt-2",  # gpt-2-simple's
@@ -44,6 +41,7 @@ BESIDE_WEIGHTS = (
 RECOMPUTED = "sdpa_recomputed"
 BESIDE_ADAPTER = ".base_layer"
 """In the name of a weight that peft has put an adapter beside."""
+LANGUAGE_MODEL = "GPT2LMHeadModel"
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,12 @@ def find_base(settings: Settings, stack: ExitStack) -> Base:
     """
     if settings.from_scratch is not None:
         return _new(settings.from_scratch, settings.vocab_size)
-    folder = _folder_of(str(settings.model), stack)
+    folder = folder_of(str(settings.model), stack)
     source = open_checkpoint(folder)
-    return Base(source.config, _dropouts(folder / "config.json"), folder, _files(folder, source.path))
+    return Base(source.config, _dropouts(folder / "config.json"), folder, checkpoint_files(folder, source.path))
 
 
-def _files(folder: Path, weights: Path) -> list[Path]:
+def checkpoint_files(folder: Path, weights: Path) -> list[Path]:
     """Return the files of a checkpoint, by name: weights, with all their shards; configurations; an adapter."""
     found = {weights}
     if weights.name.endswith(".index.json"):
@@ -88,7 +86,8 @@ def _files(folder: Path, weights: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _folder_of(model: str, stack: ExitStack) -> Path:
+def folder_of(model: str, stack: ExitStack) -> Path:
+    """Return the folder that --model names."""
     if Path(model).is_dir():
         return Path(model)
     name = OTHER_NAMES.get(model, model)
@@ -149,34 +148,42 @@ def _dropouts(path: Path) -> dict[str, float]:
     return found
 
 
-def load_model(base: Base, seed: int) -> "GPT2LMHeadModel":
-    """Return the model, with the checkpoint's weights or new ones of this seed, in f32."""
+def load_model(base: Base, seed: int, kind: str = LANGUAGE_MODEL, **more: Any) -> Any:
+    """Return the model, with the checkpoint's weights or new ones of this seed, in f32.
+
+    kind: its class in transformers; more: other fields of its config.
+    """
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
-    config = transformers.GPT2Config(**_fields(base))
+    config = transformers.GPT2Config(**_fields(base), **more)
     torch.manual_seed(seed)
-    model = transformers.GPT2LMHeadModel(config)
+    model = getattr(transformers, kind)(config)
     if base.folder is not None:
         _copy_weights(base.folder, model)
     if config.activation_function == "gelu_new":
         blocks: Any = model.transformer.h
         for block in blocks:  # the same function in one kernel: less memory and time
             block.mlp.act = torch.nn.GELU(approximate="tanh")
-    use_head_loss(model)
+    if kind == LANGUAGE_MODEL:
+        use_head_loss(model)
     model.config.use_cache = False
     return model
 
 
 def _copy_weights(folder: Path, model: Any) -> None:
-    """Copy a checkpoint's weights into the f32 parameters of a model, one by one; adapters stay as they are."""
+    """Copy a checkpoint's weights into the f32 parameters of a model, one by one; adapters stay as they are.
+
+    A classifier has no head for tokens.
+    """
     source = open_checkpoint(folder)
     weights = match_weights(source.path, source.tensors, source.config)
     state = {name.replace(BESIDE_ADAPTER, ""): parameter for name, parameter in model.named_parameters()}
     for name, tensor in weights.items():
-        prefix = "" if name.startswith("lm_head.") else "transformer."
-        np.copyto(state[prefix + name].detach().numpy(), tensor.as_f32())
-        _drop_pages(tensor.data)
+        is_head = name.startswith("lm_head.")
+        if not is_head or name in state:
+            np.copyto(state[name if is_head else f"transformer.{name}"].detach().numpy(), tensor.as_f32())
+            _drop_pages(tensor.data)
 
 
 def _drop_pages(mapped: Any) -> None:
@@ -197,11 +204,11 @@ def _fields(base: Base) -> dict[str, Any]:
     return {**fields, **base.dropouts}
 
 
-def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
+def prepare(model: Any, settings: Settings) -> Any:
     """Return the model as it is trained: with adapters, or with frozen parts."""
     if settings.only_train_transformer_layers:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad = ".h." in name
+            parameter.requires_grad = ".h." in name or name.startswith("score.")
     if settings.gradient_checkpointing:
         _checkpoint_activations(model)
     if not settings.lora:
@@ -215,7 +222,7 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
         lora_alpha=2 * settings.lora,
         target_modules=["c_attn"],
         fan_in_fan_out=True,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if settings.task == CLASSIFICATION else "CAUSAL_LM",  # which trains score in full
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a deprecated name
@@ -225,7 +232,7 @@ def prepare(model: "GPT2LMHeadModel", settings: Settings) -> Any:
     return adapted
 
 
-def _recompute_attention(model: "GPT2LMHeadModel") -> None:
+def _recompute_attention(model: Any) -> None:
     """Compute the attention's probabilities again for the gradients, rather than keep them.
 
     With dropout they are kept three times: 9.4 MB a layer of 124M at 256 positions, for 2 % of the time.
@@ -280,15 +287,18 @@ def _checkpoint_activations(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
-def write_model(model: Any, base: Base, folder: Path) -> None:
-    """Write config.json, model.safetensors and generation_config.json; adapters are merged before, in f32."""
+def write_model(model: Any, base: Base, folder: Path, kind: str = LANGUAGE_MODEL) -> None:
+    """Write config.json, model.safetensors and generation_config.json; adapters are merged before, in f32.
+
+    kind: its class in transformers; a classifier has no generation_config.json.
+    """
     if hasattr(model, "merge_and_unload"):
         assert base.folder is not None  # --lora and --from_scratch exclude each other
         _restore(model.base_model.model, base.folder)
         model = model.merge_and_unload()
     model.config.use_cache = True
-    model.config.architectures = ["GPT2LMHeadModel"]
+    model.config.architectures = [kind]
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # safetensors' is for its owner alone
-    if base.folder is not None and (base.folder / GENERATION_CONFIG).is_file():
+    if kind == LANGUAGE_MODEL and base.folder is not None and (base.folder / GENERATION_CONFIG).is_file():
         (folder / GENERATION_CONFIG).write_bytes((base.folder / GENERATION_CONFIG).read_bytes())

@@ -10,7 +10,7 @@ INK, PALE, OTHER = "#1f5fa8", "#a9c4e4", "#c8501e"
 SMOOTHED = 0.9
 
 
-def draw_losses(entries: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
+def draw_losses(entries: Sequence[Mapping[str, Any]], title: str, path: Path, unit: str = "token") -> None:
     """Draw the entries of log.jsonl; the picture appears complete or not at all."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -25,7 +25,7 @@ def draw_losses(entries: Sequence[Mapping[str, Any]], title: str, path: Path) ->
     if evaluations:
         xs, losses = zip(*evaluations, strict=True)
         axes.plot(xs, losses, color=OTHER, marker="o", markersize=4, lw=1.2, label="validation")
-    axes.set(xlabel="step", ylabel="loss, nats a token", title=title)
+    axes.set(xlabel="step", ylabel=f"loss, nats a {unit}", title=title)
     if steps or evaluations:
         axes.legend(frameon=False)
     use_plain_frame(axes)

@@ -17,9 +17,9 @@ from gpt2_tools.finetune.documents import TABLES, find_files, is_table, is_token
 from gpt2_tools.finetune.log import LOG, read_log
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.plot import draw_losses
-from gpt2_tools.finetune.publish import publish_irs, publish_model
+from gpt2_tools.finetune.publish import demo_command, publish_irs, publish_model
 from gpt2_tools.finetune.run_folder import STATE, TOKENIZER, TOKENS, Checkpoint, RunFolder
-from gpt2_tools.finetune.settings import EPOCHS, Settings
+from gpt2_tools.finetune.settings import CLASSIFICATION, EPOCHS, Settings
 from gpt2_tools.finetune.tokens import (
     TRAIN,
     VALIDATION,
@@ -47,7 +47,8 @@ class Finetuned:
     """What a run ended with.
 
     step: the last one. validation_loss: in nats a token, of the last evaluation (with early stopping the best); None
-    without one. signal: that stopped the run before its end, None if none did; model and ir are then None.
+    without one. A classifier's is in nats a text, over all that was held out, and so are accuracy and macro_f1.
+    signal: that stopped the run before its end, None if none did; model and ir are then None.
     """
 
     run: Path
@@ -56,11 +57,15 @@ class Finetuned:
     model: Path | None = None  # for transformers
     ir: Path | None = None  # for the demo, FP16
     signal: int | None = None
+    accuracy: float | None = None
+    macro_f1: float | None = None
 
     @property
     def perplexity(self) -> float | None:
-        """The perplexity a token on the validation data."""
-        return None if self.validation_loss is None else math.exp(self.validation_loss)
+        """The perplexity a token on the validation data; a classifier has none."""
+        if self.validation_loss is None or self.accuracy is not None:
+            return None
+        return math.exp(self.validation_loss)
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,95 @@ class Prepared:
         }
 
 
+Data = tuple[Any, Any]
+"""What is trained and what is validated on, as data sets of PyTorch; None for the second without validation."""
+
+
+class Task:
+    """What is particular to a task; here to generating text."""
+
+    unit = "token"
+    """What a loss is the mean of."""
+    runner = "the demo"
+    """What runs the IR."""
+
+    def base(self, settings: Settings, stack: ExitStack) -> Base:
+        """Return what is trained on."""
+        return find_base(settings, stack)
+
+    def sources(self, settings: Settings) -> tuple[Source, Source | float]:
+        """Return the data, and those to validate on or their share."""
+        return sources(settings)
+
+    def open(self, folder: Path) -> Any:
+        """Return what `write` has written; None if it is not there."""
+        return open_tokens(folder)
+
+    def write(self, folder: Path, prepared: Prepared) -> Any:
+        """Write the data as tokens; return their facts, of which `train` and `validation` count the tokens."""
+        encoder = prepared.vocabulary.encoder(prepared.base.config.vocab_size)
+        return write_tokens(folder, prepared.source, encoder, prepared.validation)
+
+    def plan(
+        self, prepared: Prepared, tokens: Any, folder: RunFolder, token_folder: Path, saves: bool = True
+    ) -> tuple[Plan, Data]:
+        """Return what is to be trained, and the data. Raises Problem for too few."""
+        return make_plan(prepared, tokens, folder, token_folder, saves)
+
+    def about(self, prepared: Prepared, tokens: Any, plan: Plan, data: Data) -> str:
+        """Return what is trained, in a line."""
+        return _about(prepared.settings, tokens, plan, *data)
+
+    def counts(self, prepared: Prepared, tokens: Any, plan: Plan, data: Data) -> list[str]:
+        """Return the lines of a dry run that count the data."""
+        settings = prepared.settings
+        return [
+            f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on",
+            f"blocks of {settings.block_size}: {len(data[0])}; steps: {plan.steps} of "
+            f"{settings.blocks_per_step} blocks",
+        ]
+
+    def trained(self, prepared: Prepared, plan: Plan, data: Data, stop: Stop) -> tuple[Any, Steps]:
+        """Return the trainer of a run, with its model, and the callback that it calls."""
+        callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, stop)
+        return make_trained(prepared, plan, data, callback), callback
+
+    def evaluated(self, trainer: Any, prepared: Prepared, done: Finetuned) -> Finetuned:
+        """Return the end of a run with what is measured on the model that is published."""
+        return done
+
+    def write_model(self, model: Any, prepared: Prepared, folder: Path) -> None:
+        """Write the folder for transformers."""
+        write_model(model, prepared.base, folder)
+        prepared.vocabulary.write(folder)
+
+    def publish_irs(self, model: Path, name: str) -> Path:
+        """Convert that folder; return the FP16 IR."""
+        return publish_irs(model, name)
+
+    def command(self, ir: Path, settings: Settings) -> str:
+        """Return the command that runs the IR."""
+        return demo_command(ir, settings.sample_prompt)
+
+
+GENERATION = Task()
+
+
+def task_of(settings: Settings) -> Task:
+    """Return the task that --task names."""
+    from gpt2_tools.finetune.classification import Classification  # noqa: PLC0415 (it imports this module)
+
+    return Classification() if settings.task == CLASSIFICATION else GENERATION
+
+
 def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
     """Fine-tune a model on a text, as gpt2_finetune does; the settings are its flags, by name.
 
     A run that was stopped is resumed. Raises Problem for what the user can fix.
     """
     with one_problem():
-        return run(Settings(Path(dataset), **settings))
+        given = Settings(Path(dataset), **settings)
+        return run(given, task_of(given))
 
 
 def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
@@ -110,34 +197,30 @@ def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
         raise Problem(f"gpt2_finetune: {', '.join(missing)} missing: {INSTALL}")
 
 
-def run(settings: Settings) -> Finetuned:
+def run(settings: Settings, task: Task = GENERATION) -> Finetuned:
     """Train to the end, or to a signal, and publish. Raises Problem."""
     require_libraries()
     process = start_libraries(settings)
     folder = RunFolder(settings.run_dir)
     with ExitStack() as stack:
-        base = find_base(settings, stack)
-        source, validation = sources(settings)
+        named = (task.base(settings, stack), *task.sources(settings))
         if process.is_main_process:
             stack.enter_context(folder.locked())
-        checkpoint, prepared, tokens = _by_first(
-            process, lambda: _begin(settings, base, source, validation, folder, process)
-        )
+        checkpoint, prepared, tokens = _by_first(process, lambda: _begin(task, settings, named, folder, process))
         settings = prepared.settings
         set_threads(settings)
-        plan, data = make_plan(prepared, tokens, folder, folder.path / TOKENS)
+        plan, data = task.plan(prepared, tokens, folder, folder.path / TOKENS)
         if process.is_main_process:
-            say(_about(settings, tokens, plan, *data))
+            say(task.about(prepared, tokens, plan, data))
         stop = Stop()
-        callback = make_callback(settings, folder.path, prepared.vocabulary, stop)
-        trainer = make_trained(prepared, plan, data, callback)
+        trainer, callback = task.trained(prepared, plan, data, stop)
         with stopped_by_signals(stop):
             _train(trainer, callback, plan, checkpoint)
-        done = _finish(trainer, prepared, plan, stop)
+        done = _finish(task, trainer, prepared, plan, stop)
         del trainer, callback  # the converter needs the memory
         if done.model is None:
             return done
-        return replace(done, ir=publish_irs(done.model, settings.run_name))
+        return replace(done, ir=task.publish_irs(done.model, settings.run_name))
 
 
 def start_libraries(settings: Settings) -> Any:
@@ -173,7 +256,7 @@ def resolve(settings: Settings, base: Base, begun: Mapping[str, Any] | None = No
         threads=settings.threads or known.get("threads") or torch.get_num_threads(),
         block_size=settings.block_size or min(MOST_BLOCK, base.config.n_positions),
         vocab_size=None if settings.from_scratch is None else base.config.vocab_size,
-        validation_split=None if settings.validation_file is not None else settings.split,
+        validation_split=None if settings.validation_file is not None else settings.held_out_share,
         epochs=EPOCHS if settings.steps is None and settings.epochs is None else settings.epochs,
         learning_rate=settings.peak_learning_rate,
         weight_decay=settings.decay,
@@ -205,7 +288,7 @@ def sources(settings: Settings) -> tuple[Source, Source | float]:
     for path in (path for source in found for path in source.files):
         if settings.from_scratch is not None and is_tokens(path):
             raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
-    return found[0], found[1] if len(found) > 1 else settings.split
+    return found[0], found[1] if len(found) > 1 else settings.held_out_share
 
 
 def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
@@ -227,9 +310,10 @@ def check_block(settings: Settings, base: Base) -> None:
 
 
 def _begin(
-    settings: Settings, base: Base, source: Source, validation: Source | float, folder: RunFolder, process: Any
-) -> tuple[Checkpoint | None, Prepared, TokenFiles]:
+    task: Task, settings: Settings, named: tuple[Base, Source, Source | float], folder: RunFolder, process: Any
+) -> tuple[Checkpoint | None, Prepared, Any]:
     """Decide where the run goes on, and write what every process reads; nothing is deleted before it is possible."""
+    base, source, validation = named
     check_block(settings, base)
     checkpoint = folder.choose(settings)
     written, place = folder.path / TOKENIZER, folder.path / TOKENS
@@ -242,14 +326,13 @@ def _begin(
     if checkpoint is not None:
         folder.check(facts)
         folder.require_whole(checkpoint)
-    encoder = vocabulary.encoder(base.config.vocab_size)
-    tokens = open_tokens(place) if checkpoint is not None else None
+    tokens = task.open(place) if checkpoint is not None else None
     with ExitStack() as stack:
         if tokens is None:
             place = stack.enter_context(PublishedFolder(place).replacing(0))
-            tokens = write_tokens(place, source, encoder, validation)
-        encoder.encode_checked([settings.sample_prompt], "--sample_prompt")
-        _refuse_fewer_steps(make_plan(prepared, tokens, folder, place)[0], checkpoint)
+            tokens = task.write(place, prepared)
+        vocabulary.encoder(base.config.vocab_size).encode_checked([settings.sample_prompt], "--sample_prompt")
+        _refuse_fewer_steps(task.plan(prepared, tokens, folder, place)[0], checkpoint)
         folder.forget_after(0 if checkpoint is None else checkpoint.step)
     if known is None:
         with disk_problems(written):
@@ -348,7 +431,7 @@ def _refuse_fewer_steps(plan: Plan, checkpoint: Checkpoint | None) -> None:
         )
 
 
-def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetuned:
+def _finish(task: Task, trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetuned:
     """Draw the losses, and publish the model unless a signal stopped the run."""
     settings, run_dir, state = plan.settings, plan.run.path, trainer.state
     best = state.best_global_step if settings.early_stopping else None
@@ -357,19 +440,17 @@ def _finish(trainer: Any, prepared: Prepared, plan: Plan, stop: Stop) -> Finetun
     done = Finetuned(run_dir, state.global_step, loss, signal=stop.signal)
     is_first = trainer.args.should_save
     if is_first:
-        draw_losses(read_log(run_dir / LOG), run_dir.name, run_dir / "loss.png")
+        draw_losses(read_log(run_dir / LOG), run_dir.name, run_dir / "loss.png", task.unit)
     if stop.signal is not None and state.global_step < plan.steps:
         return done
     if best and best != state.global_step:
         kept = Checkpoint(run_dir / f"checkpoint-{best}", best)
         plan.run.require_whole(kept)
         trainer._load_from_checkpoint(str(kept.path))
-    done = replace(done, signal=None)
+    done = task.evaluated(trainer, prepared, replace(done, signal=None))
     if not is_first:
         return done
-
-    def write(folder: Path) -> None:
-        write_model(trainer.model, prepared.base, folder)
-        prepared.vocabulary.write(folder)
-
-    return replace(done, model=publish_model(run_dir, write, prepared.weight_bytes))
+    model = publish_model(
+        run_dir, lambda folder: task.write_model(trainer.model, prepared, folder), prepared.weight_bytes
+    )
+    return replace(done, model=model)

@@ -12,7 +12,7 @@ from typing import Any
 from gpt2_text_prediction.engine import checksum
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.publish import MODEL
-from gpt2_tools.finetune.settings import FIXED, FRESH, LATEST, Settings
+from gpt2_tools.finetune.settings import DEFAULTS, FIXED, FRESH, LATEST, Settings
 from omz_model_tools.common import PublishedFolder, disk_problems, if_free, one_line, publishing
 
 RUN, STATE, LOCK = "run.json", "trainer_state.json", ".gpt2_finetune.lock"
@@ -194,7 +194,7 @@ def refuse_changes(run: Path, known: Mapping[str, Any], facts: Mapping[str, Any]
     """Raise Problem, by name, if what a run must keep has changed."""
     advice = "a resumed run keeps it; give another --run_name, or --restore_from fresh --overwrite"
     for name in FIXED:
-        before, now = known["settings"].get(name), facts["settings"].get(name)
+        before, now = (about["settings"].get(name, DEFAULTS[name]) for about in (known, facts))
         if before != now:
             raise Problem(f"--{name}: {run} was begun with {before}, got {now}: {advice}")
     model = "--from_scratch" if facts["settings"].get("from_scratch") else "--model"

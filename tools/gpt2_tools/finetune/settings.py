@@ -12,11 +12,16 @@ from gpt2_tools.common.problem import Problem
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "f32", "bf16")
 SCHEDULERS = ("linear", "cosine", "constant")
+GENERATION, CLASSIFICATION = "generation", "classification"
 LATEST, FRESH = "latest", "fresh"
-VALIDATION_SPLIT = 0.05
+VALIDATION_SPLIT = {GENERATION: 0.05, CLASSIFICATION: 0.1}
 EPOCHS = 3.0
 
 FIXED = (
+    "task",
+    "label_column",
+    "max_train_samples",
+    "max_eval_samples",
     "from_scratch",
     "vocab_size",
     "block_size",
@@ -40,7 +45,11 @@ class Settings:
     model: str | None = None
     from_scratch: str | None = None
     vocab_size: int | None = None
+    task: str = GENERATION
     text_column: str | None = None
+    label_column: str | None = None
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
     validation_file: Path | None = None
     validation_split: float | None = None
     steps: int | None = None
@@ -83,12 +92,13 @@ class Settings:
         for name in ("model", "from_scratch"):
             if isinstance(value := getattr(self, name), Path):
                 object.__setattr__(self, name, str(value))
-        for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("lr_scheduler", SCHEDULERS)):
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise Problem(f"--{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         self._check_together()
 
     def _check_together(self) -> None:
+        self._check_task()
         if (self.model is None) == (self.from_scratch is None):
             raise Problem("--model, --from_scratch: expected one of them")
         for name, other in EXCLUSIVE:
@@ -104,6 +114,12 @@ class Settings:
         plain = Path(self.run_name).name == self.run_name and self.run_name.isprintable()
         if not plain or self.run_name.startswith(".") or "\\" in self.run_name or not self.run_name:
             raise Problem(f"--run_name: expected the name of a folder, got {self.run_name!r}")
+
+    def _check_task(self) -> None:
+        others = NOT_OF_CLASSIFICATION if self.task == CLASSIFICATION else OF_CLASSIFICATION
+        for name in others:
+            if _is_given(self, name):
+                raise Problem(f"--{name}: does not apply to --task {self.task}")
 
     @property
     def run_dir(self) -> Path:
@@ -125,9 +141,9 @@ class Settings:
         return self.weight_decay if self.weight_decay is not None else 0.1 if self.from_scratch else 0.0
 
     @property
-    def split(self) -> float:
-        """The share to validate on, given or the default."""
-        return VALIDATION_SPLIT if self.validation_split is None else float(self.validation_split)
+    def held_out_share(self) -> float:
+        """The share of the data set to validate on, given or the default of the task."""
+        return VALIDATION_SPLIT[self.task] if self.validation_split is None else float(self.validation_split)
 
     @property
     def blocks_per_step(self) -> int:
@@ -170,6 +186,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "vocab_size": (_at_least(257), "257 or more: the bytes and the end of text"),
     "lora": COUNT,
     "threads": COUNT,
+    "max_train_samples": COUNT,
+    "max_eval_samples": COUNT,
     "keep": COUNT,
     "early_stopping": COUNT,
     "seed": COUNT_OR_NONE,
@@ -184,6 +202,14 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "validation_split": (lambda value: 0 <= value <= 0.5, "a share from 0 to 0.5"),
 }
 """Which values of a number are taken, and in words."""
+CHOICES = {
+    "task": (GENERATION, CLASSIFICATION),
+    "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
+    "lr_scheduler": SCHEDULERS,
+}
+OF_CLASSIFICATION = ("label_column", "max_train_samples", "max_eval_samples")
+NOT_OF_CLASSIFICATION = ("from_scratch", "vocab_size", "sample_every", "sample_prompt")
 EXCLUSIVE = (
     ("steps", "epochs"),
     ("validation_file", "validation_split"),

@@ -10,7 +10,7 @@ from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.optimizers import make_optimizer
 from gpt2_tools.finetune.run_folder import STATE, RunFolder, readable_checkpoint
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.tokens import Blocks, collate
+from gpt2_tools.finetune.tokens import collate
 from omz_model_tools.common import one_line
 
 if TYPE_CHECKING:
@@ -213,18 +213,26 @@ def worse_evaluations(history: list[dict[str, float]]) -> int:
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
-def make_trainer(plan: Plan, model: Any, train: Blocks, validation: Blocks | None, callbacks: list[Any]) -> Any:
-    """Return a FinetuneTrainer, whose class transformers' Trainer completes."""
+def make_trainer(
+    plan: Plan,
+    model: Any,
+    train: Any,
+    validation: Any,
+    callbacks: list[Any],
+    kind: type[FinetuneTrainer] = FinetuneTrainer,
+    **more: Any,
+) -> Any:
+    """Return a FinetuneTrainer, whose class transformers' Trainer completes; more: other arguments of that."""
     from transformers import PrinterCallback, Trainer  # noqa: PLC0415
 
-    made: Any = type("FinetuneTrainer", (FinetuneTrainer, Trainer), {})
+    made: Any = type(kind.__name__, (kind, Trainer), {})
     trainer = made(
         model=model,
         args=training_arguments(plan, validation is not None),
-        data_collator=collate,
         train_dataset=train,
         eval_dataset=validation,
         callbacks=callbacks,
+        **{"data_collator": collate, **more},
     )
     trainer.plan = plan
     trainer.remove_callback(PrinterCallback)
@@ -257,6 +265,7 @@ def training_arguments(plan: Plan, evaluates: bool) -> "TrainingArguments":
         greater_is_better=False if evaluates else None,
         logging_strategy="no",
         logging_nan_inf_filter=False,  # which hides a loss that is no number
+        log_level_replica="error",  # of the processes beside the first, which else print what that does not
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

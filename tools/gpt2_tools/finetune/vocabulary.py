@@ -48,6 +48,16 @@ class Vocabulary:
             found.update(f"{name} {len(content)}\n".encode() + content)
         return found.hexdigest()
 
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token; None if there is none."""
+        found = self._tokenizer().token_to_id(token)
+        return None if found is None else int(found)
+
+    def token_of(self, number: int) -> str | None:
+        """Return the token of an id; None if there is none."""
+        found = self._tokenizer().id_to_token(number)
+        return None if found is None else str(found)
+
     def write(self, folder: Path) -> None:
         """Write its files into a folder."""
         for name, content in self.files.items():

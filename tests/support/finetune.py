@@ -26,8 +26,6 @@ TOY = Toy(n_embd=16, n_positions=32)
 TINY = ("--block_size", 16, "--batch_size", 2, "--threads", 1, "--precision", "f32", "--learning_rate", 1e-3)
 """A run of milliseconds a step."""
 WORDS = "the hen in the tall grass hears a storm; she runs home. \n"
-CLASSIFIER_ENDS = 1
-"""The exit code of a whole run of a classifier: 0 as soon as the recipe converts GPT2ForSequenceClassification."""
 LABELS = {"calm": ("hen", "grass", "home"), "loud": ("storm", "roar", "bang"), "odd": ("eel", "oboe", "id")}
 
 

@@ -159,7 +159,7 @@ def test_a_finished_model_is_not_replaced_unasked(run):
         ({"tokenizer_sha256": "c" * 64}, "--model: its tokenizer was changed since run was begun"),
         (
             {"settings": FACTS["settings"] | {"from_scratch": None, "precision": "bf16"}},
-            "--precision: run was begun with None, got bf16",
+            "--precision: run was begun with auto, got bf16",
         ),
         ({"processes": 2}, "torchrun: run was begun with 1, got 2"),
         (

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gpt2_tools.finetune.data.vocabulary import Vocabulary
 from gpt2_tools.finetune.log import Log, loss_line
 from gpt2_tools.finetune.run_folder import SAMPLES
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.vocabulary import Vocabulary
 from omz_model_tools.common import disk_problems, say
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from gpt2_tools.common.problem import guarded
 from gpt2_tools.finetune.arguments import parse
 from gpt2_tools.finetune.dry_run import dry_run
-from gpt2_tools.finetune.run import Finetuned, run, task_of
+from gpt2_tools.finetune.run import run, task_of
 from gpt2_tools.finetune.settings import LATEST, Settings
+from gpt2_tools.finetune.task import Finetuned
 from omz_model_tools.common import Report, say
 
 SIGNALLED = 128
@@ -26,10 +27,10 @@ def _main(argv: Sequence[str] | None) -> int:
     settings, is_dry = parse(argv)
     report = Report(sys.stdout, sys.stderr)
     if is_dry:
-        for line in dry_run(settings, task_of(settings)):
+        for line in dry_run(settings):
             report.line(line)
         return 0
-    done = run(settings, task_of(settings))
+    done = run(settings)
     return _report(done, settings, report)
 
 
@@ -41,6 +42,6 @@ def _report(done: Finetuned, settings: Settings, report: Report) -> int:
     if done.perplexity is not None:
         say(f"{done.run}: step {done.step}, validation perplexity {done.perplexity:.2f}")
     if done.model is not None and done.ir is not None:
-        say(f"{done.model}: for transformers; {done.ir}: for {task_of(settings).runner}:")
+        say(f"{done.model}: for transformers; {done.ir}: for OpenVINO:")
         report.line(task_of(settings).command(done.ir, settings))
     return 0

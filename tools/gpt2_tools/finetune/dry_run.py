@@ -14,18 +14,17 @@ from gpt2_tools.benchmark.processes.process import own_peak_memory
 from gpt2_tools.common.progress import duration
 from gpt2_tools.finetune.callback import Stop
 from gpt2_tools.finetune.run import (
-    GENERATION,
-    Prepared,
-    Task,
     check_block,
     prepare_vocabulary,
     require_libraries,
     resolve,
     set_threads,
     start_libraries,
+    task_of,
 )
 from gpt2_tools.finetune.run_folder import RunFolder
 from gpt2_tools.finetune.settings import Settings
+from gpt2_tools.finetune.task import Prepared, Task
 from gpt2_tools.finetune.trainer import Plan
 
 MEASURED = 4
@@ -44,11 +43,11 @@ class Measured:
     cpu_seconds: Sequence[float]  # of all threads: other work on the machine changes them little
 
 
-def dry_run(settings: Settings, task: Task = GENERATION) -> Iterator[str]:
+def dry_run(settings: Settings) -> Iterator[str]:
     """Yield the lines of a report; what is written is deleted."""
-    measured = measure(settings, MEASURED, task)
+    measured = measure(settings, MEASURED)
     tokens, plan, seconds = measured.tokens, measured.plan, statistics.median(measured.seconds)
-    yield from task.counts(measured.prepared, tokens, plan, (measured.train, None))
+    yield from task_of(settings).counts(measured.prepared, tokens, plan, (measured.train, None))
     whole = duration(seconds * plan.steps)
     yield f"one step: {seconds:.3g} s, measured, in {plan.settings.precision}; all: {whole}, beside evaluations"
     for name, mebibytes in own_peak_memory().items():
@@ -56,10 +55,11 @@ def dry_run(settings: Settings, task: Task = GENERATION) -> Iterator[str]:
     yield f"disk: {disk_bytes(measured.prepared, tokens.train + tokens.validation) / 1e9:.2f} GB in {settings.run_dir}"
 
 
-def measure(settings: Settings, steps: int, task: Task = GENERATION) -> Measured:
+def measure(settings: Settings, steps: int) -> Measured:
     """Run some steps, without saving; what is written is deleted."""
     require_libraries()
     start_libraries(settings)
+    task = task_of(settings)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpt2_finetune-")))
         base = task.base(settings, stack)

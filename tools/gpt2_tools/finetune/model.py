@@ -17,7 +17,7 @@ import numpy as np
 from gpt2_recipe import GPT2Config, match_weights, open_checkpoint, read_config
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.sizes import SIZES
-from gpt2_tools.finetune.head_loss import use_head_loss
+from gpt2_tools.finetune.generation.head_loss import use_head_loss
 from gpt2_tools.finetune.settings import CLASSIFICATION, Settings
 
 OTHER_NAMES = {

@@ -1,183 +1,38 @@
 """A whole run: the data and the model of its settings, trained from where it stands, and published."""
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpt2_recipe import expected_shapes
 from gpt2_text_prediction.engine import has_bf16
 from gpt2_tools.common.problem import Problem, one_problem
-from gpt2_tools.common.runtime import cpu_flags, installed, processor, versions
-from gpt2_tools.finetune.callback import Steps, Stop, make_callback, stopped_by_signals
-from gpt2_tools.finetune.documents import TABLES, find_files, is_table, is_tokens
+from gpt2_tools.common.runtime import installed
+from gpt2_tools.finetune.callback import Steps, Stop, stopped_by_signals
+from gpt2_tools.finetune.classification import Classification
+from gpt2_tools.finetune.data.tokens import Source, texts_of
+from gpt2_tools.finetune.data.vocabulary import Vocabulary, of_checkpoint, read, trained
+from gpt2_tools.finetune.generation import Generation
 from gpt2_tools.finetune.log import LOG, read_log
-from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
+from gpt2_tools.finetune.model import Base
 from gpt2_tools.finetune.plot import draw_losses
-from gpt2_tools.finetune.publish import demo_command, publish_irs, publish_model
+from gpt2_tools.finetune.publish import publish_irs, publish_model
 from gpt2_tools.finetune.run_folder import STATE, TOKENIZER, TOKENS, Checkpoint, RunFolder
 from gpt2_tools.finetune.settings import CLASSIFICATION, EPOCHS, Settings
-from gpt2_tools.finetune.tokens import (
-    TRAIN,
-    VALIDATION,
-    Blocks,
-    Source,
-    TokenFiles,
-    file_facts,
-    open_tokens,
-    texts_of,
-    write_tokens,
-)
-from gpt2_tools.finetune.trainer import Plan, make_trainer, worse_evaluations
-from gpt2_tools.finetune.vocabulary import Vocabulary, of_checkpoint, read, trained
+from gpt2_tools.finetune.task import Finetuned, Prepared, Task
+from gpt2_tools.finetune.trainer import Plan, worse_evaluations
 from omz_model_tools.common import PublishedFolder, disk_problems, say
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "matplotlib")
 INSTALL = "pip install 'omz-gpt2[finetune]' --extra-index-url https://download.pytorch.org/whl/cpu"
 MOST_BLOCK = 1024
-LEAST_VALIDATION, EVALUATED = 8, 10
-"""An evaluation takes at least so many blocks, if there are, and at most one for each 10 trained since the last."""
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """What a run ended with.
-
-    step: the last one. validation_loss: in nats a token, of the last evaluation (with early stopping the best); None
-    without one. A classifier's is in nats a text, over all that was held out, and so are accuracy and macro_f1.
-    signal: that stopped the run before its end, None if none did; model and ir are then None.
-    """
-
-    run: Path
-    step: int
-    validation_loss: float | None
-    model: Path | None = None  # for transformers
-    ir: Path | None = None  # for the demo, FP16
-    signal: int | None = None
-    accuracy: float | None = None
-    macro_f1: float | None = None
-
-    @property
-    def perplexity(self) -> float | None:
-        """The perplexity a token on the validation data; a classifier has none."""
-        if self.validation_loss is None or self.accuracy is not None:
-            return None
-        return math.exp(self.validation_loss)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The settings of a run with what they name."""
-
-    settings: Settings
-    base: Base
-    vocabulary: Vocabulary
-    source: Source
-    validation: Source | float
-    processes: int
-
-    @property
-    def weight_bytes(self) -> int:
-        """The size of the weights in f32."""
-        return 4 * sum(math.prod(shape) for shape in expected_shapes(self.base.config).values())
-
-    def facts(self) -> dict[str, Any]:
-        """Return what run.json says."""
-        return {
-            "settings": self.settings.as_json(),
-            "size": self.base.size(),
-            "model_files": file_facts(self.base.files),
-            "tokenizer_sha256": self.vocabulary.sha256(),
-            "processes": self.processes,
-            "data": self.source.facts(),
-            "validation_data": [] if isinstance(self.validation, float) else self.validation.facts(),
-            "versions": versions("accelerate", "peft"),
-            "machine": {"processor": processor(), "flags": cpu_flags()},
-        }
-
-
-Data = tuple[Any, Any]
-"""What is trained and what is validated on, as data sets of PyTorch; None for the second without validation."""
-
-
-class Task:
-    """What is particular to a task; here to generating text."""
-
-    unit = "token"
-    """What a loss is the mean of."""
-    runner = "the demo"
-    """What runs the IR."""
-
-    def base(self, settings: Settings, stack: ExitStack) -> Base:
-        """Return what is trained on."""
-        return find_base(settings, stack)
-
-    def sources(self, settings: Settings) -> tuple[Source, Source | float]:
-        """Return the data, and those to validate on or their share."""
-        return sources(settings)
-
-    def open(self, folder: Path) -> Any:
-        """Return what `write` has written; None if it is not there."""
-        return open_tokens(folder)
-
-    def write(self, folder: Path, prepared: Prepared) -> Any:
-        """Write the data as tokens; return their facts, of which `train` and `validation` count the tokens."""
-        encoder = prepared.vocabulary.encoder(prepared.base.config.vocab_size)
-        return write_tokens(folder, prepared.source, encoder, prepared.validation)
-
-    def plan(
-        self, prepared: Prepared, tokens: Any, folder: RunFolder, token_folder: Path, saves: bool = True
-    ) -> tuple[Plan, Data]:
-        """Return what is to be trained, and the data. Raises Problem for too few."""
-        return make_plan(prepared, tokens, folder, token_folder, saves)
-
-    def about(self, prepared: Prepared, tokens: Any, plan: Plan, data: Data) -> str:
-        """Return what is trained, in a line."""
-        return _about(prepared.settings, tokens, plan, *data)
-
-    def counts(self, prepared: Prepared, tokens: Any, plan: Plan, data: Data) -> list[str]:
-        """Return the lines of a dry run that count the data."""
-        settings = prepared.settings
-        return [
-            f"documents: {tokens.documents}; tokens: {tokens.train} to train on, {tokens.validation} to validate on",
-            f"blocks of {settings.block_size}: {len(data[0])}; steps: {plan.steps} of "
-            f"{settings.blocks_per_step} blocks",
-        ]
-
-    def trained(self, prepared: Prepared, plan: Plan, data: Data, stop: Stop) -> tuple[Any, Steps]:
-        """Return the trainer of a run, with its model, and the callback that it calls."""
-        callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, stop)
-        return make_trained(prepared, plan, data, callback), callback
-
-    def evaluated(self, trainer: Any, prepared: Prepared, done: Finetuned) -> Finetuned:
-        """Return the end of a run with what is measured on the model that is published."""
-        return done
-
-    def write_model(self, model: Any, prepared: Prepared, folder: Path) -> None:
-        """Write the folder for transformers."""
-        write_model(model, prepared.base, folder)
-        prepared.vocabulary.write(folder)
-
-    def publish_irs(self, model: Path, name: str) -> Path:
-        """Convert that folder; return the FP16 IR."""
-        return publish_irs(model, name)
-
-    def command(self, ir: Path, settings: Settings) -> str:
-        """Return the command that runs the IR."""
-        return demo_command(ir, settings.sample_prompt)
-
-
-GENERATION = Task()
 
 
 def task_of(settings: Settings) -> Task:
     """Return the task that --task names."""
-    from gpt2_tools.finetune.classification import Classification  # noqa: PLC0415 (it imports this module)
-
-    return Classification() if settings.task == CLASSIFICATION else GENERATION
+    return Classification() if settings.task == CLASSIFICATION else Generation()
 
 
 def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
@@ -186,8 +41,7 @@ def finetune(dataset: Path | str, **settings: Any) -> Finetuned:
     A run that was stopped is resumed. Raises Problem for what the user can fix.
     """
     with one_problem():
-        given = Settings(Path(dataset), **settings)
-        return run(given, task_of(given))
+        return run(Settings(Path(dataset), **settings))
 
 
 def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
@@ -197,11 +51,11 @@ def require_libraries(is_installed: Callable[[str], bool] = installed) -> None:
         raise Problem(f"gpt2_finetune: {', '.join(missing)} missing: {INSTALL}")
 
 
-def run(settings: Settings, task: Task = GENERATION) -> Finetuned:
+def run(settings: Settings) -> Finetuned:
     """Train to the end, or to a signal, and publish. Raises Problem."""
     require_libraries()
     process = start_libraries(settings)
-    folder = RunFolder(settings.run_dir)
+    folder, task = RunFolder(settings.run_dir), task_of(settings)
     with ExitStack() as stack:
         named = (task.base(settings, stack), *task.sources(settings))
         if process.is_main_process:
@@ -220,7 +74,7 @@ def run(settings: Settings, task: Task = GENERATION) -> Finetuned:
         del trainer, callback  # the converter needs the memory
         if done.model is None:
             return done
-        return replace(done, ir=task.publish_irs(done.model, settings.run_name))
+        return replace(done, ir=publish_irs(done.model, settings.run_name))
 
 
 def start_libraries(settings: Settings) -> Any:
@@ -274,21 +128,6 @@ def _precision(settings: Settings, begun: str | None) -> str:
             "--precision bf16 to go on many times slower, or another --run_name"
         )
     return "f32"
-
-
-def sources(settings: Settings) -> tuple[Source, Source | float]:
-    """Return the data, and those to validate on or their share."""
-    paths = [path for path in (settings.dataset, settings.validation_file) if path is not None]
-    if settings.text_column is not None and not any(map(is_table, paths)):
-        raise Problem(
-            f"--text_column: belongs to a data set that ends in {' or '.join(TABLES)}, got {', '.join(map(str, paths))}"
-        )
-    ours = (settings.checkpoint_dir, settings.run_dir)
-    found = [Source(find_files(path, ours), settings.text_column if is_table(path) else None) for path in paths]
-    for path in (path for source in found for path in source.files):
-        if settings.from_scratch is not None and is_tokens(path):
-            raise Problem(f"{path}: has tokens of another vocabulary; --from_scratch expects a text")
-    return found[0], found[1] if len(found) > 1 else settings.held_out_share
 
 
 def prepare_vocabulary(settings: Settings, base: Base, source: Source, known: Path | None) -> tuple[Base, Vocabulary]:
@@ -350,55 +189,11 @@ def _by_first(process: Any, begin: Callable[[], Any]) -> Any:
     return broadcast_object_list(begun)[0] if process.num_processes > 1 else begun[0]
 
 
-def make_plan(
-    prepared: Prepared, tokens: TokenFiles, folder: RunFolder, token_folder: Path, saves: bool = True
-) -> tuple[Plan, tuple[Blocks, Blocks | None]]:
-    """Return what is to be trained, and the blocks to train and to validate on. Raises Problem for too short a text."""
-    settings, size = prepared.settings, prepared.settings.block_size
-    assert size is not None  # as resolve left it
-    train = Blocks(token_folder / TRAIN, tokens.dtype, size)
-    if not len(train):
-        held = f" beside {tokens.validation} to validate on" if tokens.validation else ""
-        raise Problem(
-            f"{settings.dataset}: has {tokens.train} tokens{held}; expected at least a block of {size}; "
-            "give a smaller --block_size"
-        )
-    per_step = settings.blocks_per_step * prepared.processes
-    most = max(LEAST_VALIDATION, (settings.eval_every or 0) * per_step // EVALUATED)
-    validation = Blocks(token_folder / VALIDATION, tokens.dtype, size, most)
-    is_asked_for = settings.validation_file is not None or bool(settings.validation_split) or settings.early_stopping
-    if not len(validation) and is_asked_for:
-        raise Problem(
-            f"{settings.validation_file or settings.dataset}: has {tokens.validation} tokens to validate on; expected "
-            f"at least a block of {size}; give a smaller --block_size, or more of it"
-        )
-    steps = settings.steps_for(len(train), prepared.processes)
-    data = train, validation if len(validation) else None
-    return Plan(settings, folder, steps, prepared.processes, saves), data
-
-
-def _about(settings: Settings, tokens: TokenFiles, plan: Plan, train: Blocks, validation: Blocks | None) -> str:
-    """Return what is trained, in a line."""
-    held = "no validation" if validation is None else f"validation on {len(validation)} of {tokens.held_out}"
-    return (
-        f"{settings.dataset}: {tokens.train} tokens in {len(train)} blocks of {train.size}; {held}; "
-        f"{plan.steps} steps of {settings.blocks_per_step * plan.processes}, in {settings.precision}"
-    )
-
-
 def cpu_has_bf16() -> bool:
     """Return whether the CPU has instructions for bf16; without them autocast is many times slower than f32."""
     import openvino  # noqa: PLC0415
 
     return has_bf16(openvino.Core())
-
-
-def make_trained(prepared: Prepared, plan: Plan, data: tuple[Blocks, Blocks | None], callback: Steps) -> Any:
-    """Return the trainer of a run, with its model."""
-    model = prepare(load_model(prepared.base, plan.settings.seed), plan.settings)
-    trainer = make_trainer(plan, model, *data, [callback])
-    callback.trainer = trainer
-    return trainer
 
 
 def _train(trainer: Any, callback: Steps, plan: Plan, checkpoint: Checkpoint | None) -> None:

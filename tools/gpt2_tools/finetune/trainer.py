@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2_tools.common.problem import Problem
+from gpt2_tools.finetune.data.tokens import collate
 from gpt2_tools.finetune.optimizers import make_optimizer
 from gpt2_tools.finetune.run_folder import STATE, RunFolder, readable_checkpoint
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.tokens import collate
 from omz_model_tools.common import one_line
 
 if TYPE_CHECKING:

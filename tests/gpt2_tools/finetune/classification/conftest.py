@@ -5,19 +5,12 @@ from typing import Any
 
 import pytest
 
-from gpt2_tools.finetune.classification import Classification
-from gpt2_tools.finetune.run import Finetuned, run
+from gpt2_tools.finetune import Finetuned
+from gpt2_tools.finetune.run import run
 from gpt2_tools.finetune.settings import Settings
 from support.finetune import TINY, write_labelled
 
 SETTINGS = {name.removeprefix("--"): value for name, value in zip(TINY[::2], TINY[1::2], strict=True)}
-
-
-class Unconverted(Classification):
-    """Classification but for its end: the folder for transformers is the result."""
-
-    def publish_irs(self, model: Path, name: str) -> Path:
-        return model
 
 
 @pytest.fixture
@@ -33,6 +26,6 @@ def train(labelled):
     def trained(**more: Any) -> Finetuned:
         given = {"dataset": labelled / "texts.csv", "model": str(labelled / "toy"), "checkpoint_dir": labelled / "runs"}
         settings = Settings(**given | SETTINGS | {"task": "classification", "steps": 6, "learning_rate": 1e-2} | more)
-        return run(settings, Unconverted())
+        return run(settings)
 
     return trained

@@ -4,15 +4,12 @@ import csv
 import json
 import re
 import shlex
-from contextlib import nullcontext
 
 import pytest
 
-from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.arguments import parse
 from gpt2_tools.finetune.run import LIBRARIES
 from support import ROOT
-from support.finetune import CLASSIFIER_ENDS
 
 libraries = pytest.mark.extras(*LIBRARIES)
 
@@ -39,7 +36,7 @@ def test_every_command_works(server, labelled, line):
             write_table(labelled / path, settings.label_column == "1")
     smaller = [SMALLER.get(flag, value) for flag, value in zip([None, *command], command, strict=False)]
     code, err = server.run(labelled, *smaller, "--threads", 1, "--precision", "f32")
-    assert code == CLASSIFIER_ENDS, err
+    assert code == 0, err
     assert "texts held out: accuracy" in err
 
 
@@ -70,7 +67,5 @@ def test_the_lines_of_python(labelled, monkeypatch):
     code = PAGE.partition("From Python:\n\n```python\n")[2].partition("```")[0]
     code = code.replace("gpt-2-mini", "toy").replace("spam.csv", "texts.csv")
     code = code.replace("block_size=96", "block_size=16, steps=2, threads=1")
-    ends = pytest.raises(Problem, match="GPT2ForSequenceClassification") if CLASSIFIER_ENDS else nullcontext()
-    with ends:
-        exec(code, {})
+    exec(code, {})
     assert (labelled / "checkpoint/run1/model/config.json").is_file()

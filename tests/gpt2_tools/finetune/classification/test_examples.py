@@ -16,7 +16,7 @@ from gpt2_tools.finetune.classification.examples import (
     write_examples,
 )
 from gpt2_tools.finetune.classification.rows import Columns
-from gpt2_tools.finetune.tokens import Encoder, Source
+from gpt2_tools.finetune.data.tokens import Encoder, Source
 
 BYTES = Encoder(lambda texts: [list(text.encode()) for text in texts], 0, 300)
 FORM = Form(Columns(), BYTES, 8)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from support import until
-from support.finetune import CLASSIFIER_ENDS, TINY, write_labelled
+from support.finetune import TINY, write_labelled
 
 pytestmark = [
     pytest.mark.extras("torch", "transformers", "accelerate", "peft", "matplotlib"),
@@ -42,7 +42,7 @@ def undisturbed(server, tmp_path_factory):
     folder = write_labelled(tmp_path_factory.mktemp("undisturbed"))
     begin = time.monotonic()
     code, err = server.run(folder, *ARGUMENTS)
-    assert code == CLASSIFIER_ENDS, err
+    assert code == 0, err
     found = result(folder)
     assert [entry["step"] for entry in found["log"] if "eval_loss" in entry] == [0, 4, 8, 12]
     assert {"model/model.safetensors", "confusion.png", "evaluation.json", f"checkpoint-{STEPS}/optimizer.pt"} <= set(
@@ -53,7 +53,7 @@ def undisturbed(server, tmp_path_factory):
 
 def finish(server, folder, undisturbed):
     code, err = server.run(folder, *ARGUMENTS)
-    assert code == CLASSIFIER_ENDS, err
+    assert code == 0, err
     found = result(folder)
     assert {name for name in found if found[name] != undisturbed[1].get(name)} == set()
     assert found.keys() == undisturbed[1].keys()

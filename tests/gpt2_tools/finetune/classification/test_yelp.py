@@ -10,7 +10,7 @@ import yaml
 
 from gpt2_tools.finetune.classification.examples import Examples, Form, HoldOut, write_examples
 from gpt2_tools.finetune.classification.rows import Columns
-from gpt2_tools.finetune.tokens import Encoder, Source
+from gpt2_tools.finetune.data.tokens import Encoder, Source
 from omz_model_tools.cli.data_downloader import data_downloader
 from omz_model_tools.descriptor import packaged_dataset
 from support import ROOT

@@ -16,7 +16,7 @@ from gpt2_tools.common.progress import counted
 from gpt2_tools.common.text_stream import CHUNK, byte_chunks
 from gpt2_tools.finetune.classification.labels import MOST_LABELS, sampled, sort_labels, stratified
 from gpt2_tools.finetune.classification.rows import Columns, place, read_rows
-from gpt2_tools.finetune.tokens import AT_ONCE, FACTS, Encoder, Source
+from gpt2_tools.finetune.data.tokens import AT_ONCE, FACTS, Encoder, Source
 from omz_model_tools.common import disk_problems, publishing
 
 TOKENS, ENDS, LABELS, HELD = "texts.bin", "ends.npy", "labels.npy", "held_out.npy"

@@ -12,9 +12,9 @@ from typing import Any
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.classification.examples import listed
 from gpt2_tools.finetune.classification.labels import sort_labels
+from gpt2_tools.finetune.data.vocabulary import CONFIG, TOKENIZER, Vocabulary
 from gpt2_tools.finetune.model import Base, checkpoint_files, find_base, folder_of, load_model
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.vocabulary import CONFIG, TOKENIZER, Vocabulary
 from omz_model_tools.common import one_line
 
 CLASSIFIER = "GPT2ForSequenceClassification"

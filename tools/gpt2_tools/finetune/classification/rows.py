@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.text_stream import byte_chunks, decoded, lines, without_mark
-from gpt2_tools.finetune.documents import Chunks, csv_rows, json_rows, refuse_surrogates
+from gpt2_tools.finetune.data.documents import Chunks, csv_rows, json_rows, refuse_surrogates
 from omz_model_tools.common import disk_problems, one_line
 
 PARQUET = ".parquet"

@@ -33,12 +33,12 @@ from gpt2_tools.finetune.classification.model import (
 )
 from gpt2_tools.finetune.classification.rows import LABEL, TABLES, TEXT, Columns
 from gpt2_tools.finetune.classification.trainer import ClassificationSteps, ClassificationTrainer, mean_loss
-from gpt2_tools.finetune.documents import find_files
+from gpt2_tools.finetune.data.documents import find_files
+from gpt2_tools.finetune.data.tokens import Source
 from gpt2_tools.finetune.model import prepare, write_model
-from gpt2_tools.finetune.run import Data, Finetuned, Prepared, Task
 from gpt2_tools.finetune.run_folder import RunFolder
 from gpt2_tools.finetune.settings import Settings
-from gpt2_tools.finetune.tokens import Source
+from gpt2_tools.finetune.task import Data, Finetuned, Prepared
 from gpt2_tools.finetune.trainer import Plan, make_trainer
 from omz_model_tools.common import publishing, say
 
@@ -51,11 +51,10 @@ EVALUATION, CONFUSION = "evaluation.json", "confusion.png"
 EXAMPLE = "a text of yours"
 
 
-class Classification(Task):
+class Classification:
     """Texts with labels are trained on."""
 
     unit = "text"
-    runner = "gpt2_classify"
 
     def base(self, settings: Settings, stack: ExitStack) -> ClassifierBase:
         """Return what is trained on, a language model or a classifier."""

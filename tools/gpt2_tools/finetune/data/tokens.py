@@ -16,7 +16,7 @@ from gpt2_text_prediction.engine import checksum
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.text_stream import CHUNK, byte_chunks
-from gpt2_tools.finetune.documents import is_tokens, read_pieces, read_tokens
+from gpt2_tools.finetune.data.documents import is_tokens, read_pieces, read_tokens
 from omz_model_tools.common import disk_problems, publishing
 
 TRAIN, VALIDATION, FACTS = "train.bin", "validation.bin", "tokens.json"

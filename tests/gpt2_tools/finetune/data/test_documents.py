@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.finetune.documents import find_files, read_pieces, read_tokens
+from gpt2_tools.finetune.data.documents import find_files, read_pieces, read_tokens
 from support.refusal import refused
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpt2_tools.common.problem import one_problem
-from gpt2_tools.finetune.vocabulary import of_checkpoint, read, trained
+from gpt2_tools.finetune.data.vocabulary import of_checkpoint, read, trained
 from support.toy import Toy
 
 TEXTS = ["the hen runs home", "the fox sees the hen", "日本 <|endoftext|> the end"]

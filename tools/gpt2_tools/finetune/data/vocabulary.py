@@ -10,7 +10,7 @@ from typing import Any
 from gpt2_recipe import FACTS, describe
 from gpt2_text_prediction.text import END_OF_TEXT
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.finetune.tokens import Encoder
+from gpt2_tools.finetune.data.tokens import Encoder
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 OF_TRANSFORMERS = (CONFIG, "special_tokens_map.json", "added_tokens.json")

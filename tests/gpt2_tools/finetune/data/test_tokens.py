@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpt2_tools.common.problem import Problem
-from gpt2_tools.finetune.tokens import Blocks, Encoder, Source, TokenFiles, open_tokens, texts_of, write_tokens
+from gpt2_tools.finetune.data.tokens import Blocks, Encoder, Source, TokenFiles, open_tokens, texts_of, write_tokens
 
 LETTERS = Encoder(lambda texts: [[ord(letter) for letter in text] for text in texts], 0, 256)
 
@@ -121,7 +121,7 @@ def test_facts_identify_the_files(tmp_path):
 def test_memory_does_not_grow_with_the_text(tmp_path):
     """32 MB of text in less than 24 MB more than 1 MB of it."""
     script = (
-        "import sys; from pathlib import Path; from gpt2_tools.finetune.tokens import *\n"
+        "import sys; from pathlib import Path; from gpt2_tools.finetune.data.tokens import *\n"
         "letters = Encoder(lambda texts: [list(text.encode()) for text in texts], 0, 256)\n"
         "write_tokens(Path(sys.argv[2]), Source([Path(sys.argv[1])]), letters, 0.05)\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt2_tools.finetune.head_loss import POSITIONS, POSITIONS_TRAINED, head_loss
+from gpt2_tools.finetune.generation.head_loss import POSITIONS, POSITIONS_TRAINED, head_loss
 
 pytestmark = pytest.mark.extras("torch", "transformers", "accelerate", "peft", "matplotlib")
 

@@ -60,6 +60,9 @@ def as_ir(path: Path, model: ov.Model) -> IR:
             f"{path}: expected a model with one input and one output, got {len(model.inputs)} and "
             f"{len(model.outputs)}; convert a text prediction model with omz_converter"
         )
+    if model.has_rt_info([FACTS, "task"]):
+        task = model.get_rt_info([FACTS, "task"]).value
+        raise Problem(f"{path}: is a model of labels ({task}), which continues no text; run: gpt2_classify -m {path}")
     ids, logits = model.input(0), model.output(0)
     if not _is_language_model(ids, logits):
         letters = "B, S, L" if zoo else "B, L"

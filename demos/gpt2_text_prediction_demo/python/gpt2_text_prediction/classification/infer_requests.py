@@ -1,0 +1,59 @@
+"""Runs many inputs on a compiled model, as many at a time as the device has streams for; Ctrl-C ends them.
+
+Letters: B rows, L length, N outputs of a row.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+
+class InferRequests:
+    """The infer requests of a compiled model; one thread uses them at a time."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._requests = [compiled.create_infer_request() for _ in range(count)]
+
+    def run(
+        self, inputs: Sequence[npt.NDArray[np.int64]], on_end: Callable[[int], object] = lambda _: None
+    ) -> list[npt.NDArray[np.float32]]:  # each [B, L] -> each [B, N]
+        """Return the output of each input. on_end: called in this thread with the number of each that has ended.
+
+        Raises RuntimeError of OpenVINO's.
+        """
+        outputs: dict[int, npt.NDArray[np.float32]] = {}
+        ended: SimpleQueue[int] = SimpleQueue()
+        running: dict[int, int] = {}  # request -> input
+        for i, request in enumerate(self._requests):
+            request.set_callback(ended.put, i)
+        free = list(range(len(self._requests)))
+
+        def take() -> None:
+            i = ended.get()  # Ctrl-C raises here
+            number = running.pop(i)
+            self._requests[i].wait()  # raises what went wrong
+            outputs[number] = np.array(self._requests[i].get_output_tensor(0).data)
+            free.append(i)
+            on_end(number)
+
+        try:
+            for number, ids in enumerate(inputs):
+                if not free:
+                    take()
+                i = free.pop()
+                running[i] = number
+                self._requests[i].start_async({0: ids})
+            while running:
+                take()
+        finally:
+            for i in running:
+                self._requests[i].cancel()
+            for i in running:
+                with suppress(RuntimeError):
+                    self._requests[i].wait()
+        return [outputs[number] for number in range(len(inputs))]

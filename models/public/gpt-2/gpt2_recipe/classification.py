@@ -65,7 +65,9 @@ def _labels(path: Path, fields: dict[str, Any]) -> tuple[str, ...]:
         raise Problem(f'{path}: "id2label": expected the ids 0 .. {len(names) - 1}, got no {missing}')
     given = fields.get("num_labels")
     if given is not None and given != len(names):
-        raise Problem(f'{path}: "num_labels": expected {len(names)}, as id2label has, got {one_line(json.dumps(given))}')
+        raise Problem(
+            f'{path}: "num_labels": expected {len(names)}, as id2label has, got {one_line(json.dumps(given))}'
+        )
     return tuple(names[str(i)] for i in range(len(names)))
 
 

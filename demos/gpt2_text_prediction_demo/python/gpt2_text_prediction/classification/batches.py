@@ -3,7 +3,7 @@
 The batches depend on the texts of a window alone, so that a run that is resumed computes the same ones.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 WINDOW = 256
 """Texts that are sorted by length together: more need no less padding, and cost memory."""
-WINDOW_BYTES = 8 << 20
-"""The size of a text, or of the texts of a window, that another one is not added to."""
+WINDOW_CHARS = 8 << 20
+"""Characters of a window that no more texts are added to."""
 BATCH_TOKENS = 2048
 """Tokens of a batch, padding included: enough for the matrix products, little enough for the caches of a CPU."""
 STEP = 16
@@ -21,14 +21,14 @@ STEP = 16
 T = TypeVar("T")
 
 
-def windows(things: Iterable[T], sizes: Iterable[int]) -> Iterator[list[T]]:
-    """Yield things in lists of WINDOW, or of fewer where they are large. sizes: of each, in bytes or characters."""
+def windows(things: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield things in lists of WINDOW, or of fewer where they are large. size: of one, in characters."""
     window: list[T] = []
     held = 0
-    for thing, size in zip(things, sizes, strict=True):
+    for thing in things:
         window.append(thing)
-        held += size
-        if len(window) == WINDOW or held >= WINDOW_BYTES:
+        held += size(thing)
+        if len(window) == WINDOW or held >= WINDOW_CHARS:
             yield window
             window, held = [], 0
     if window:

@@ -5,7 +5,6 @@ from gpt2_text_prediction import Classifier
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import tee
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -123,7 +122,7 @@ class Classifier:
             if on_progress is not None:
                 on_progress(done)
 
-        for window in windows(*_with_sizes(texts)):
+        for window in windows(_checked(texts), len):
             first = done
             for n, found in enumerate(self.window(window, report), first + 1):
                 if isinstance(found, Problem):
@@ -208,11 +207,6 @@ class Classifier:
     ) -> None:
         """Close it."""
         self.close()
-
-
-def _with_sizes(texts: Iterable[str]) -> tuple[Iterator[str], Iterator[int]]:
-    ones, others = tee(_checked(texts))
-    return ones, map(len, others)
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:

@@ -138,10 +138,7 @@ class GPT2Tokenizer:
         Raises Problem for a text that has no UTF-8 form (lone surrogates), for a special token that the vocabulary
         lacks, and for a token that the model lacks.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
+        _require_utf8(text)
         if special and END_OF_TEXT in text and self.end_of_text_id is None:
             raise Problem(f"the vocabulary has no token {END_OF_TEXT}")
         tokenizer = self._that_parses(special, added_tokens, text)
@@ -154,6 +151,8 @@ class GPT2Tokenizer:
 
         Special tokens in a text are plain text. Texts are encoded on all processors. Raises Problem as encode does.
         """
+        for text in texts:
+            _require_utf8(text)
         starts: dict[int, TextStart] = {}
         by_tokenizer: dict[int, list[int]] = {}
         tokenizers = [self._that_parses(False, "parse", text) for text in texts]
@@ -163,10 +162,7 @@ class GPT2Tokenizer:
         for group in by_tokenizer.values():
             tokenizer = tokenizers[group[0]]
             room = max(0, most - tokenizer.num_special_tokens_to_add(False))
-            try:
-                encoded = tokenizer.encode_batch([texts[i][:most_chars] for i in group], add_special_tokens=False)
-            except UnicodeEncodeError as error:
-                raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
+            encoded = tokenizer.encode_batch([texts[i][:most_chars] for i in group], add_special_tokens=False)
             for i, encoding in zip(group, encoded, strict=True):
                 end = len(texts[i])
                 if len(encoding) > room:
@@ -256,6 +252,13 @@ class GPT2Tokenizer:
                 found = symbols.encode()
             self._token_bytes[token_id] = found
         return found
+
+
+def _require_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
 
 
 def load_tokenizer(

@@ -15,6 +15,8 @@ WINDOW_CHARS = 8 << 20
 """Characters of a window that no more texts are added to."""
 BATCH_TOKENS = 2048
 """Tokens of a batch, padding included: enough for the matrix products, little enough for the caches of a CPU."""
+MOST_PADDING = 8
+"""A text is padded by at most this part of the longest of its batch, or by STEP."""
 STEP = 16
 """Lengths are padded to multiples of this: a CPU prepares itself anew for each shape."""
 
@@ -38,12 +40,14 @@ def windows(things: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 def batches(lengths: Sequence[int], padded: bool) -> list[list[int]]:
     """Return the indices of texts by batch, the longest first. padded: whether lengths may differ in a batch."""
     found: list[list[int]] = []
+    longest = 0
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        fits = bool(found) and (len(found[-1]) + 1) * lengths[found[-1][0]] <= BATCH_TOKENS
-        if fits and (padded or lengths[i] == lengths[found[-1][0]]):
+        most_padding = max(STEP, longest // MOST_PADDING) if padded else 0
+        if found and longest - lengths[i] <= most_padding and (len(found[-1]) + 1) * longest <= BATCH_TOKENS:
             found[-1].append(i)
         else:
             found.append([i])
+            longest = lengths[i]
     return found
 
 

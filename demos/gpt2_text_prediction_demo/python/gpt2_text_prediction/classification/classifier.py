@@ -16,12 +16,11 @@ import openvino as ov
 
 from gpt2_text_prediction.argument_types import require_arguments, require_type
 from gpt2_text_prediction.classification.batches import batch_ids, batches, windows
-from gpt2_text_prediction.classification.infer_requests import InferRequests
+from gpt2_text_prediction.classification.infer_requests import InferFailed, InferRequests
 from gpt2_text_prediction.classification.model import read_label_model
 from gpt2_text_prediction.classification.results import Classification
 from gpt2_text_prediction.engine.configuration import GROUP, INFERENCE, DeviceConfig, weights_of, with_own_cache_dir
 from gpt2_text_prediction.engine.engine import compile_model, device_property
-from gpt2_text_prediction.engine.ir import last_line
 from gpt2_text_prediction.model_path import model_path
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.text.tokenizer import TextStart, load_tokenizer
@@ -175,8 +174,8 @@ class Classifier:
                 raise Problem(CLOSED)
             try:
                 outputs = self._requests.run(inputs, lambda number: on_end(len(rows[number])))
-            except RuntimeError as error:
-                raise Problem(f"{self.path}: cannot be run: {last_line(error)}") from None
+            except InferFailed as error:
+                raise Problem(f"{self.path}: cannot be run: {error}") from None
         found: dict[int, Probabilities] = {}
         for batch, logits in zip(rows, outputs, strict=True):
             found |= zip(batch, self._shares(logits.astype(np.float64)), strict=True)

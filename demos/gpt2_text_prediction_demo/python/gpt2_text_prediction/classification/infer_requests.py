@@ -11,6 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from gpt2_text_prediction.engine.ir import last_line
+
+
+class InferFailed(Exception):
+    """What OpenVINO says of an input that it could not run."""
+
 
 class InferRequests:
     """The infer requests of a compiled model; one thread uses them at a time."""
@@ -24,7 +30,7 @@ class InferRequests:
     ) -> list[npt.NDArray[np.float32]]:  # each [B, L] -> each [B, N]
         """Return the output of each input. on_end: called in this thread with the number of each that has ended.
 
-        Raises RuntimeError of OpenVINO's.
+        Raises InferFailed.
         """
         outputs: dict[int, npt.NDArray[np.float32]] = {}
         ended: SimpleQueue[int] = SimpleQueue()
@@ -36,7 +42,10 @@ class InferRequests:
         def take() -> None:
             i = ended.get()  # Ctrl-C raises here
             number = running.pop(i)
-            self._requests[i].wait()  # raises what went wrong
+            try:
+                self._requests[i].wait()
+            except RuntimeError as error:
+                raise InferFailed(last_line(error)) from None
             outputs[number] = np.array(self._requests[i].get_output_tensor(0).data)
             free.append(i)
             on_end(number)

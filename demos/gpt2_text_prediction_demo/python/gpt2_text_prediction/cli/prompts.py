@@ -42,10 +42,14 @@ def from_file(path: Path) -> list[RawPrompt]:
 
 
 def lines_of(path: Path, flag: str, things: str) -> Iterator[RawPrompt]:
-    """Yield a file's lines that are not blank, as they are read.
+    """Yield a file's lines that are not blank, as they are read. Raises Problem as require_lines."""
+    require_lines(path, flag, things)
+    with readable(path), path.open("rb") as file:
+        yield from from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES)
 
-    Raises Problem for a file that cannot be read. flag, things: for its line.
-    """
+
+def require_lines(path: Path, flag: str, things: str) -> None:
+    """Raise Problem for what is no file with an end. flag, things: for its line."""
     with readable(path):
         if path.is_dir():
             raise Problem(f"{flag}: {path}: is a folder; expected a file with one {things} per line")
@@ -53,8 +57,6 @@ def lines_of(path: Path, flag: str, things: str) -> Iterator[RawPrompt]:
             raise Problem(f"{flag}: {path}: there is no such file")
         if path.is_char_device() or path.is_block_device():  # a pipe has an end
             raise Problem(f"{flag}: {path}: is a device; expected a file with one {things} per line")
-        with path.open("rb") as file:
-            yield from from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES)
 
 
 def from_pipe(stream: BinaryIO) -> Iterator[RawPrompt]:

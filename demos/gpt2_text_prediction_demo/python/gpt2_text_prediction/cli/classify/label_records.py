@@ -16,7 +16,7 @@ class LabelRecords(OutputFile):
         super().__init__(path, run)
         try:
             self._reader = open(path, "rb")  # noqa: SIM115
-            self._line = self._end = 0
+            self._line = self._end = self._taken = 0
             self._next = self._read()
             if self._next is None:
                 self._reader.seek(0)
@@ -36,13 +36,13 @@ class LabelRecords(OutputFile):
             raise self.refusal(self._line, "is not in the order of the texts")
         if record["text"] != text:
             raise self.refusal(self._line, f"is of another text {number} than the input has", "give another file")
-        self._next = self._read()
+        self._taken, self._next = number, self._read()
         return record
 
     def add(self, records: list[dict[str, Any]]) -> None:
         """Write the records of texts after all that are in the file; they are on disk when this returns."""
-        if self._next is not None:
-            raise self.refusal(self._line, "is of a text that the input has no more", "give another file")
+        if self._next is not None or any(record["number"] < self._taken for record in records):
+            raise self.refusal(self._line, "is not of the next text", "give another file")
         if not self._reader.closed:
             self._reader.close()
             self._file.truncate(self._end)  # a record that was being written when the process was killed

@@ -17,7 +17,7 @@ from gpt2_text_prediction.cli.classify.arguments import build_argparser
 from gpt2_text_prediction.cli.device import FORMS, device_config
 from gpt2_text_prediction.cli.interrupt import raises
 from gpt2_text_prediction.cli.progress import Progress
-from gpt2_text_prediction.cli.prompts import RawPrompt, from_flags, lines_of, read_text
+from gpt2_text_prediction.cli.prompts import RawPrompt, from_flags, lines_of, read_text, require_lines
 from gpt2_text_prediction.cli.run_key import key_of
 from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, write
 from gpt2_text_prediction.engine.configuration import INFERENCE, DeviceConfig
@@ -79,6 +79,8 @@ def _check(args: argparse.Namespace) -> None:
         raise Problem("-o: expected texts: give -i or --file")
     if args.file is not None and args.file.suffix.lower() in TABLES:
         raise Problem(f"--file: {args.file}: expected one text per line, or a .jsonl of objects with a 'text'")
+    if args.file is not None:
+        require_lines(args.file, "--file", "text")
     if args.input is None and args.file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise Problem("expected texts: give -i or --file, or one text per line from a pipe")
 

@@ -14,6 +14,7 @@ ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_w
 LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
 FLAGS = {
     "arithmetic": {"model", "num_threads", "num_iter", "num_warmup", "arithmetic"},
+    "classify": ENGINE | {"classify", "checkpoint", "int8_model"},
     "make_checkpoint": {"make_checkpoint", "size"},
     "download": {"download", "num_iter", "num_warmup"},
     "finetune": {"finetune", "num_iter", "num_warmup", "num_threads"},
@@ -26,7 +27,7 @@ FLAGS = {
     "model": LENGTHS,
 }
 """The flags of each mode, which is named by the flag that selects it; all others are refused."""
-SHARE_MODEL = ("arithmetic", "output", "peers", "plot", "profile", "streams", "with_transformers")
+SHARE_MODEL = ("arithmetic", "classify", "output", "peers", "plot", "profile", "streams", "with_transformers")
 """The modes that measure -m in another way than alone."""
 NAMES = {mode: f"--{mode}" for mode in FLAGS} | {
     "output": "-o, or several lengths",
@@ -159,6 +160,13 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         "--arithmetic",
         action="store_true",
         help="measure what --precision_hint auto may choose on this CPU, in turns: the speed of each, relative to f32",
+    )
+    group.add_argument(
+        "--classify",
+        type=Path,
+        metavar="TEXTS",
+        help="measure gpt2_classify on the texts of a file, one a line or a .jsonl with a 'text', beside transformers' "
+        "pipeline: texts/s, and how many labels are the same [evaluate]",
     )
     group.add_argument(
         "--profile", action="store_true", help="measure the time per layer type, of a prompt and of a token"

@@ -14,7 +14,6 @@ ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_w
 LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
 FLAGS = {
     "arithmetic": {"model", "num_threads", "num_iter", "num_warmup", "arithmetic"},
-    "classify": ENGINE | {"classify", "checkpoint", "int8_model"},
     "make_checkpoint": {"make_checkpoint", "size"},
     "download": {"download", "num_iter", "num_warmup"},
     "finetune": {"finetune", "num_iter", "num_warmup", "num_threads"},
@@ -24,6 +23,7 @@ FLAGS = {
     "profile": LENGTHS | {"profile"},
     "streams": LENGTHS | {"streams", "max_num_seqs"},
     "with_transformers": LENGTHS | {"with_transformers", "checkpoint"},
+    "classify": ENGINE | {"classify", "checkpoint", "int8_model"},
     "model": LENGTHS,
 }
 """The flags of each mode, which is named by the flag that selects it; all others are refused."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from gpt2_text_prediction.engine.ir import FACTS, read_model
+from gpt2_text_prediction.engine.ir import read_model, text_fact
 from gpt2_text_prediction.problem import Problem
 
 TASK = "classification"
@@ -36,7 +36,7 @@ def read_label_model(core: ov.Core, path: Path) -> LabelModel:
     Raises Problem when a file is missing or damaged, or the model is of another kind.
     """
     model = read_model(core, path)
-    if _fact(model, "task") != TASK:
+    if text_fact(model, "task") != TASK:
         raise Problem(
             f"{path}: expected a model of labels, which omz_converter makes of a GPT2ForSequenceClassification, got "
             f"another; texts are continued by gpt2_text_prediction_demo -m {path}"
@@ -49,13 +49,13 @@ def read_label_model(core: ov.Core, path: Path) -> LabelModel:
             f"{path}: expected token ids [B, L] in and logits [B, {len(labels)}] out, got {ids} and {logits}; "
             "convert the checkpoint again"
         )
-    multi_label = _fact(model, "problem_type") == MULTI_LABEL
+    multi_label = text_fact(model, "problem_type") == MULTI_LABEL
     return LabelModel(path, model, labels, pad, multi_label, n_positions, vocab_size)
 
 
 def _labels(path: Path, model: ov.Model) -> tuple[str, ...]:
     try:
-        labels = json.loads(_fact(model, "labels") or "")
+        labels = json.loads(text_fact(model, "labels") or "")
     except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
@@ -64,13 +64,5 @@ def _labels(path: Path, model: ov.Model) -> tuple[str, ...]:
 
 
 def _whole(model: ov.Model, name: str) -> int | None:
-    fact = _fact(model, name)
+    fact = text_fact(model, name)
     return int(fact) if fact is not None and fact.isdecimal() and len(fact) < 10 else None
-
-
-def _fact(model: ov.Model, name: str) -> str | None:
-    """Return a fact of our section of rt_info; None where there is none."""
-    try:
-        return str(model.get_rt_info([FACTS, name]).value)
-    except RuntimeError:
-        return None

@@ -3,15 +3,17 @@
 Letters: B rows, L length, N outputs of a row.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from queue import SimpleQueue
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
 from gpt2_text_prediction.engine.ir import last_line
+
+SECONDS_UNTIL_ASKED = 0.5
 
 
 class InferFailed(Exception):
@@ -40,12 +42,10 @@ class InferRequests:
         free = list(range(len(self._requests)))
 
         def take() -> None:
-            i = ended.get()  # Ctrl-C raises here
+            i = self._next(ended, running)
             number = running.pop(i)
-            try:
+            with _as_failure():
                 self._requests[i].wait()
-            except RuntimeError as error:
-                raise InferFailed(last_line(error)) from None
             outputs[number] = np.array(self._requests[i].get_output_tensor(0).data)
             free.append(i)
             on_end(number)
@@ -55,8 +55,9 @@ class InferRequests:
                 if not free:
                     take()
                 i = free.pop()
+                with _as_failure():
+                    self._requests[i].start_async({0: ids})
                 running[i] = number
-                self._requests[i].start_async({0: ids})
             while running:
                 take()
         finally:
@@ -66,3 +67,24 @@ class InferRequests:
                 with suppress(RuntimeError):
                     self._requests[i].wait()
         return [outputs[number] for number in range(len(inputs))]
+
+    def _next(self, ended: SimpleQueue[int], running: Iterable[int]) -> int:
+        """Wait for the next request that ends; Ctrl-C raises here. One that fails never calls back, so all are asked.
+
+        Raises InferFailed.
+        """
+        while True:
+            try:
+                return ended.get(timeout=SECONDS_UNTIL_ASKED)
+            except Empty:
+                for i in running:
+                    with _as_failure():
+                        self._requests[i].wait_for(0)
+
+
+@contextmanager
+def _as_failure() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise InferFailed(last_line(error)) from None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from support import HANGS_AFTER
 from support.command import COMMANDS, run_here, run_process
 from support.hub import Hub
+from support.labels import SPAM, add_head
 from support.soak import FaultSchedules
 
 
@@ -140,6 +142,30 @@ def mini_quantized(mini, made_once) -> Path:
 def mini_ir(mini) -> Path:
     """Return the FP16 IR of gpt-2-mini."""
     return mini / "FP16/gpt-2-mini.xml"
+
+
+@pytest.fixture(scope="session")
+def spam_filter(mini, made_once) -> Path:
+    """Return the folder of a model of two labels, gpt-2-mini with a head that was never trained, converted."""
+
+    def convert(folder: Path) -> None:
+        score = np.random.default_rng(0).normal(0, 0.02, (2, 256)).astype(np.float32)
+        checkpoint = add_head(mini / "gpt2", folder / "checkpoint", score, SPAM, 0)
+        arguments = "--checkpoint", checkpoint, "--model_name", "spam-filter", "-o", folder
+        done = run_process("omz_converter", *arguments)
+        assert done.returncode == 0, done.stderr.decode()
+
+    return made_once("spam-filter", convert)
+
+
+@pytest.fixture
+def public(mini_ir, spam_filter, tmp_path, monkeypatch) -> Path:
+    """Make a folder with ./public/gpt-2-mini and ./public/spam-filter the current one, and return it."""
+    for name, precision in (("gpt-2-mini", mini_ir.parent), ("spam-filter", spam_filter / "FP16")):
+        (tmp_path / "public" / name).mkdir(parents=True)
+        (tmp_path / "public" / name / "FP16").symlink_to(precision)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from gpt2_recipe.hub import ADAPTERS
 from gpt2_recipe.readers.torch_file import WRAPPERS
 from gpt2_recipe.weights import CLASSIFIERS, OTHER_HEADS
 from gpt2_text_prediction.cli.arguments import build_argparser
+from gpt2_text_prediction.cli.classify.arguments import build_argparser as build_classify_argparser
 from support import ROOT
 
 DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"
@@ -37,6 +38,13 @@ def test_the_demos_readme_shows_the_usage_that_help_prints():
     block = next(part for part in shown.split("```") if part.strip().startswith("usage:"))
     options = block[block.index("Options:") :]
     printed = build_argparser().format_help()
+    assert words(options) == words(printed[printed.index("Options:") :])
+
+
+def test_the_page_on_labels_shows_the_usage_that_help_prints():
+    page = (ROOT / "docs/classify.md").read_text(encoding="utf-8")
+    options = page[page.index("Options:") :].partition("```")[0]
+    printed = build_classify_argparser().format_help()
     assert words(options) == words(printed[printed.index("Options:") :])
 
 

@@ -13,14 +13,6 @@ import gpt2_text_prediction
 CLASSES = [name for name in gpt2_text_prediction.__all__ if name != "__version__"]
 
 
-@pytest.fixture
-def public(mini_ir, tmp_path, monkeypatch):
-    """Make a folder with ./public/gpt-2-mini the current one."""
-    (tmp_path / "public/gpt-2-mini").mkdir(parents=True)
-    (tmp_path / "public/gpt-2-mini/FP16").symlink_to(mini_ir.parent)
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.parametrize("name", CLASSES)
 def test_each_public_name_has_an_example_that_runs(public, name):
     item = getattr(gpt2_text_prediction, name)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_text_prediction.engine import read_ir
+from gpt2_text_prediction.engine import read_model
 from gpt2_text_prediction.text import load_tokenizer
 from gpt2_tools.common.problem import Problem, one_problem
 from omz_model_tools.common import read_file, utf8_text
@@ -25,7 +25,7 @@ def inputs(text: Path, ir: Path) -> list[npt.NDArray[np.int64]]:  # -> each [1, 
     with one_problem():
         raw = read_file(text)
         tokens = load_tokenizer(ir).encode(utf8_text(raw, text), template=True)
-        length = min(WINDOW, read_ir(ov.Core(), ir).n_positions or WINDOW)
+        length = min(WINDOW, read_model(ov.Core(), ir).input(0).partial_shape[-1].get_max_length())
     if len(tokens) < length:
         raise Problem(f"{text}: expected at least {length} tokens to calibrate with, got {len(tokens)}")
     count = min(MAX_WINDOWS, len(tokens) // length)

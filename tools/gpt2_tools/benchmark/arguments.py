@@ -23,10 +23,11 @@ FLAGS = {
     "profile": LENGTHS | {"profile"},
     "streams": LENGTHS | {"streams", "max_num_seqs"},
     "with_transformers": LENGTHS | {"with_transformers", "checkpoint"},
+    "classify": ENGINE | {"classify", "checkpoint", "int8_model"},
     "model": LENGTHS,
 }
 """The flags of each mode, which is named by the flag that selects it; all others are refused."""
-SHARE_MODEL = ("arithmetic", "output", "peers", "plot", "profile", "streams", "with_transformers")
+SHARE_MODEL = ("arithmetic", "classify", "output", "peers", "plot", "profile", "streams", "with_transformers")
 """The modes that measure -m in another way than alone."""
 NAMES = {mode: f"--{mode}" for mode in FLAGS} | {
     "output": "-o, or several lengths",
@@ -161,6 +162,13 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         "--arithmetic",
         action="store_true",
         help="measure what --precision_hint auto may choose on this CPU, in turns: the speed of each, relative to f32",
+    )
+    group.add_argument(
+        "--classify",
+        type=Path,
+        metavar="TEXTS",
+        help="measure gpt2_classify on the texts of a file, one a line or a .jsonl with a 'text', beside transformers' "
+        "pipeline: texts/s, and how many labels are the same [evaluate]",
     )
     group.add_argument(
         "--profile", action="store_true", help="measure the time per layer type, of a prompt and of a token"

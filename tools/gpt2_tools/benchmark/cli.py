@@ -177,7 +177,7 @@ def _peer_cache(given: Path | None) -> Path:
 def _irs(args: argparse.Namespace) -> dict[str, Path]:
     """Return our IRs by precision."""
     if args.model.suffix != ".xml":
-        raise Problem(f"{args.model}: expected an .xml of omz_converter with --peers")
+        raise Problem(f"{args.model}: expected an .xml of omz_converter with --peers or --classify")
     check_files(args.model)
     beside = _int8_beside(args.model)
     int8 = args.int8_model or (beside if beside.exists() else None)
@@ -195,6 +195,16 @@ def _benchmark_download(args: argparse.Namespace, report: Report) -> None:
     say("downloading ...")
     figures = measure_download(args.download, args.num_warmup, args.num_iter, installed_command("omz_downloader"))
     print_figures(report, {"download_mb": args.download}, _repeats(args), figures)
+
+
+def _benchmark_classify(args: argparse.Namespace, report: Report) -> None:
+    from gpt2_tools.benchmark.classify import classify_figures, read_texts  # noqa: PLC0415
+
+    repeats, texts = _repeats(args), read_texts(args.classify)
+    options = {"device": args.device, "precision_hint": args.precision_hint, "num_threads": args.num_threads}
+    figures, arithmetic = classify_figures(_irs(args), _checkpoint(args), texts, options, repeats, say)
+    workload = _workload(args) | {"texts": len(texts), "arithmetic": arithmetic, "threads": args.num_threads}
+    print_figures(report, workload, repeats, figures)
 
 
 def _benchmark_finetune(args: argparse.Namespace, report: Report) -> None:
@@ -267,6 +277,7 @@ def _checkpoint(args: argparse.Namespace) -> Path:
 
 MODES = {
     "arithmetic": _measure_arithmetic,
+    "classify": _benchmark_classify,
     "make_checkpoint": _make_checkpoint,
     "download": _benchmark_download,
     "finetune": _benchmark_finetune,

@@ -15,6 +15,8 @@ from gpt2_text_prediction.lazy_names import lazy_names
 
 TYPE_CHECKING = False  # as typing's, which would have to be imported
 if TYPE_CHECKING:
+    from gpt2_text_prediction.classification.classifier import Classifier
+    from gpt2_text_prediction.classification.results import Classification, LabelScore
     from gpt2_text_prediction.engine.scheduler import Busy
     from gpt2_text_prediction.generation.beam_search import Beams
     from gpt2_text_prediction.generation.sampling import Sampling
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Beams",
     "Busy",
+    "Classification",
+    "Classifier",
+    "LabelScore",
     "NextToken",
     "PerfMetrics",
     "Problem",
@@ -48,6 +53,9 @@ __getattr__ = lazy_names(
     {
         "Beams": "generation.beam_search",
         "Busy": "engine.scheduler",
+        "Classification": "classification.results",
+        "Classifier": "classification.classifier",
+        "LabelScore": "classification.results",
         "NextToken": "results",
         "PerfMetrics": "results",
         "Problem": "problem",

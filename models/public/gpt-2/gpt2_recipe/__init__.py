@@ -1,7 +1,8 @@
 """The gpt2 recipe: build an ov.Model from the folder of a GPT-2 checkpoint.
 
 Hugging Face's (config.json with safetensors or a pytorch_model.bin, in one file or in shards), OpenAI's, nanoGPT's, or
-what a training loop saved; a LoRA adapter of peft is merged (docs/convert.md lists all).
+what a training loop saved; a LoRA adapter of peft is merged (docs/convert.md lists all). A GPT-2 with a head for
+labels, GPT2ForSequenceClassification, becomes a model of labels.
 omz_model_tools finds it by the entry point `gpt2` of the group omz_model_tools.recipes and uses `convert`, `describe`
 and `Problem`; it saves the model, and writes the facts and the companions.
 """
@@ -74,7 +75,7 @@ def convert(folder: Path, checksums: Mapping[str, str] | None = None, adapter: P
     adapter: the folder of a LoRA or DoRA adapter of peft, which is merged into the weights.
     Raises Problem for a folder that is incomplete, damaged, or not a GPT-2 that is implemented.
     """
-    source = open_checkpoint(folder, adapter)
+    source = open_checkpoint(folder, adapter, any_task=True)
     weights = match_weights(source.path, source.tensors, source.config)
     check_memory(source.path, widened_bytes(weights))
     about = _describe(source, checksums or {})
@@ -98,7 +99,13 @@ def _describe(source: Checkpoint, checksums: Mapping[str, str]) -> Description:
     if added is not None:
         facts["added_tokens"] = added
     generation = [path] if (path := source.folder / GENERATION_CONFIG).is_file() else []
-    return Description([*files.companions, *generation], {FACTS: facts}, [*source.notes, *files.notes])
+    notes = [*source.notes, *files.notes]
+    if source.config.classification is not None and source.config.classification.pad_token_id is None:
+        notes.append(
+            f"{source.folder / 'config.json'}: has no pad_token_id, so that only texts of one length run together; "
+            "name there the token that the tokenizer pads with, if it has one"
+        )
+    return Description([*files.companions, *generation], {FACTS: facts}, notes)
 
 
 def _facts(config: GPT2Config, source_sha256: str | None, special: SpecialTokens) -> dict[str, str | int]:
@@ -114,4 +121,4 @@ def _facts(config: GPT2Config, source_sha256: str | None, special: SpecialTokens
         facts["eos_token_ids"] = " ".join(map(str, special.eos))
     if special.bos is not None:
         facts["bos_token_id"] = special.bos
-    return facts
+    return facts if config.classification is None else facts | config.classification.facts()

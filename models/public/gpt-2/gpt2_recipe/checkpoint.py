@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gpt2_recipe.classification import HEAD, names_classifier, read_classification
 from gpt2_recipe.config import GPT2Config, read_config
 from gpt2_recipe.folder_kind import without_config, without_weights
 from gpt2_recipe.lora import merge
@@ -18,7 +19,7 @@ from gpt2_recipe.readers.safetensors_file import read_tensors
 from gpt2_recipe.readers.sharded import read_sharded
 from gpt2_recipe.readers.torch_file import load_torch, read_torch, tensors_of
 from gpt2_recipe.tensor import StoredTensor
-from gpt2_recipe.weights import is_tied, notes_on_heads, published
+from gpt2_recipe.weights import is_tied, no_language_model, notes_on_heads, published
 
 READERS: dict[str, Callable[[Path], dict[str, StoredTensor]]] = {
     "model.safetensors": read_tensors,
@@ -46,15 +47,23 @@ class Checkpoint:
     notes: tuple[str, ...] = ()  # lines for the user
 
 
-def open_checkpoint(folder: Path, adapter: Path | None = None) -> Checkpoint:
+def open_checkpoint(folder: Path, adapter: Path | None = None, *, any_task: bool = False) -> Checkpoint:
     """Read the configuration of a folder and map its weights.
 
+    any_task: also those of a GPT2ForSequenceClassification, which are refused otherwise.
     adapter: the folder of a peft adapter to merge into them; without it, an adapter in the folder itself is merged,
     into the local folder that it names as its base, or else into the weights beside it.
     Raises Problem for a folder that is no checkpoint, or whose files are incomplete or damaged.
     """
+    source = _with_adapter(folder, adapter)
+    if source.config.classification is not None and not any_task:
+        raise no_language_model(source.path, HEAD)
+    return source
+
+
+def _with_adapter(folder: Path, adapter: Path | None) -> Checkpoint:
     if adapter is not None and adapter.resolve() != folder.resolve():
-        return _merged(open_checkpoint(folder), read_adapter(adapter))
+        return _merged(_with_adapter(folder, None), read_adapter(adapter))
     if adapter is None and not os.path.lexists(folder / ADAPTER_CONFIG):
         return _open(folder)
     found = read_adapter(folder)
@@ -138,6 +147,9 @@ def _opened(config: GPT2Config, path: Path, tensors: dict[str, StoredTensor]) ->
     weights = published(path, tensors)
     if is_linear(config, weights):
         weights = from_linear(path, config, weights)
+    beside = path.with_name("config.json")
+    if HEAD in weights or (beside.is_file() and names_classifier(beside)):
+        config = replace(config, classification=read_classification(beside, config.vocab_size))
     return Checkpoint(config, path, weights, path.parent, path.parent, notes)
 
 

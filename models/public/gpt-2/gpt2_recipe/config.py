@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt2_recipe.classification import Classification
 from gpt2_recipe.json_file import read_object
 from gpt2_recipe.problem import Problem, one_line
 
@@ -63,6 +64,7 @@ class GPT2Config:
     bos_token_ids: tuple[int, ...] = ()
     scale_attn_weights: bool = True  # by 1 / sqrt(n_embd / n_head)
     scale_attn_by_inverse_layer_idx: bool = False  # by 1 / (layer + 1) too; reorder_and_upcast_attn only says when
+    classification: Classification | None = None  # of a model that gives labels in place of tokens
 
 
 def read_config(path: Path) -> GPT2Config:

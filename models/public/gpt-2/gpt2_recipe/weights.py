@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gpt2_recipe.classification import HEAD
 from gpt2_recipe.config import GPT2Config
 from gpt2_recipe.problem import Problem, one_line
 from gpt2_recipe.tensor import STORED_AS, StoredTensor, tensor_of
@@ -25,7 +26,7 @@ OTHER_HEADS = {
 }
 """Prefix of the weights beside a language model's that are left out -> what they are."""
 CLASSIFIERS = {
-    "score.weight": "GPT2ForSequenceClassification",
+    HEAD: "GPT2ForSequenceClassification",
     "classifier.weight": "GPT2ForTokenClassification",
     "qa_outputs.weight": "GPT2ForQuestionAnswering",
 }
@@ -35,7 +36,10 @@ LISTED = 6
 
 
 def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
-    """Return every weight's name and shape; Conv1D weights are (in, out), embeddings (rows, n_embd)."""
+    """Return every weight's name and shape; Conv1D weights are (in, out), embeddings (rows, n_embd).
+
+    A head is among them if it gives labels.
+    """
     width, inner = config.n_embd, config.n_inner
     block: dict[str, tuple[int, ...]] = {
         "ln_1.weight": (width,),
@@ -53,7 +57,8 @@ def expected_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
     }
     embeddings = {"wte.weight": (config.vocab_size, width), "wpe.weight": (config.n_positions, width)}
     blocks = {f"h.{i}.{name}": shape for i in range(config.n_layer) for name, shape in block.items()}
-    return {**embeddings, **blocks, "ln_f.weight": (width,), "ln_f.bias": (width,)}
+    head = {} if config.classification is None else {HEAD: (len(config.classification.labels), width)}
+    return {**embeddings, **blocks, "ln_f.weight": (width,), "ln_f.bias": (width,), **head}
 
 
 def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
@@ -67,7 +72,7 @@ def match_weights(path: Path, tensors: Weights, config: GPT2Config) -> Weights:
     """
     found = published(path, tensors)
     shapes = expected_shapes(config)
-    if "lm_head.weight" in found or not config.tie_word_embeddings:
+    if config.classification is None and ("lm_head.weight" in found or not config.tie_word_embeddings):
         shapes["lm_head.weight"] = shapes["wte.weight"]
     _match_or_stop(path, found, shapes)
     if is_tied(found):
@@ -105,7 +110,7 @@ def widened_bytes(weights: Weights) -> int:
 def published(path: Path, tensors: Weights) -> Weights:
     """Return the weights under their names without prefix; mask buffers and other heads are left out.
 
-    Raises Problem for two of one name, and for a model that is no language model.
+    Raises Problem for two of one name, and for a model of neither tokens nor labels of whole texts.
     """
     wrapper = _wrapper(tensors)
     found: Weights = {}
@@ -113,14 +118,19 @@ def published(path: Path, tensors: Weights) -> Weights:
         name = stored_name.removeprefix(wrapper).removeprefix("transformer.")
         if name in found:
             raise Problem(f"{path}: expected {one_line(name)} once, got it with and without the prefix transformer.")
-        if name in CLASSIFIERS:
-            raise Problem(
-                f"{path}: expected a language model, got {CLASSIFIERS[name]}: its {name} gives classes, not tokens; "
-                "give the model that it was trained from"
-            )
+        if name in CLASSIFIERS and name != HEAD:
+            raise no_language_model(path, name)
         if not MASK_BUFFER.fullmatch(name) and not name.startswith(tuple(OTHER_HEADS)):
             found[name] = tensor
     return found
+
+
+def no_language_model(path: Path, name: str) -> Problem:
+    """Return the Problem of a weight of CLASSIFIERS."""
+    return Problem(
+        f"{path}: expected a language model, got {CLASSIFIERS[name]}: its {name} gives classes, not tokens; "
+        "give the model that it was trained from"
+    )
 
 
 def notes_on_heads(path: Path, tensors: Weights) -> list[str]:

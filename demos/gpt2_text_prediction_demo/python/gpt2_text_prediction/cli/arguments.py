@@ -87,7 +87,8 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_model_options(group: argparse._ArgumentGroup) -> None:
+def add_tokenizer_options(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of a tokenizer's files."""
     group.add_argument(
         "-v",
         "--vocab",
@@ -102,6 +103,10 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="Optional. Path to the merges file. Default: tokenizer.json beside the model, else merges.txt there.",
     )
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    add_tokenizer_options(group)
     group.add_argument(
         "--max_seq_len",
         type=int,
@@ -128,7 +133,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_inference_options(group: argparse._ArgumentGroup) -> None:
+def add_device(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the device and its threads."""
     group.add_argument(
         "-d",
         "--device",
@@ -142,6 +148,10 @@ def _add_inference_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="Optional. Number of threads for inference on CPU. Default: the device's choice.",
     )
+
+
+def _add_inference_options(group: argparse._ArgumentGroup) -> None:
+    add_device(group)
     group.add_argument(
         "-nireq",
         "--num_infer_requests",
@@ -149,10 +159,11 @@ def _add_inference_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="Optional. Number of prompts that run at the same time with -o. Default: 8.",
     )
-    _add_device_options(group)
+    add_device_options(group)
 
 
-def _add_device_options(group: argparse._ArgumentGroup) -> None:
+def add_device_options(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of how the device computes."""
     group.add_argument(
         "--precision_hint",
         choices=PRECISION_HINTS,

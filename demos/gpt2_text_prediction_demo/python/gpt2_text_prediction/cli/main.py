@@ -9,13 +9,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpt2_text_prediction.cli.arguments import build_argparser
-from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once, raises
+from gpt2_text_prediction.cli.device import FORMS, device_config
+from gpt2_text_prediction.cli.interrupt import raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
-from gpt2_text_prediction.cli.terminal import draw, say, set_up_stdout, silence_stdout, typed_prompts, write
+from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, typed_prompts, write
 from gpt2_text_prediction.engine.configuration import CACHE, GROUP, INFERENCE, DeviceConfig, has_bf16, is_short
 from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.problem import Problem
@@ -31,11 +31,8 @@ PROMPTS_AT_ONCE, MAX_PROMPTS_AT_ONCE = 8, 1024
 """As many as may wait for the engine; each has a thread."""
 BYTES_PER_TOKEN = 4
 """Of English, about; the tokenizer is loaded later."""
-FORMS = {INFERENCE: "inference in {}", CACHE: "KV cache in {}", GROUP: "dynamic quantization in groups of {}"}
-"""The words of the log for the properties that a text depends on."""
 ROWS = ("num_return_sequences", "num_beams", "max_new_tokens")
 """Settings that decide how many texts run, and how long they are."""
-PIPE_CLOSED = 141  # 128 + SIGPIPE
 NO_MODEL = (
     "-m/--model is missing; these two commands make the embedded model, public/gpt-2-mini/FP16/gpt-2-mini.xml: "
     "omz_downloader --name gpt-2-mini && omz_converter --name gpt-2-mini"
@@ -44,19 +41,7 @@ NO_MODEL = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; return its exit code: 0, 1 for a problem, 2 for unusable arguments, 130 for Ctrl-C."""
-    if sys.stderr is None:  # closed: print would write to stdout instead
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    try:
-        with ends_at_once():
-            return _run(build_argparser().parse_args(argv))
-    except Problem as problem:
-        say("ERROR", str(problem))
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our text has seen enough
-        silence_stdout()
-        return PIPE_CLOSED
+    return guarded(lambda: _run(build_argparser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -73,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output is not None:
         return _write_records(args, given, defaults, prompts or [])
     _choose_seed(given)
-    config = _device_config(args, is_single_row(prompts, {**defaults, **given}))
+    config = device_config(args, single_row=is_single_row(prompts, {**defaults, **given}))
     with _load(args, config, given["seed"], defaults) as generator, raises():
         return _talk(args, given, defaults, generator, prompts)
 
@@ -171,7 +156,7 @@ def _write_records(
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
     from gpt2_text_prediction.cli.run_key import run_key  # noqa: PLC0415
 
-    config = _device_config(args, single_row=False)
+    config = device_config(args, single_row=False)
     records = Records(args.output, run_key(args, {**defaults, **given}, config.properties), given.get("seed"))
     try:
         if records.seed is not None:
@@ -253,44 +238,6 @@ def _say_defaults(args: argparse.Namespace, defaults: dict[str, Any]) -> None:
     if defaults:
         values = ", ".join(f"{name} {value}" for name, value in defaults.items())
         say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
-
-
-def _device_config(args: argparse.Namespace, single_row: bool) -> DeviceConfig:
-    given: dict[str, Any] = {} if args.cache_dir is None else {"CACHE_DIR": str(_writable(args.cache_dir))}
-    properties = given | _given_properties(args)
-    return DeviceConfig(args.device, args.precision_hint, args.num_threads, properties, single_row=single_row)
-
-
-def _given_properties(args: argparse.Namespace) -> dict[str, str]:
-    """Return the properties of --config; raise Problem for one that is given in two ways."""
-    hint = None if args.precision_hint == "auto" else args.precision_hint
-    flags = {
-        "INFERENCE_PRECISION_HINT": ("--precision_hint", hint),
-        "INFERENCE_NUM_THREADS": ("-nthreads", args.num_threads),
-        "CACHE_DIR": ("--cache_dir", args.cache_dir),
-    }
-    found: dict[str, str] = {}
-    for pair in args.config or []:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise Problem(f"--config: expected KEY=VALUE, got {pair!r}")
-        flag, other = flags.get(key, ("", None))
-        if other is not None:
-            raise Problem(f"--config {key}, {flag}: expected one of them")
-        if found.setdefault(key, value) != value:
-            raise Problem(f"--config {key}: expected one value, got {found[key]!r} and {value!r}")
-    return found
-
-
-def _writable(folder: Path) -> Path:
-    """Return a folder, made if it is missing; OpenVINO would silently ignore one that it cannot use."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise Problem(f"--cache_dir: {folder}: cannot be made: {problem.strerror}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise Problem(f"--cache_dir: {folder}: cannot be written: give another folder")
-    return folder
 
 
 def _device_settings(generator: "TextGenerator", asked: Mapping[str, str]) -> Iterator[str]:

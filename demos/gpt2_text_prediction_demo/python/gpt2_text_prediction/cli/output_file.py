@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,18 @@ LATER_FIELDS = {"run": dict, "properties": dict}
 BEGINNING = b'{"run": {"'
 
 
-class Records:
-    """The records of one run, by prompt and sample; a record that was not written whole is cut off.
+class OutputFile:
+    """A file of records that one process writes at a time, each of the same run.
 
-    seed: that of the run, None until it is given or has begun. properties: of the device, that its texts depend on;
-    empty until it has begun.
+    properties: of the device, that its records depend on; empty until it has begun.
     """
 
-    def __init__(self, path: Path, run: dict[str, str], seed: int | None = None) -> None:
-        """Open a file, or create it; run: the key of the run that its records must be of, seed: its seed, if given.
+    def __init__(self, path: Path, run: dict[str, str]) -> None:
+        """Open a file, or create it; run: the key of the run that its records must be of.
 
-        Raises Problem for a file that cannot be written, is locked by another process, or holds anything else.
+        Raises Problem for a file that cannot be written, or is locked by another process.
         """
-        self._path, self._run, self.seed = path, run, seed
+        self._path, self._run = path, run
         self.properties: dict[str, str] = {}
         try:
             if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device has no end to read to
@@ -56,11 +55,6 @@ class Records:
         except OSError:
             self._file.close()
             raise Problem(f"-o {path}: another process is writing it") from None
-        try:
-            self.done = self._read()
-        except Problem:
-            self._file.close()
-            raise
 
     def begin(self, properties: Mapping[str, str]) -> None:
         """Take the properties that the device reports; raise Problem where the file's records are of others."""
@@ -74,23 +68,71 @@ class Records:
             )
         self.properties = dict(properties)
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Write a record; it is on disk when this returns."""
-        line = json.dumps({"run": self._run, "properties": self.properties, **record}, ensure_ascii=False) + "\n"
-        try:
-            self._write(line.encode())
-        except OSError as problem:
-            raise Problem(f"-o {self._path}: cannot be written: {problem.strerror}") from None
-        self.done[record["prompt_number"], record["sample"]] = record
-
     def close(self) -> None:
         """Close the file, and so release its lock."""
         self._file.close()
 
-    def _write(self, line: bytes) -> None:
-        while line:
-            line = line[self._file.write(line) :]
-        os.fsync(self._file.fileno())
+    def write(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write records at the end; they are on disk when this returns."""
+        shared = {"run": self._run, "properties": self.properties}
+        lines = (json.dumps({**shared, **record}, ensure_ascii=False) + "\n" for record in records)
+        content = "".join(lines).encode()
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+            os.fsync(self._file.fileno())
+        except OSError as problem:
+            raise Problem(f"-o {self._path}: cannot be written: {problem.strerror}") from None
+
+    def checked(self, line: bytes, n: int, fields: Mapping[str, type]) -> dict[str, Any]:
+        """Return the record of line n, else raise Problem: one of this run, with these fields."""
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("run"), str | dict):
+            raise self.refusal(n, "is no record")
+        if not _has(record, LATER_FIELDS):
+            reason = "is of an earlier version, which did not note all that its texts depend on"
+            raise self.refusal(n, reason, "finish it with that version, or give another file")
+        if not _has(record, fields) or not _are_properties(record["properties"]):
+            raise self.refusal(n, "is no record")
+        if differs := differing(self._run, record["run"]):
+            raise self.refusal(n, f"is of another run; different: {differs}")
+        if not self.properties:
+            self.properties = record["properties"]
+        return record
+
+    def require_same_properties(self, record: Mapping[str, Any], n: int) -> None:
+        """Raise Problem for a record of a device that computes otherwise."""
+        if record["properties"] != self.properties:
+            raise self.refusal(n, "is of another run; different: the device's arithmetic")
+
+    def refusal(self, line: int, reason: str, remedy: str = "give another file, or remove this one") -> Problem:
+        """Return the Problem of a line."""
+        return Problem(f"-o {self._path}: line {line} {reason}: {remedy}")
+
+
+class Records(OutputFile):
+    """The records of one run, by prompt and sample; a record that was not written whole is cut off.
+
+    seed: that of the run, None until it is given or has begun.
+    """
+
+    def __init__(self, path: Path, run: dict[str, str], seed: int | None = None) -> None:
+        """As OutputFile; seed: the run's, if given. Raises Problem also for a file that holds anything else."""
+        super().__init__(path, run)
+        self.seed = seed
+        try:
+            self.done = self._read()
+        except Problem:
+            self.close()
+            raise
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a record; it is on disk when this returns."""
+        self.write([record])
+        self.done[record["prompt_number"], record["sample"]] = record
 
     def _read(self) -> dict[tuple[int, int], dict[str, Any]]:
         self._file.seek(0)
@@ -101,36 +143,18 @@ class Records:
             record = self._record(line, n)
             found[record["prompt_number"], record["sample"]] = record
         if not found and whole[: len(BEGINNING)] != BEGINNING[: len(whole)]:
-            raise self._refusal(1, "is no record")
+            raise self.refusal(1, "is no record")
         self._file.truncate(kept)  # a record that was being written when the process was killed
         return found
 
     def _record(self, line: bytes, n: int) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict) or not isinstance(record.get("run"), str | dict):
-            raise self._refusal(n, "is no record")
-        if not _has(record, LATER_FIELDS):
-            reason = "is of an earlier version, which did not note all that its texts depend on"
-            raise self._refusal(n, reason, "finish it with that version, or give another file")
-        if not _has(record, FIELDS) or not _are_properties(record["properties"]):
-            raise self._refusal(n, "is no record")
-        if differs := differing(self._run, record["run"]):
-            raise self._refusal(n, f"is of another run; different: {differs}")
+        record = self.checked(line, n, FIELDS)
         if self.seed is None:
             self.seed = record["run_seed"]
-        if not self.properties:
-            self.properties = record["properties"]
-        if record["properties"] != self.properties:
-            raise self._refusal(n, "is of another run; different: the device's arithmetic")
+        self.require_same_properties(record, n)
         if record["run_seed"] != self.seed:
-            raise self._refusal(n, f"is of a run with the seed {record['run_seed']}, not {self.seed}")
+            raise self.refusal(n, f"is of a run with the seed {record['run_seed']}, not {self.seed}")
         return record
-
-    def _refusal(self, line: int, reason: str, remedy: str = "give another file, or remove this one") -> Problem:
-        return Problem(f"-o {self._path}: line {line} {reason}: {remedy}")
 
 
 def _are_properties(found: Mapping[str, Any]) -> bool:

@@ -7,20 +7,27 @@ CELLS = 30
 
 
 class Progress:
-    """A bar for `total` things; those that were done before do not count for the time left."""
+    """A bar for `total` things, or a count of them where that is not known (None).
+
+    Those that were done before do not count for the time left.
+    """
 
     def __init__(
-        self, total: int, things: str, write: Callable[[str], object], clock: Callable[[], float] = time.perf_counter
+        self,
+        total: int | None,
+        things: str,
+        write: Callable[[str], object],
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._total, self._things = total, things
         self._write, self._clock = write, clock
         self._start = clock()
         self._done = self._made = self._width = 0
 
-    def step(self, made: bool = True) -> None:
-        """Count one more, made now or there already, and draw."""
-        self._done += 1
-        self._made += made
+    def step(self, made: bool = True, count: int = 1) -> None:
+        """Count one more, or `count`, made now or there already, and draw."""
+        self._done += count
+        self._made += made * count
         self.draw()
 
     def draw(self) -> None:
@@ -42,6 +49,8 @@ class Progress:
         self._width = 0
 
     def _line(self) -> str:
+        if self._total is None:
+            return f"{self._done} {self._things}"
         filled = CELLS * self._done // max(1, self._total)
         bar = f"[{'#' * filled}{'.' * (CELLS - filled)}] {self._done}/{self._total} {self._things}"
         if not self._made:

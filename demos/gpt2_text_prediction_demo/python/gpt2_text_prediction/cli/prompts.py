@@ -23,9 +23,9 @@ class RawPrompt(NamedTuple):
     is_json: bool = False
 
 
-def from_flags(texts: Sequence[str]) -> Iterator[RawPrompt]:
+def from_flags(texts: Sequence[str], thing: str = "prompt") -> Iterator[RawPrompt]:
     """Return the prompts of -i."""
-    return (RawPrompt(n, f"prompt {n}", typed_bytes(text)) for n, text in enumerate(texts, 1))
+    return (RawPrompt(n, f"{thing} {n}", typed_bytes(text)) for n, text in enumerate(texts, 1))
 
 
 def typed_bytes(text: str) -> bytes:
@@ -37,16 +37,26 @@ def typed_bytes(text: str) -> bytes:
 
 
 def from_file(path: Path) -> list[RawPrompt]:
-    """Return a file's prompts, one per line; in a .jsonl file each line is a JSON object."""
+    """Return a file's prompts, one per line; in a .jsonl file each line is a JSON object. Raises as lines_of."""
+    return list(lines_of(path, "--prompt_file", "prompt"))
+
+
+def lines_of(path: Path, flag: str, things: str) -> Iterator[RawPrompt]:
+    """Yield a file's lines that are not blank, as they are read. Raises Problem as require_lines."""
+    require_lines(path, flag, things)
+    with readable(path), path.open("rb") as file:
+        yield from from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES)
+
+
+def require_lines(path: Path, flag: str, things: str) -> None:
+    """Raise Problem for what is no file with an end. flag, things: for its line."""
     with readable(path):
         if path.is_dir():
-            raise Problem(f"--prompt_file: {path}: is a folder; expected a file with one prompt per line")
+            raise Problem(f"{flag}: {path}: is a folder; expected a file with one {things} per line")
         if not path.exists():
-            raise Problem(f"--prompt_file: {path}: there is no such file")
+            raise Problem(f"{flag}: {path}: there is no such file")
         if path.is_char_device() or path.is_block_device():  # a pipe has an end
-            raise Problem(f"--prompt_file: {path}: is a device; expected a file with one prompt per line")
-        with path.open("rb") as file:
-            return list(from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES))
+            raise Problem(f"{flag}: {path}: is a device; expected a file with one {things} per line")
 
 
 def from_pipe(stream: BinaryIO) -> Iterator[RawPrompt]:
@@ -58,7 +68,7 @@ def from_pipe(stream: BinaryIO) -> Iterator[RawPrompt]:
 
 
 def from_lines(lines: Iterable[bytes], name: str, is_json: bool) -> Iterator[RawPrompt]:
-    """Return the lines that are not blank, numbered among these, and named by their line number."""
+    """Yield the lines that are not blank, numbered among these, and named by their line number."""
     number = 0
     for n, line in enumerate(lines, 1):
         text = line.removeprefix(codecs.BOM_UTF8) if n == 1 else line
@@ -78,15 +88,21 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_prompt(asked: RawPrompt) -> tuple[str, dict[str, Any]]:
     """Return a prompt's text and the settings that came with it, else raise Problem."""
+    text, found = read_text(asked, "prompt")
+    return checked_text(text), found
+
+
+def read_text(asked: RawPrompt, key: str) -> tuple[str, dict[str, Any]]:
+    """Return a text, which has this key in a JSON object, and the other keys; raise Problem where there is none."""
     if not asked.is_json:
-        return checked_text(_decoded(asked.raw)), {}
+        return _decoded(asked.raw), {}
     try:
         found = json.loads(_decoded(asked.raw), object_pairs_hook=_named_once)
     except (ValueError, RecursionError) as problem:
         raise Problem(f"is not JSON: {problem}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("prompt"), str):
-        raise Problem('expected a JSON object with a "prompt" that is a text')
-    return checked_text(found.pop("prompt")), found
+    if not isinstance(found, dict) or not isinstance(found.get(key), str):
+        raise Problem(f'expected a JSON object with a "{key}" that is a text')
+    return found.pop(key), found
 
 
 def checked_text(text: str) -> str:

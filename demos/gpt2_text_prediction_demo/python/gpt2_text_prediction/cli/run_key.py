@@ -34,22 +34,30 @@ def run_key(args: argparse.Namespace, settings: Mapping[str, Any], given: Mappin
 
     Raises Problem for a file that is missing or cannot be used.
     """
+    values = {name: row.default for name, row in SETTINGS.items()} | dict(settings)
+    del values["seed"]
+    back_end = [args.static_shape, "CACHE_DIR" in given]  # which has another one
+    return key_of(args, DRAWING, [args.max_seq_len, values], back_end, given)
+
+
+def key_of(
+    args: argparse.Namespace, drawing: str, settings: Any, back_end: list[bool], given: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the key of a run with flags for a model, its tokenizer and its device. Raises Problem as run_key does."""
     import openvino as ov  # noqa: PLC0415
 
     from gpt2_text_prediction.engine.ir import positions_beside  # noqa: PLC0415
     from gpt2_text_prediction.text import tokenizer_files  # noqa: PLC0415
 
     files = model_checksums(args.model, user_cache())
-    values = {name: row.default for name, row in SETTINGS.items()} | dict(settings)
-    del values["seed"]
     properties = {name: str(value) for name, value in given.items() if name not in NOT_IN_KEY}
     parts = {
-        "drawing": DRAWING,
+        "drawing": drawing,
         "model": [files["model"], positions_beside(args.model)],
         "weights": files["weights"],
         "tokenizer": [checksum(path) for path in tokenizer_files(args.model, args.vocab, args.merges)],
-        "settings": [args.max_seq_len, values],
-        "device": [args.device, args.static_shape, "CACHE_DIR" in given, properties],  # which has another back end
+        "settings": settings,
+        "device": [args.device, *back_end, properties],
         "openvino": ov.get_version(),
     }
     return {name: _digest(value) for name, value in parts.items()}

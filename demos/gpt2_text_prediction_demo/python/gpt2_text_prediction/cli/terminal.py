@@ -6,10 +6,29 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once
 from gpt2_text_prediction.cli.prompts import RawPrompt
 from gpt2_text_prediction.problem import Problem, printable
 
+PIPE_CLOSED = 141  # 128 + SIGPIPE
 ASK = "Type input prompt (empty string to exit):"
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command; return its exit code, 1 for a problem, 130 for Ctrl-C, 141 where the reader of stdout has gone."""
+    if sys.stderr is None:  # closed: print would write to stdout instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        with ends_at_once():
+            return run()
+    except Problem as problem:
+        say("ERROR", str(problem))
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our text has seen enough
+        silence_stdout()
+        return PIPE_CLOSED
 
 
 def say(level: str, line: str) -> None:

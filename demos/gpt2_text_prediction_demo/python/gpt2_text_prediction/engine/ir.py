@@ -62,6 +62,8 @@ def as_ir(path: Path, model: ov.Model) -> IR:
             f"{path}: expected a model with one input and one output, got {len(model.inputs)} and "
             f"{len(model.outputs)}; convert a text prediction model with omz_converter"
         )
+    if (task := text_fact(model, "task")) is not None:
+        raise Problem(f"{path}: is a model of labels ({task}), which continues no text; run: gpt2_classify -m {path}")
     ids, logits = model.input(0), model.output(0)
     if not _is_language_model(ids, logits):
         letters = "B, S, L" if zoo else "B, L"
@@ -189,6 +191,14 @@ def positions_beside(path: Path) -> int | None:
     return positions if type(positions) is int and positions > 0 else None
 
 
+def text_fact(model: ov.Model, name: str) -> str | None:
+    """Return a fact of our section of rt_info; None where there is none."""
+    try:
+        return str(model.get_rt_info([FACTS, name]).value)
+    except RuntimeError:
+        return None
+
+
 def _fact(model: ov.Model, name: str) -> int | None:
     """Return a whole number of our section of rt_info; a foreign model has none, or nonsense of its own."""
     numbers = _numbers(model, name)
@@ -201,8 +211,5 @@ def _known_ids(ids: Sequence[int | None], vocab_size: int) -> tuple[int, ...]:
 
 def _numbers(model: ov.Model, name: str) -> list[int]:
     """Return the whole numbers of a fact; older IRs have one end-of-text token, as `eos_token_id`."""
-    try:
-        words = str(model.get_rt_info([FACTS, name]).value).split()
-    except RuntimeError:
-        return []
+    words = (text_fact(model, name) or "").split()
     return [int(word) for word in words] if all(word.isdecimal() and len(word) < 10 for word in words) else []

@@ -2,10 +2,11 @@
 
 import codecs
 import re
+from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -17,8 +18,17 @@ END_OF_TEXT = "<|endoftext|>"
 TOKENIZER = "tokenizer.json"
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 """A token of one byte, in the vocabularies of SentencePiece."""
+READ_AT_MOST = 1 << 17
+"""Characters of a text whose tokens are counted, where only its start is wanted: BPE of more would take minutes."""
 STAND_IN = "\U0010ffff" * 16
 """Characters of no text: they keep the id of an added token that is not to be parsed."""
+
+
+class TextStart(NamedTuple):
+    """The first tokens of a text, and how many characters of its end they leave out."""
+
+    tokens: list[int]
+    truncated_chars: int
 
 
 class GPT2Tokenizer:
@@ -128,20 +138,48 @@ class GPT2Tokenizer:
         Raises Problem for a text that has no UTF-8 form (lone surrogates), for a special token that the vocabulary
         lacks, and for a token that the model lacks.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
+        _require_utf8(text)
         if special and END_OF_TEXT in text and self.end_of_text_id is None:
             raise Problem(f"the vocabulary has no token {END_OF_TEXT}")
         tokenizer = self._that_parses(special, added_tokens, text)
         ids: list[int] = tokenizer.encode(text, add_special_tokens=template).ids
+        self._require_rows(ids)
+        return ids
+
+    def encode_starts(self, texts: Sequence[str], most: int) -> list[TextStart]:
+        """Return the first `most` tokens of each text, with those that the tokenizer puts around a whole one.
+
+        Special tokens in a text are plain text. Texts are encoded on all processors. Raises Problem as encode does.
+        """
+        for text in texts:
+            _require_utf8(text)
+        starts: dict[int, TextStart] = {}
+        by_tokenizer: dict[int, list[int]] = {}
+        tokenizers = [self._that_parses(False, "parse", text) for text in texts]
+        for i, tokenizer in enumerate(tokenizers):
+            by_tokenizer.setdefault(id(tokenizer), []).append(i)
+        most_chars = max(most * self.longest_token, READ_AT_MOST)
+        for group in by_tokenizer.values():
+            tokenizer = tokenizers[group[0]]
+            room = max(0, most - tokenizer.num_special_tokens_to_add(False))
+            encoded = tokenizer.encode_batch([texts[i][:most_chars] for i in group], add_special_tokens=False)
+            for i, encoding in zip(group, encoded, strict=True):
+                end = len(texts[i])
+                if len(encoding) > room:
+                    encoding.truncate(room)
+                    end = encoding.offsets[-1][1] if room else 0
+                ids = tokenizer.post_process(encoding).ids if len(encoding) else []
+                self._require_rows(ids)
+                starts[i] = TextStart(ids, len(texts[i]) - end)
+        return [starts[i] for i in range(len(texts))]
+
+    def _require_rows(self, ids: Sequence[int]) -> None:
+        """Raise Problem for a token that the model lacks."""
         if self._rows is not None and ids and max(ids) >= self._rows:
             token = self._tokenizer.id_to_token(max(ids))
             raise Problem(
                 f"the text has the token {token!r}, whose id {max(ids)} the model of {self._rows} tokens lacks"
             )
-        return ids
 
     def _that_parses(self, special: bool, added_tokens: str, text: str) -> Tokenizer:
         """Return the tokenizer that parses the tokens asked for; each is made at its first use, with the same model."""
@@ -214,6 +252,13 @@ class GPT2Tokenizer:
                 found = symbols.encode()
             self._token_bytes[token_id] = found
         return found
+
+
+def _require_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Problem(f"the text is not valid UTF-8 at character {error.start + 1}") from None
 
 
 def load_tokenizer(

@@ -1,0 +1,1 @@
+"""gpt2_classify: labels for texts from flags, a file or a pipe."""

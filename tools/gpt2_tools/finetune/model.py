@@ -17,7 +17,6 @@ import numpy as np
 from gpt2_recipe import GPT2Config, match_weights, open_checkpoint, read_config
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.sizes import SIZES
-from gpt2_tools.finetune.generation.head_loss import use_head_loss
 from gpt2_tools.finetune.settings import CLASSIFICATION, Settings
 
 OTHER_NAMES = {
@@ -42,6 +41,7 @@ RECOMPUTED = "sdpa_recomputed"
 BESIDE_ADAPTER = ".base_layer"
 """In the name of a weight that peft has put an adapter beside."""
 LANGUAGE_MODEL = "GPT2LMHeadModel"
+HEADS = ("lm_head.", "score.")
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,18 @@ class Base:
 def find_base(settings: Settings, stack: ExitStack) -> Base:
     """Return what --model or --from_scratch names; a packaged model's files exist until the stack ends.
 
+    A classifier goes on as a classifier only.
+
     Raises Problem for a name or a folder that is neither a model of the zoo nor a checkpoint.
     """
     if settings.from_scratch is not None:
         return _new(settings.from_scratch, settings.vocab_size)
-    folder = folder_of(str(settings.model), stack)
-    source = open_checkpoint(folder)
-    return Base(source.config, _dropouts(folder / "config.json"), folder, checkpoint_files(folder, source.path))
+    folder = _folder_of(str(settings.model), stack)
+    source = open_checkpoint(folder, any_task=settings.task == CLASSIFICATION)
+    return Base(source.config, _dropouts(folder / "config.json"), folder, _files(folder, source.path))
 
 
-def checkpoint_files(folder: Path, weights: Path) -> list[Path]:
+def _files(folder: Path, weights: Path) -> list[Path]:
     """Return the files of a checkpoint, by name: weights, with all their shards; configurations; an adapter."""
     found = {weights}
     if weights.name.endswith(".index.json"):
@@ -86,8 +88,7 @@ def checkpoint_files(folder: Path, weights: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def folder_of(model: str, stack: ExitStack) -> Path:
-    """Return the folder that --model names."""
+def _folder_of(model: str, stack: ExitStack) -> Path:
     if Path(model).is_dir():
         return Path(model)
     name = OTHER_NAMES.get(model, model)
@@ -165,24 +166,19 @@ def load_model(base: Base, seed: int, kind: str = LANGUAGE_MODEL, **more: Any) -
         blocks: Any = model.transformer.h
         for block in blocks:  # the same function in one kernel: less memory and time
             block.mlp.act = torch.nn.GELU(approximate="tanh")
-    if kind == LANGUAGE_MODEL:
-        use_head_loss(model)
     model.config.use_cache = False
     return model
 
 
 def _copy_weights(folder: Path, model: Any) -> None:
-    """Copy a checkpoint's weights into the f32 parameters of a model, one by one; adapters stay as they are.
-
-    A classifier has no head for tokens.
-    """
-    source = open_checkpoint(folder)
+    """Copy a checkpoint's weights into the f32 parameters of a model that has them, one by one; adapters stay."""
+    source = open_checkpoint(folder, any_task=True)
     weights = match_weights(source.path, source.tensors, source.config)
     state = {name.replace(BESIDE_ADAPTER, ""): parameter for name, parameter in model.named_parameters()}
     for name, tensor in weights.items():
-        is_head = name.startswith("lm_head.")
-        if not is_head or name in state:
-            np.copyto(state[name if is_head else f"transformer.{name}"].detach().numpy(), tensor.as_f32())
+        parameter = state.get(name if name.startswith(HEADS) else f"transformer.{name}")
+        if parameter is not None:  # a language model's head is none of a classifier's
+            np.copyto(parameter.detach().numpy(), tensor.as_f32())
             _drop_pages(tensor.data)
 
 

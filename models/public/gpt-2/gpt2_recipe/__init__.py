@@ -83,12 +83,12 @@ def convert(folder: Path, checksums: Mapping[str, str] | None = None, adapter: P
     return Conversion(build(source.config, weights), about.companions, facts, about.notes)
 
 
-def describe(folder: Path, checksums: Mapping[str, str] | None = None) -> Description:
-    """Describe the model of a checkpoint folder without building it.
+def describe(folder: Path, checksums: Mapping[str, str] | None = None, *, any_task: bool = False) -> Description:
+    """Describe the model of a checkpoint folder without building it; any_task: see open_checkpoint.
 
     The facts lack `recipe`, which says that the recipe built the graph.
     """
-    return _describe(open_checkpoint(folder), checksums or {})
+    return _describe(open_checkpoint(folder, any_task=any_task), checksums or {})
 
 
 def _describe(source: Checkpoint, checksums: Mapping[str, str]) -> Description:

@@ -1,133 +1,58 @@
 """The classifier that is trained: a language model with a new head for the labels, or a classifier to go on from."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gpt2_recipe import match_weights, open_checkpoint
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.finetune.classification.examples import listed
 from gpt2_tools.finetune.classification.labels import sort_labels
 from gpt2_tools.finetune.data.vocabulary import CONFIG, TOKENIZER, Vocabulary
-from gpt2_tools.finetune.model import Base, checkpoint_files, find_base, folder_of, load_model
-from gpt2_tools.finetune.settings import Settings
+from gpt2_tools.finetune.model import Base, load_model
 from omz_model_tools.common import one_line
 
 CLASSIFIER = "GPT2ForSequenceClassification"
-WEIGHTS, SCORE = "model.safetensors", "score.weight"
 SPECIAL_TOKENS = "special_tokens_map.json"
-SMALL_FILES = (".json", ".txt")
 
 
-@dataclass(frozen=True)
-class Head:
-    """What a classifier's folder has beside a language model's: the labels in the order of their ids, and the pad."""
-
-    path: Path  # of the weights
-    labels: list[str]
-    pad: int | None
-
-    @property
-    def is_unnamed(self) -> bool:
-        """Whether its labels have transformers' default names, which say nothing."""
-        return self.labels == [f"LABEL_{i}" for i in range(len(self.labels))]
+def check_classifier(base: Base) -> None:
+    """Raise Problem, before any work, for a classifier that cannot go on."""
+    if base.config.classification is None or base.folder is None:
+        return
+    if base.config.classification.multi_label:
+        raise Problem(f"--model: {base.folder} gives each label a probability of its own; expected one label a text")
+    source = open_checkpoint(base.folder, any_task=True)
+    match_weights(source.path, source.tensors, source.config)
 
 
-@dataclass(frozen=True)
-class ClassifierBase(Base):
-    """What is trained on; head: of a classifier to go on from."""
-
-    head: Head | None = None
-
-
-def find_classifier_base(settings: Settings, stack: ExitStack) -> ClassifierBase:
-    """Return what --model names, a language model or a classifier."""
-    folder = folder_of(str(settings.model), stack)
-    head = _read_head(folder)
-    if head is None:
-        base = find_base(replace(settings, model=str(folder)), stack)
-        return ClassifierBase(base.config, base.dropouts, base.folder, base.files)
-    base = find_base(replace(settings, model=str(_without_head(folder, head.path, stack))), stack)
-    return ClassifierBase(base.config, base.dropouts, base.folder, checkpoint_files(folder, head.path), head)
-
-
-def _read_head(folder: Path) -> Head | None:
-    """Return the head of a classifier; None for another model. Raises Problem for one that does not fit its labels."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # which is told when the model is read
-        return None
-    if not isinstance(config, dict) or CLASSIFIER not in (config.get("architectures") or ()):
-        return None
-    names = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # transformers' default
-    try:
-        labels = [names[str(i)] for i in range(len(names))]
-    except (KeyError, TypeError):
-        labels = [None]
-    if not all(isinstance(label, str) for label in labels):
-        raise Problem(
-            f'{path}: "id2label": expected a label for each id from 0, got {one_line(json.dumps(names))[:80]}'
-        )
-    rows = _score_rows(folder / WEIGHTS)
-    if rows != len(labels):
-        raise Problem(f"{folder / WEIGHTS}: its {SCORE} has {rows} rows; expected {len(labels)}, as {path} has labels")
-    pad = config.get("pad_token_id")
-    return Head(folder / WEIGHTS, labels, pad if type(pad) is int else None)
-
-
-def _score_rows(path: Path) -> int:
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
-    try:
-        with safe_open(path, "np") as file:
-            return int(file.get_slice(SCORE).get_shape()[0])
-    except (OSError, SafetensorError) as error:
-        raise Problem(f"{path}: expected the weights of a {CLASSIFIER}: {one_line(error)[:100]}") from None
-
-
-def _without_head(folder: Path, weights: Path, stack: ExitStack) -> Path:
-    """Return a folder with the classifier's language model, which exists until the stack ends."""
-    from safetensors.torch import load_file, save_file  # noqa: PLC0415
-
-    new = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpt2_finetune-")))
-    for file in folder.iterdir():
-        if file.suffix in SMALL_FILES and file.is_file() and not file.name.endswith(".index.json"):
-            shutil.copyfile(file, new / file.name)
-    config = json.loads((folder / "config.json").read_bytes()) | {"architectures": ["GPT2LMHeadModel"]}
-    (new / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    tensors = load_file(weights)
-    tensors.pop(SCORE)
-    save_file(tensors, new / WEIGHTS, {"format": "pt"})
-    return new
-
-
-def in_order(labels: Sequence[str], head: Head | None, dataset: Path) -> list[str]:
+def in_order(labels: Sequence[str], base: Base, dataset: Path) -> list[str]:
     """Return the labels of the data in the order of the model's outputs.
 
     Raises Problem if they are not those of the classifier to go on from; where that has transformers' default names,
     their number counts.
     """
-    if head is None or (head.is_unnamed and len(head.labels) == len(labels)):
+    if base.config.classification is None:
         return sort_labels(labels)
-    if set(head.labels) != set(labels):
+    known = list(base.config.classification.labels)
+    if known == [f"LABEL_{i}" for i in range(len(labels))]:
+        return sort_labels(labels)
+    if set(known) != set(labels):
         raise Problem(
-            f"--model: {head.path} has {len(head.labels)} labels: {listed(head.labels)}; {dataset} has {len(labels)}: "
+            f"--model: {base.folder} has {len(known)} labels: {listed(known)}; {dataset} has {len(labels)}: "
             f"{listed(sort_labels(labels))}; expected the same; to begin with a new head give the language model"
         )
-    return head.labels
+    return known
 
 
-def pad_of(vocabulary: Vocabulary, base: ClassifierBase) -> int:
+def pad_of(vocabulary: Vocabulary, base: Base) -> int:
     """Return the token that fills a batch: the classifier's own, else the tokenizer's, else the end of a text.
 
     Raises Problem for one that is named and not there.
     """
-    own = None if base.head is None else base.head.pad
+    own = None if base.config.classification is None else base.config.classification.pad_token_id
     name, pad = _named_pad(vocabulary) if own is None else ("pad_token_id", own)
     if pad is None:
         raise Problem(
@@ -155,11 +80,9 @@ def _named_pad(vocabulary: Vocabulary) -> tuple[str, int | None]:
     return "eos", vocabulary.end
 
 
-def load_classifier(base: ClassifierBase, seed: int, labels: Sequence[str], pad: int) -> Any:
+def load_classifier(base: Base, seed: int, labels: Sequence[str], pad: int) -> Any:
     """Return the model: the head is new, from the seed, or that of the classifier to go on from."""
-    from safetensors.torch import load_file  # noqa: PLC0415
-
-    model = load_model(
+    return load_model(
         base,
         seed,
         CLASSIFIER,
@@ -168,9 +91,6 @@ def load_classifier(base: ClassifierBase, seed: int, labels: Sequence[str], pad:
         pad_token_id=pad,
         problem_type="single_label_classification",
     )
-    if base.head is not None:
-        model.score.weight.data.copy_(load_file(base.head.path)[SCORE])
-    return model
 
 
 def with_pad(vocabulary: Vocabulary, pad: int) -> Vocabulary:

@@ -24,8 +24,7 @@ from gpt2_tools.finetune.classification.examples import (
 from gpt2_tools.finetune.classification.metrics import report
 from gpt2_tools.finetune.classification.model import (
     CLASSIFIER,
-    ClassifierBase,
-    find_classifier_base,
+    check_classifier,
     in_order,
     load_classifier,
     pad_of,
@@ -35,7 +34,7 @@ from gpt2_tools.finetune.classification.rows import LABEL, TABLES, TEXT, Columns
 from gpt2_tools.finetune.classification.trainer import ClassificationSteps, ClassificationTrainer, mean_loss
 from gpt2_tools.finetune.data.documents import find_files
 from gpt2_tools.finetune.data.tokens import Source
-from gpt2_tools.finetune.model import prepare, write_model
+from gpt2_tools.finetune.model import Base, find_base, prepare, write_model
 from gpt2_tools.finetune.run_folder import RunFolder
 from gpt2_tools.finetune.settings import Settings
 from gpt2_tools.finetune.task import Data, Finetuned, Prepared
@@ -56,9 +55,11 @@ class Classification:
 
     unit = "text"
 
-    def base(self, settings: Settings, stack: ExitStack) -> ClassifierBase:
+    def base(self, settings: Settings, stack: ExitStack) -> Base:
         """Return what is trained on, a language model or a classifier."""
-        return find_classifier_base(settings, stack)
+        base = find_base(settings, stack)
+        check_classifier(base)
+        return base
 
     def sources(self, settings: Settings) -> tuple[Source, Source | float]:
         """Return the tables. Raises Problem for another kind of file."""
@@ -76,7 +77,7 @@ class Classification:
 
     def write(self, folder: Path, prepared: Prepared) -> ExampleFiles:
         """Write the texts as tokens, with labels and hold-out."""
-        pad_of(prepared.vocabulary, base_of(prepared))  # a problem with it is told before the work
+        pad_of(prepared.vocabulary, prepared.base)  # a problem with it is told before the work
         return write_examples(
             folder,
             prepared.source,
@@ -84,9 +85,9 @@ class Classification:
             Form(
                 columns_of(prepared.settings),
                 prepared.vocabulary.encoder(prepared.base.config.vocab_size),
-                prepared.settings.block_size or base_of(prepared).config.n_positions,
+                prepared.settings.block_size or prepared.base.config.n_positions,
             ),
-            partial(in_order, head=base_of(prepared).head, dataset=prepared.settings.dataset),
+            partial(in_order, base=prepared.base, dataset=prepared.settings.dataset),
         )
 
     def plan(
@@ -126,8 +127,8 @@ class Classification:
     def trained(self, prepared: Prepared, plan: Plan, data: Data, stop: Stop) -> tuple[Any, Steps]:
         """Return the trainer of a run, with its model, and the callback that it calls."""
         settings, (train, held) = plan.settings, data
-        pad = pad_of(prepared.vocabulary, base_of(prepared))
-        model = prepare(load_classifier(base_of(prepared), settings.seed, train.labels, pad), settings)
+        pad = pad_of(prepared.vocabulary, prepared.base)
+        model = prepare(load_classifier(prepared.base, settings.seed, train.labels, pad), settings)
         callback = make_callback(settings, plan.run.path, prepared.vocabulary, stop, ClassificationSteps)
         most = max(LEAST_EVALUATED, settings.eval_every * settings.blocks_per_step * plan.processes // EVALUATED)
         trainer = make_trainer(
@@ -164,17 +165,11 @@ class Classification:
     def write_model(self, model: Any, prepared: Prepared, folder: Path) -> None:
         """Write the folder for transformers."""
         write_model(model, prepared.base, folder, CLASSIFIER)
-        with_pad(prepared.vocabulary, pad_of(prepared.vocabulary, base_of(prepared))).write(folder)
+        with_pad(prepared.vocabulary, pad_of(prepared.vocabulary, prepared.base)).write(folder)
 
     def command(self, ir: Path, settings: Settings) -> str:
         """Return the command that runs the IR."""
         return shlex.join(["gpt2_classify", "-m", str(ir), "-i", EXAMPLE])
-
-
-def base_of(prepared: Prepared) -> ClassifierBase:
-    """Return what `Classification.base` has found."""
-    assert isinstance(prepared.base, ClassifierBase)
-    return prepared.base
 
 
 def columns_of(settings: Settings) -> Columns:

@@ -16,6 +16,7 @@ from gpt2_tools.finetune.data.tokens import (
     open_tokens,
     write_tokens,
 )
+from gpt2_tools.finetune.generation.head_loss import use_head_loss
 from gpt2_tools.finetune.model import Base, find_base, load_model, prepare, write_model
 from gpt2_tools.finetune.publish import demo_command
 from gpt2_tools.finetune.run_folder import RunFolder
@@ -108,8 +109,9 @@ class Generation:
     def trained(self, prepared: Prepared, plan: Plan, data: Data, stop: Stop) -> tuple[Any, Steps]:
         """Return the trainer of a run, with its model, and the callback that it calls."""
         callback = make_callback(plan.settings, plan.run.path, prepared.vocabulary, stop)
-        model = prepare(load_model(prepared.base, plan.settings.seed), plan.settings)
-        trainer = make_trainer(plan, model, *data, [callback])
+        model = load_model(prepared.base, plan.settings.seed)
+        use_head_loss(model)
+        trainer = make_trainer(plan, prepare(model, plan.settings), *data, [callback])
         callback.trainer = trainer
         return trainer, callback
 

@@ -6,9 +6,13 @@ import pytest
 
 from support import ROOT
 
+FROM = {"README.md": "\n", "docs/python.md": "\n", "docs/classify.md": "## From Python"}
+"""The line from which on a page's Python runs: what trains is before it, and needs the extras."""
 PAGES = {
-    name: re.findall(r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8"), flags=re.M | re.S)
-    for name in ("README.md", "docs/python.md", "docs/classify.md")
+    name: re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8").partition(begin)[2], flags=re.M | re.S
+    )
+    for name, begin in FROM.items()
 }
 
 

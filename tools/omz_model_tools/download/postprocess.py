@@ -154,7 +154,7 @@ def _bounded(replacement: str, path: Path) -> Callable[[re.Match[str]], str]:
         total += len(replacement) + replacement.count("\\") * longest  # at most: each \ may be a group
         if total > MOST_TEXT:
             raise Problem(f"{path}: the replacements would have more than {MOST_TEXT} characters")
-        return match.expand(replacement)
+        return match.expand(replacement) if "\\" in replacement else replacement  # which is parsed for each match
 
     return expand
 

@@ -68,7 +68,7 @@ class StoppingDetokenizer:
 
     stop_reason: the stop string that has ended the text, or "line" or "sentence", None where none has. num_chars: of
     the whole text of the tokens so far, shown, held back and cut. min_new_tokens: nothing that is complete with these
-    tokens ends the text, as in vLLM.
+    tokens ends the text, as in vLLM. has_rules: whether anything in a text may end it.
     """
 
     def __init__(self, tokenizer: GPT2Tokenizer, rules: TextRules, min_new_tokens: int = 0) -> None:
@@ -78,7 +78,7 @@ class StoppingDetokenizer:
         self._strings = {text: text for text in rules.stop or ()} | ({"\n": "line"} if rules.stop_at == "line" else {})
         self._include = rules.include_stop_str_in_output
         self._sentence_end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
-        self._has_rules = bool(self._strings) or rules.stop_at is not None
+        self.has_rules = bool(self._strings) or rules.stop_at is not None
         self._before = ""  # the end of the text shown so far that may become the end of a sentence
         self._held = ""  # held back: it may become a stop string
         self._exempt = 0  # characters of what is held back in which nothing may end
@@ -116,7 +116,7 @@ class StoppingDetokenizer:
 
     def _take(self, text: str, is_exempt: bool) -> str:
         self.num_chars += len(text)
-        if not self._has_rules:
+        if not self.has_rules:
             return text
         pending = self._held + text
         if is_exempt:

@@ -66,6 +66,13 @@ def test_several_labels_a_text(classify, model):
         assert classify("-i", WORDS[0], "--top_k", k)[1] == "\t".join(fields[:k]) + "\n"
 
 
+def test_labels_cannot_paint_the_terminal(run, tmp_path):
+    named = ir(write_classifier(TOY, tmp_path / "in", ("a\x1b[31m\tb", "c\n"), 0), tmp_path / "FP32/toy.xml")
+    done = run("gpt2_classify", "-m", named, "-i", WORDS[0], "--top_k", 2, cwd=tmp_path)
+    assert sorted(done.stdout.decode().split("\t")[::2]) == ["a\\x1b[31m b", "c"]
+    assert "".join(done.stderr.decode().splitlines()).isprintable()
+
+
 def test_a_pipe_has_a_text_a_line_and_a_bad_line_costs_itself_alone(classify, model):
     stdin = b"\xef\xbb\xbfthe rat\r\n\n  \nten \xff hats\nno"
     code, out, err = classify(stdin=stdin)

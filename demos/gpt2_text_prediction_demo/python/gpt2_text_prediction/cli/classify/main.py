@@ -21,7 +21,7 @@ from gpt2_text_prediction.cli.prompts import RawPrompt, from_flags, lines_of, re
 from gpt2_text_prediction.cli.run_key import key_of
 from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, write
 from gpt2_text_prediction.engine.configuration import INFERENCE, DeviceConfig
-from gpt2_text_prediction.problem import Problem
+from gpt2_text_prediction.problem import Problem, printable
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.classification.classifier import Classifier
@@ -111,8 +111,8 @@ def _shortened(labels: tuple[str, ...], most: int = 10) -> str:
 
 
 def _one_line(label: str) -> str:
-    """Return a label as a field of a line."""
-    return " ".join(label.split())
+    """Return a label as a field of a line; one that would paint the terminal is escaped."""
+    return printable(" ".join(label.split()))
 
 
 class Run:

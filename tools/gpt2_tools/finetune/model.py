@@ -205,14 +205,14 @@ def prepare(model: Any, settings: Settings) -> Any:
     if settings.only_train_transformer_layers:
         for name, parameter in model.named_parameters():
             parameter.requires_grad = ".h." in name or name.startswith("score.")
+    if model.config.attn_pdrop:
+        use_attention(model)
     if settings.gradient_checkpointing:
         _checkpoint_activations(model)
     if not settings.lora:
         return model
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415
 
-    if model.config.attn_pdrop:
-        use_attention(model)
     adapters = LoraConfig(
         r=settings.lora,
         lora_alpha=2 * settings.lora,

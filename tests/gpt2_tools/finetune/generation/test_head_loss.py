@@ -2,11 +2,11 @@
 
 import pytest
 
-from gpt2_tools.finetune.generation.head_loss import POSITIONS, POSITIONS_TRAINED, head_loss
+from gpt2_tools.finetune.generation.head_loss import POSITIONS, head_loss
 
 pytestmark = pytest.mark.extras("torch", "transformers", "accelerate", "peft", "matplotlib")
 
-COUNT = POSITIONS_TRAINED + POSITIONS + 3
+COUNT = 2 * POSITIONS + 3
 """Several rounds, the last of which is not full."""
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-POSITIONS, POSITIONS_TRAINED = 64, 256
-"""Positions whose logits are held at once: each round also adds to all of the weight's gradient, if it is trained."""
+POSITIONS = 256
+"""Positions whose logits are held at once: each round reads all of the weight, and adds to all of its gradient."""
 
 
 def use_head_loss(model: Any) -> None:
@@ -79,9 +79,8 @@ def _loss_and_gradients(
     loss = torch.zeros(())
     of_hidden = torch.empty(hidden.shape) if wanted[0] else None
     of_weight = torch.zeros(weight.shape) if wanted[1] else None
-    count = POSITIONS if of_weight is None else POSITIONS_TRAINED
-    for start in range(0, len(hidden), count):
-        rows = slice(start, start + count)
+    for start in range(0, len(hidden), POSITIONS):
+        rows = slice(start, start + POSITIONS)
         target = targets[rows, None]
         logits = torch.log_softmax((hidden[rows] @ weight.T).float(), 1)
         loss -= logits.gather(1, target).sum()

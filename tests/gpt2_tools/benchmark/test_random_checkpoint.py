@@ -40,6 +40,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_all_its_files_have_the_mode_of_new_files(folder):
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_it_is_whole_and_converts(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json", "merges.txt", "model.safetensors", "vocab.json",

@@ -72,6 +72,17 @@ def test_a_damaged_checkpoint_is_refused_with_the_last_good_one(run):
     assert first.damage().startswith(f"{first.path / 'checksums.json'}: cannot be read: ")
 
 
+def test_all_files_of_a_checkpoint_have_the_mode_of_new_files(run):
+    def write(new):
+        (new / "model.safetensors").write_text("weights")
+        (new / "model.safetensors").chmod(0o600)
+
+    run.save(30, 0, write)
+    (run.path / "new").touch()
+    modes = {path.stat().st_mode for path in (run.path / "checkpoint-30").iterdir()}
+    assert modes == {(run.path / "new").stat().st_mode}
+
+
 def test_a_save_without_room_is_refused_before(run):
     with pytest.raises(Exception, match="of free space for checkpoint-30"):
         run.save(30, 2**62, lambda new: None)

@@ -58,7 +58,9 @@ def _write(folder: Path, size: str, seed: int) -> None:
         "vocab_size": 50257,
     }
     (folder / "config.json").write_text(json.dumps(fields | SIZES[size], indent=2) + "\n", encoding="utf-8")
-    save_file(_weights(read_config(folder / "config.json"), seed), folder / "model.safetensors")
+    weights = folder / "model.safetensors"
+    save_file(_weights(read_config(folder / "config.json"), seed), weights)
+    weights.chmod((folder / "config.json").stat().st_mode)  # safetensors' is for its owner alone
 
 
 def _weights(config: GPT2Config, seed: int) -> dict[str, npt.NDArray[np.float32]]:

@@ -104,6 +104,8 @@ class RunFolder:
             write(new)
             sums = {path.name: checksum(path) for path in sorted(new.iterdir())}
             (new / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+            for path in new.iterdir():  # safetensors' are for their owner alone
+                path.chmod((new / CHECKSUMS).stat().st_mode)
 
     def require_whole(self, checkpoint: Checkpoint) -> None:
         """Raise Problem if a checkpoint was damaged since it was saved, with the last one that was not."""

@@ -207,13 +207,17 @@ def test_scores_are_in_f32_unless_another_precision_is_named(ir, with_bf16, bf16
 
 
 @pytest.mark.extras("nncf")
-def test_scores_of_quantized_weights_are_the_same_wherever_texts_run_in_bf16(mini_quantized, monkeypatch):
-    def score() -> list[float]:
-        with TextGenerator(mini_quantized / "FP16-INT8/gpt-2-mini.xml") as generator:
+def test_scores_of_quantized_weights_are_the_same_wherever_texts_run_in_bf16(
+    mini_quantized, monkeypatch, bf16_as_reported
+):
+    def score(**config: str) -> list[float]:
+        with TextGenerator(mini_quantized / "FP16-INT8/gpt-2-mini.xml", config=config) as generator:
             return generator.score("The whale").logprobs[1:].tolist()
 
+    # A model that is reported to run in f32 is not loaded again, and keeps the cache that was chosen for bf16.
+    cache = {} if bf16_as_reported == "bf16" else {"KV_CACHE_PRECISION": "bf16"}
     monkeypatch.setattr(configuration, "has_bf16", lambda core: False)
-    plain = score()
+    plain = score(**cache)
     monkeypatch.setattr(configuration, "has_bf16", lambda core: True)
     assert score() == plain
 

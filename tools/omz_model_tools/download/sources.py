@@ -195,11 +195,11 @@ class Sources:
 
         try:
             return _in_time(get, self.answer_time)
-        except requests.RequestException:
-            raise
-        except Unavailable:
+        except (requests.RequestException, Unavailable):
             raise
         except Exception as error:  # such as no file at REQUESTS_CA_BUNDLE, or a .netrc that is not UTF-8
+            if isinstance(error, urllib3.exceptions.HTTPError) and not isinstance(error, ValueError):
+                raise  # a connection that broke: _reachable says so, and that it may be tried again
             raise Unavailable(one_line(error), temporary=False) from error
 
     def _check_whole(self, answer: requests.Response, size: int | None) -> None:

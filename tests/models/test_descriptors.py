@@ -135,6 +135,17 @@ def test_a_weight_files_size_is_that_of_its_tensors_and_a_header(name: str) -> N
         assert 60 * TENSORS[name] < size - tensors < 120 * TENSORS[name]
 
 
+@pytest.mark.parametrize("name", ["gpt-2-large", "gpt-2-xl"])
+def test_the_most_bytes_of_a_weight_file_are_what_its_shapes_can_need(name: str) -> None:
+    """In F32, with a head of its own, the masks that older files have, and long names."""
+    config = config_of(name)
+    head = config["vocab_size"] * config["n_embd"]
+    needed = 4 * (parameters_of(config) + head + config["n_layer"] * (MASK + 1)) + 200 * (TENSORS[name] + 1)
+    most = files_of(MODELS[name])["gpt2/model.safetensors"].max_size
+    assert most is not None
+    assert needed < most < 1.05 * needed
+
+
 @pytest.mark.parametrize("name", ONNX)
 def test_a_model_of_the_onnx_zoo_is_that_of_the_facts(name: str) -> None:
     model, files = MODELS[name], files_of(MODELS[name])

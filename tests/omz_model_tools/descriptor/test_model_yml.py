@@ -86,10 +86,11 @@ def test_every_way_to_name_a_source() -> None:
 def test_checksums_plain_and_tagged_and_the_size_that_may_be_absent() -> None:
     plain = file_entry("a", b"", "https://a/a", checksum="AB" * 48)
     tagged = file_entry("b", b"", "https://a/b", checksum={"$type": "sha384", "value": "cd" * 48})
-    sizeless = file_entry("c", b"", "https://a/c", size=None)
+    sizeless = file_entry("c", b"", "https://a/c", size=None, max_size=7)
     files = read(descriptor(plain, tagged, sizeless)).files
     assert [file.checksum.digest[:4] for file in files] == ["abab", "cdcd", "e3b0"]
     assert [file.size for file in files] == [0, 0, None]
+    assert [file.longest for file in files] == [0, 0, 7]
     for entry in (plain, tagged):
         del entry["size"]
         assert '"size": expected a non-negative integer, got no such key' in complaint(descriptor(entry))
@@ -122,6 +123,14 @@ def changed_file(**changes: Any) -> dict[str, Any]:
 COMPLAINTS = [
     (changed_file(size="548"), f"m.yml: {ENTRY}: \"size\": expected a non-negative integer, got '548'"),
     (changed_file(size=True), f'm.yml: {ENTRY}: "size": expected a non-negative integer, got True'),
+    (
+        changed_file(max_size=7),
+        f'm.yml: {ENTRY}: "max_size": expected no such key beside a size, which the file has exactly',
+    ),
+    (
+        changed_file(size=None, max_size="7"),
+        f'm.yml: {ENTRY}: "max_size": expected a non-negative integer, got \'7\'',
+    ),
     (changed_file(size=-1), f'm.yml: {ENTRY}: "size": expected a non-negative integer, got -1'),
     (changed_file(checksum=None), f"{SHA}: expected a value, got no such key"),
     (changed_file(checksum=5), f"{SHA}: expected a mapping, got 5"),
@@ -132,7 +141,7 @@ COMPLAINTS = [
      f"{SHA}: \"value\": expected 64 hexadecimal digits (sha256), got 'xyz'"),
     (changed_file(checksum={"value": "0" * 64}), f'{SHA}: "$type": expected a value, got no such key'),
     (changed_file(sise=1), f'm.yml: {ENTRY}: "sise": unknown key, '
-     "expected one of: checksum, name, original_source, size, source"),
+     "expected one of: checksum, max_size, name, original_source, size, source"),
     (changed_file(source=None), f'm.yml: {ENTRY}: "source": expected a value, got no such key'),
     (changed_file(source=[]), f'm.yml: {ENTRY}: "source": expected at least one source, got none'),
     (changed_file(source=7), f'm.yml: {ENTRY}: "source": expected a URL or a mapping, got 7'),

@@ -1,6 +1,10 @@
 """Careless or hostile YAML becomes one line, in bounded time."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.descriptor import strict_yaml
@@ -58,3 +62,15 @@ def test_what_is_not_plain_yaml_is_one_line(raw: bytes, line: str) -> None:
 def test_a_number_too_long_for_python_is_one_line() -> None:
     with pytest.raises(Problem, match=r"\Am.yml: line 1: not valid YAML: expected a value of [^\n]*\Z"):
         strict_yaml.parse(b"a: " + b"9" * 5000, "m.yml")
+
+
+TAGS = ["binary", "bool", "float", "int", "map", "null", "omap", "pairs", "seq", "set", "str", "timestamp", "value"]
+SCALARS = st.text("0123456789abefinoxyTZ.:-+_ ~=", max_size=20)
+
+
+@given(st.sampled_from(TAGS), SCALARS, st.sampled_from(["a: !!{} '{}'", "- !!{} '{}'", "!!{} '{}': 1"]))
+def test_a_tag_that_its_scalar_does_not_fit_is_one_line(tag: str, scalar: str, form: str) -> None:
+    try:
+        strict_yaml.parse(form.format(tag, scalar).encode(), "m.yml")
+    except Problem as problem:
+        assert re.fullmatch(r"m\.yml: .+", str(problem))  # noqa: PT017

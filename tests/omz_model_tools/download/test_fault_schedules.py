@@ -7,6 +7,7 @@ always succeeds. How many schedules: pytest --fault_schedules N.
 """
 
 import functools
+import gzip
 import hashlib
 import io
 import shutil
@@ -25,14 +26,18 @@ from omz_model_tools.download.fetch import Fetcher
 from omz_model_tools.download.progress import NoDisplay
 from omz_model_tools.download.sources import LowSpeedLimit, Sources
 from support import HANGS_AFTER
-from support.hub import Answer, Hub, Noise, busy
+from support.hub import Answer, Endless, Hub, Noise, busy
 from support.model_tree import descriptor, file_entry, load_models, write_model
 from support.soak import FaultSchedules
 
 PAGE = b"<!DOCTYPE html><title>Log in to the network</title>" * 3
 LONG_NAME = "n" * 255
+OUR_NAMES = (".part", ".anew.part", ".origin.part", ".lock")
 NAMES = ("a.bin", "sub/b.bin", LONG_NAME)
 SIZES = (0, 1, 50, 3000, 70_000)
+EMPTY_MEMBERS = Endless(gzip.compress(b""))
+GZIPPED = {"Content-Encoding": "gzip"}
+DISK = 3_000_000  # bytes; what a source without an end may fill half of
 MINE = {"sub/.mine.part": b"not a part of ours", "notes.txt": b"mine", f".{'0' * 31}.part": b"one digit short"}
 ATTEMPTS = 2
 
@@ -71,6 +76,17 @@ FAULTS: dict[str, Callable[[bytes, bytes, int], Answer]] = {
     "resets at once": lambda body, other, at: Answer(silent=True, reset=True),
     "stalls": lambda body, other, at: Answer(body, hold=at),
     "drips": lambda body, other, at: Answer(body, drip=(1, 0.02)),
+    "without end": lambda body, other, at: Answer(Endless(body + PAGE), chunked=True),
+    "without end, no length": lambda body, other, at: Answer(Endless(body + PAGE), length=False, ranges=False),
+    "says that it has no end": lambda body, other, at: Answer(Endless(PAGE)),
+    "an ETag": lambda body, other, at: Answer(body, headers={"ETag": '"1"'}),
+    "closes early, an ETag": lambda body, other, at: Answer(body, headers={"ETag": '"1"'}, cut=at),
+    "a login page with an ETag, closes early": lambda body, other, at: Answer(PAGE, headers={"ETag": '"2"'}, cut=50),
+    "empty members of gzip without end": lambda body, other, at: Answer(EMPTY_MEMBERS, chunked=True, headers=GZIPPED),
+    "gzip that ends within a member": lambda body, other, at: Answer(
+        gzip.compress(body)[:-1], length=False, headers=GZIPPED
+    ),
+    "an encoding that nobody knows": lambda body, other, at: Answer(body, headers={"Content-Encoding": "br"}),
     "compresses": lambda body, other, at: Answer(body, gzip=True, ranges=False),
     "compresses a part": lambda body, other, at: Answer(body, gzip=True),
     "compresses, closes early": lambda body, other, at: Answer(body, gzip=True, cut=at),
@@ -80,6 +96,12 @@ FAULTS: dict[str, Callable[[bytes, bytes, int], Answer]] = {
     "speaks another protocol": lambda body, other, at: Answer(raw=b"SSH-2.0-OpenSSH_9.2\r\n"),
     "ends in its headers": lambda body, other, at: Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Le"),
     "redirects to a file": lambda body, other, at: Answer(status=302, headers={"Location": "file:///etc/hostname"}),
+    "redirects to what is no UTF-8": lambda body, other, at: Answer(
+        raw=b"HTTP/1.1 302 Found\r\nLocation: /\xff\xfe\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "paints the terminal": lambda body, other, at: Answer(
+        raw=b"HTTP/1.1 418 \x1b[2J\x1b]0;mine\x07\r\nX-Error-Message: \x1b[31mred\r\nContent-Length: 0\r\n\r\n"
+    ),
     "redirects nowhere": lambda body, other, at: Answer(status=302, headers={"Location": "http://127.0.0.1:1/x"}),
     "redirects to a 404": lambda body, other, at: Answer(status=307, headers={"Location": "/nowhere"}),
     "redirects in a circle": lambda body, other, at: Answer(status=302, headers={"Location": "?again"}),
@@ -118,11 +140,13 @@ class File:
     size: int
     version: int
     sized: bool
+    bounded: bool  # a max_size, where it has no size
     at: int
     place: str | None
     part: str | None
     entry: str | None
     leftover: bool  # an empty lock of this version, a part of the other
+    planted: str | None  # one of OUR_NAMES, where a link to a file of mine stands
     sources: tuple[tuple[str, ...], ...]
     cdn: bool
 
@@ -137,6 +161,12 @@ class File:
     @functools.cached_property
     def digest(self) -> str:
         return hashlib.sha256(self.body).hexdigest()
+
+    def lengths(self) -> dict[str, int | None]:
+        """What the descriptor says of the length."""
+        if self.sized:
+            return {"size": self.size}
+        return {"size": None, "max_size": 2 * self.size + 9 if self.bounded else None}
 
     def found(self, state: str) -> bytes:
         """What a place, a part or a cache entry in this state holds."""
@@ -178,11 +208,13 @@ def _files(name: str, size: int) -> st.SearchStrategy[File]:
         size=st.just(size),
         version=st.integers(0, 2),
         sized=st.booleans(),
+        bounded=st.booleans(),
         at=st.integers(0, max(size - 1, 0)),
         place=state,
         part=state,
         entry=state,
         leftover=st.booleans(),
+        planted=st.none() | st.sampled_from(OUR_NAMES),
         sources=st.lists(source, min_size=1, max_size=3).map(tuple),
         cdn=st.booleans(),
     )
@@ -190,7 +222,15 @@ def _files(name: str, size: int) -> st.SearchStrategy[File]:
 
 def behaving(run: Run) -> Run:
     """The last run: the disk has what the others left, and one source of each file behaves."""
-    good = {"place": None, "part": None, "entry": None, "leftover": False, "sources": (("behaves",),), "cdn": True}
+    good = {
+        "place": None,
+        "part": None,
+        "entry": None,
+        "leftover": False,
+        "planted": None,
+        "sources": (("behaves",),),
+        "cdn": True,
+    }
     return replace(run, files=tuple(replace(file, **good) for file in run.files), offline=False, policy=HANGS_AFTER)
 
 
@@ -216,7 +256,11 @@ class Stage:
             if file.leftover:
                 _put(self.part(file).with_suffix(".lock"), b"")
                 _put(self.part(file).with_name(f".{hashlib.sha256(file.other).hexdigest()[:32]}.part"), file.other[:9])
-        entries = [file_entry(f.name, f.body, self.serve(f), size=f.size if f.sized else None) for f in run.files]
+            if file.planted is not None:
+                link = self.part(file).with_suffix(file.planted)
+                link.unlink(missing_ok=True)
+                link.symlink_to(self.place / "notes.txt")
+        entries = [file_entry(f.name, f.body, self.serve(f), **f.lengths()) for f in run.files]
         write_model(self.tree, "toy", descriptor(*entries))
         self.models = load_models([self.tree])
 
@@ -276,7 +320,7 @@ class Stage:
         mine = {self.place / name for name in MINE}
         assert {path: path.read_bytes() for path in mine} == {self.place / n: text for n, text in MINE.items()}
         extra = found - mine - {self.place / file.name for file in run.files}
-        parts = {path for file in run.files for path in (self.part(file), self.part(file).with_suffix(".lock"))}
+        parts = {self.part(file).with_suffix(suffix) for file in run.files for suffix in OUR_NAMES}
         assert extra <= (set() if code == 0 else parts), "debris"
 
     def check_cache(self, run: Run, before: dict[Path, bytes], fetched: set[File]) -> None:
@@ -307,13 +351,15 @@ def download(models: list[Model], out: Path, cache: Path | None, run: Run) -> in
         sources.open,
         ATTEMPTS,
         random=lambda: 0.0,
-        free_space=lambda folder: 1 << 40,
+        free_space=lambda _: DISK - sum(path.stat().st_size for path in out.rglob(".*.part") if path.is_file()),
         sleep=lambda token, seconds: token.check(),
         cache=None if cache is None else Cache(cache),
         offline=run.offline,
     )
-    report = Report(io.StringIO(), io.StringIO())
-    return 1 if Downloader(out, fetcher.fetch, report, NoDisplay(), run.jobs).download(models) else 0
+    said = io.StringIO()
+    failed = Downloader(out, fetcher.fetch, Report(said, said), NoDisplay(), run.jobs).download(models)
+    assert all(character.isprintable() or character == "\n" for character in said.getvalue()), "another's escapes"
+    return 1 if failed else 0
 
 
 def play(schedule: list[Run], folder: Path, hub: Hub, number: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from omz_model_tools.download.fetch import SourceFailure, failure_report
 from omz_model_tools.download.retry import PROGRESS
 from omz_model_tools.download.sources import Unavailable
 from support.downloads import DIGEST, HEADING, PART, TRUE, Run, Script, Scripted, download, names, toy
-from support.hub import Answer, Hub
+from support.hub import Answer, Endless, Hub
 from support.model_tree import file_entry
 from support.unprivileged import without_power, world_readable_folder
 
@@ -480,6 +481,92 @@ def test_too_little_space_is_reported_before_the_first_byte(tmp_path: Path, hub:
     assert download(tmp_path, entry, free_space=lambda folder: 22_000).success
 
 
+GARBAGE = Endless(b"\x1b[2J, and no end")
+
+
+def nearly_full(folder: Path, room: int) -> Callable[[Path], int]:
+    """The free space of a disk that had `room` bytes before anything was below `folder`."""
+    return lambda _: room - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+class TestAFileOfUnknownSize:
+    @pytest.mark.parametrize("answer", [Answer(GARBAGE, chunked=True), Answer(GARBAGE, length=False)])
+    def test_a_body_without_end_is_cut_at_the_most_that_the_file_can_have(
+        self, tmp_path: Path, hub: Hub, place: Path, answer: Answer
+    ) -> None:
+        entry = toy(hub.serve("x", answer), hub.serve("y", Answer(TRUE)), size=None, max_size=40_000)
+        run = download(tmp_path, entry, num_attempts=5)
+        assert "file is longer than expected (40000 B)" in run.err
+        assert hub.asked() == ["/x", "/x", "/y"]
+        assert place.read_bytes() == TRUE
+        assert names(place.parent) == ["x.bin"]
+
+    def test_a_length_above_it_is_refused_before_the_body(self, tmp_path: Path, hub: Hub, place: Path) -> None:
+        entry = toy(hub.serve("x", Answer(GARBAGE, hold=0)), size=None, max_size=40_000)
+        run = download(tmp_path, entry)
+        assert "file is longer than expected (40000 B)" in run.err
+        assert names(place.parent) == []
+
+    @pytest.mark.parametrize("answer", [Answer(GARBAGE, chunked=True), Answer(GARBAGE, length=False)])
+    def test_a_body_without_end_does_not_fill_the_disk(
+        self, tmp_path: Path, hub: Hub, place: Path, answer: Answer
+    ) -> None:
+        room = 4_000_000
+        entry = toy(hub.serve("x", answer), hub.serve("y", Answer(TRUE, chunked=True)), size=None)
+        run = download(tmp_path, entry, num_attempts=5, free_space=nearly_full(tmp_path / "out", room))
+        words = "does not say how long its file is, and less than 2 MB are free; make room, or choose another folder"
+        assert words in run.err
+        assert hub.asked() == ["/x", "/y"]
+        assert place.read_bytes() == TRUE
+        assert names(place.parent) == ["x.bin"]
+
+    def test_a_part_is_not_lost_by_it(self, tmp_path: Path, hub: Hub, place: Path) -> None:
+        lay(place.with_name(PART), TRUE[:9])
+        entry = toy(hub.serve("x", Answer(GARBAGE, chunked=True, ranges=False)), size=None)
+        assert not download(tmp_path, entry, free_space=nearly_full(tmp_path / "out", 4_000_000)).success
+        assert place.with_name(PART).read_bytes() == TRUE[:9]
+
+    def test_too_little_space_for_the_length_that_a_source_tells(self, tmp_path: Path, hub: Hub, place: Path) -> None:
+        lay(place.with_name(PART), TRUE[:10_000])
+        entry = toy(hub.serve("x", Answer(TRUE)), size=None)
+        run = download(tmp_path, entry, free_space=lambda folder: 21_999)
+        assert "expected 1 MB free, got 0 MB; make room, or choose another folder with -o" in run.err
+        assert names(place.parent) == [PART]
+        assert download(tmp_path, entry, free_space=lambda folder: 22_000).success
+
+    @pytest.mark.parametrize("etag", [None, '"true"'])
+    def test_garbage_that_its_source_no_longer_has_does_not_block_the_file(
+        self, tmp_path: Path, hub: Hub, place: Path, etag: str | None
+    ) -> None:
+        """A connection so bad that each run gets less than the garbage: by the longer part, it would stay for ever."""
+        garbage = b"?" * (9 if etag else 2) * len(TRUE)
+        headers = {"ETag": etag} if etag else {}
+        entry = toy(hub.serve("x", Answer(garbage, cut=29_000, headers={"ETag": '"garbage"'})), size=None)
+        assert not download(tmp_path, entry).success
+        assert place.with_name(PART).read_bytes() == garbage[:29_000]
+        hub.serve("x", Answer(TRUE, cut=10_000, headers=headers))
+        assert not download(tmp_path, entry).success
+        assert place.with_name(PART).read_bytes() == TRUE[:10_000]
+        hub.serve("x", Answer(TRUE, headers=headers))
+        assert download(tmp_path, entry).success
+        assert hub.ranges("x") == [None, "bytes=29000-", None, "bytes=10000-"]
+        assert names(place.parent) == ["x.bin"]
+
+    def test_garbage_longer_than_the_file(self, tmp_path: Path, hub: Hub, place: Path) -> None:
+        entry = toy(hub.serve("x", Answer(b"?" * 99_999, cut=40_000, chunked=True)), size=None)
+        assert not download(tmp_path, entry).success
+        hub.serve("x", Answer(TRUE, cut=10_000, chunked=True))  # 416 where the garbage ends
+        assert not download(tmp_path, entry).success
+        assert place.with_name(PART).read_bytes() == TRUE[:10_000]
+
+    def test_another_source_does_not_disown_a_part(self, tmp_path: Path, hub: Hub, place: Path) -> None:
+        first, second = hub.serve("x", Answer(TRUE, cut=20_000)), hub.url("y")
+        assert not download(tmp_path, toy(first, size=None)).success
+        hub.serve("y", Answer(TRUE[:99], cut=50))
+        assert not download(tmp_path, toy(second, size=None)).success
+        assert place.with_name(PART).read_bytes() == TRUE[:20_000]
+
+
 def test_a_place_that_is_taken_by_a_folder(tmp_path: Path, hub: Hub, place: Path) -> None:
     place.mkdir(parents=True)
     run = download(tmp_path, toy(hub.serve("x", Answer(TRUE))))
@@ -567,7 +654,7 @@ def test_whatever_sources_do_the_file_is_the_old_or_the_verified_one(
     if target.exists():
         assert target.read_bytes() == (true if run.success else b"old")
     left = set(names(target.parent)) - {"x"}
-    assert left <= (set() if run.success else {f".{mark}.part"})
+    assert left <= (set() if run.success else {f".{mark}.part", f".{mark}.origin.part"})
     assert all((target.parent / name).stat().st_size for name in left)
 
 

@@ -13,8 +13,10 @@ from omz_model_tools.common.lock import exclusive
 from omz_model_tools.descriptor.model import Checksum, HttpSource, ModelFile
 from omz_model_tools.descriptor.verify import HashMismatch, TooLong, TooShort
 from omz_model_tools.download.partial import Partial, PartPaths, remove_stale_parts
+from omz_model_tools.download.sources import Delivery, Version
 
 CONTENT = b"The poem was written by"
+SOURCE, OTHER = HttpSource("http://a"), HttpSource("http://b")
 
 
 def described(content: bytes = CONTENT, sized: bool = True) -> ModelFile:
@@ -42,7 +44,7 @@ def test_the_name_is_of_the_checksum(tmp_path: Path) -> None:
 
 def test_from_nothing_to_a_published_file(tmp_path: Path) -> None:
     with opened(tmp_path) as part:
-        with part.receiving(0) as growing:
+        with part.receiving(SOURCE, Delivery(0, iter([]))) as growing:
             growing.add(CONTENT[:5])
             assert part.path.read_bytes() == CONTENT[:5]
             growing.add(CONTENT[5:])
@@ -56,14 +58,18 @@ def test_what_is_there_is_taken_up(tmp_path: Path) -> None:
     with opened(tmp_path) as part:
         assert (part.size, part.is_whole()) == (5, False)
         assert part.kept() == f"kept: 5 of 23 bytes in {part.path}; the same command goes on from there"
-        with part.receiving(5) as growing:
+        with part.receiving(SOURCE, Delivery(5, iter([]))) as growing:
             growing.add(CONTENT[5:])
         assert part.is_whole()
 
 
 def receive(folder: Path, content: bytes, failure: type[Exception], sized: bool = True) -> None:
     """From the first byte on, whatever is there, in a process of its own."""
-    with opened(folder, sized) as part, pytest.raises(failure), part.receiving(0) as growing:
+    with (
+        opened(folder, sized) as part,
+        pytest.raises(failure),
+        part.receiving(SOURCE, Delivery(0, iter([]))) as growing,
+    ):
         growing.add(content)
 
 
@@ -97,7 +103,7 @@ class TestWhatBeginsAgain:
         place = PartPaths.of(tmp_path / "x", described())
         place.part.write_bytes(garbled)
         with opened(tmp_path, sized) as part:
-            with part.receiving(0) as growing:
+            with part.receiving(SOURCE, Delivery(0, iter([]))) as growing:
                 growing.add(CONTENT)
             assert part.is_whole()
             part.publish(tmp_path / "x")
@@ -118,10 +124,10 @@ class TestWhatBeginsAgain:
     def test_a_break_in_the_middle_keeps_the_longer(self, tmp_path: Path) -> None:
         receive(tmp_path, CONTENT[:5], TooShort)
         with opened(tmp_path) as part:
-            with pytest.raises(KeyboardInterrupt), part.receiving(0) as growing:  # noqa: PT012
+            with pytest.raises(KeyboardInterrupt), part.receiving(SOURCE, Delivery(0, iter([]))) as growing:  # noqa: PT012
                 growing.add(CONTENT[:9])
                 raise KeyboardInterrupt
-            with part.receiving(9) as growing:
+            with part.receiving(SOURCE, Delivery(9, iter([]))) as growing:
                 growing.add(CONTENT[9:])
             assert part.is_whole()
 
@@ -147,6 +153,67 @@ def test_wrong_bytes_do_not_stay(tmp_path: Path, content: bytes, failure: type[E
     assert names(tmp_path) == []
 
 
+class TestWhereAPartOfUnknownSizeCameFrom:
+    @staticmethod
+    def begin(folder: Path, source: HttpSource, version: Version, count: int, *, sized: bool = False) -> None:
+        """As far as `count` bytes, then the process ends."""
+        with (
+            opened(folder, sized) as part,
+            contextlib.suppress(KeyboardInterrupt),
+            part.receiving(source, Delivery(0, iter([]), version)) as growing,
+        ):
+            growing.add(CONTENT[:count])
+            raise KeyboardInterrupt
+
+    @pytest.mark.parametrize(
+        ("source", "version", "ends_before", "disowned"),
+        [
+            (SOURCE, Version(23, '"a"'), False, False),
+            (SOURCE, Version(), False, False),
+            (SOURCE, Version(23, '"b"'), False, True),
+            (SOURCE, Version(24, '"a"'), False, True),
+            (SOURCE, Version(), True, True),
+            (OTHER, Version(24, '"b"'), True, False),
+        ],
+    )
+    def test_only_its_source_disowns_it(
+        self, tmp_path: Path, source: HttpSource, version: Version, ends_before: bool, disowned: bool
+    ) -> None:
+        self.begin(tmp_path, SOURCE, Version(23, '"a"'), 5)
+        with opened(tmp_path, sized=False) as part:
+            assert part.is_disowned_by(source, Delivery(5, iter([]), version, ends_before)) == disowned
+            part.drop()
+        assert names(tmp_path) == []
+
+    def test_it_is_that_of_the_part_that_is_kept(self, tmp_path: Path) -> None:
+        self.begin(tmp_path, SOURCE, Version(23, '"a"'), 9)
+        self.begin(tmp_path, OTHER, Version(23, '"b"'), 5)  # shorter: not kept
+        changed = Delivery(9, iter([]), Version(24))
+        with opened(tmp_path, sized=False) as part:
+            assert (part.is_disowned_by(SOURCE, changed), part.is_disowned_by(OTHER, changed)) == (True, False)
+        self.begin(tmp_path, OTHER, Version(23, '"b"'), 11)
+        with opened(tmp_path, sized=False) as part:
+            assert (part.is_disowned_by(SOURCE, changed), part.is_disowned_by(OTHER, changed)) == (False, True)
+
+    def test_of_a_part_that_a_killed_process_left_nothing_is_known(self, tmp_path: Path) -> None:
+        self.begin(tmp_path, SOURCE, Version(23, '"a"'), 5)
+        PartPaths.of(tmp_path / "x", described()).anew.write_bytes(CONTENT[:9])
+        with opened(tmp_path, sized=False) as part:
+            assert not part.is_disowned_by(SOURCE, Delivery(9, iter([]), Version(24)))
+
+    @pytest.mark.parametrize("found", [b"", b"{", b"[]", b'{"source": "http://a"}', b"\xff"])
+    def test_a_damaged_record_says_nothing(self, tmp_path: Path, found: bytes) -> None:
+        self.begin(tmp_path, SOURCE, Version(23, '"a"'), 5)
+        PartPaths.of(tmp_path / "x", described()).origin.write_bytes(found)
+        with opened(tmp_path, sized=False) as part:
+            assert not part.is_disowned_by(SOURCE, Delivery(5, iter([]), Version(24)))
+
+    def test_a_file_whose_size_is_known_needs_none(self, tmp_path: Path) -> None:
+        self.begin(tmp_path, SOURCE, Version(23, '"a"'), 5, sized=True)
+        paths = PartPaths.of(tmp_path / "x", described())
+        assert names(tmp_path) == [paths.part.name]
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 9))))
 def test_disk_and_hash_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[bool, int]]) -> None:
     """Chunks, some of which begin anew; then it is opened again."""
@@ -156,7 +223,7 @@ def test_disk_and_hash_agree(tmp_path_factory: pytest.TempPathFactory, steps: li
         for anew, count in steps:
             start = 0 if anew else most
             end = min(start + count, len(CONTENT))
-            with contextlib.suppress(TooShort), part.receiving(start) as growing:
+            with contextlib.suppress(TooShort), part.receiving(SOURCE, Delivery(start, iter([]))) as growing:
                 growing.add(CONTENT[start:end])
             most = max(most, end)
             assert part.size == most
@@ -174,6 +241,7 @@ def test_strangers_are_ours_known_to_nobody_and_held_by_nobody(tmp_path: Path) -
         known.lock,
         stranger.part,
         stranger.anew,
+        stranger.origin,
         stranger.lock,
         held.part,
         *map(tmp_path.joinpath, foreign),

@@ -22,13 +22,14 @@ from omz_model_tools.download.sources import (
     Sources,
     Stalled,
     Unavailable,
+    Version,
     hub_token,
     origin_of,
     rate_limit_reset,
     retry_after,
 )
 from support import HANGS_AFTER
-from support.hub import Answer, Hub, busy
+from support.hub import Answer, Endless, Hub, busy
 
 PATIENT = (HANGS_AFTER, HANGS_AFTER)
 CONTENT = bytes(range(256)) * 5000
@@ -409,8 +410,42 @@ def test_the_length_of_a_compressed_body_says_nothing(hub: Hub) -> None:
 
 def test_compressed_garbage(hub: Hub) -> None:
     reason, temporary = refusal(hub.serve("x", Answer(CONTENT, headers={"Content-Encoding": "gzip"})))
-    assert reason.startswith("the connection broke: ")
+    assert reason.startswith("the body cannot be decoded: it is not gzip: ")
     assert temporary
+
+
+def test_empty_members_of_gzip_without_end(hub: Hub) -> None:
+    url = hub.serve("x", Answer(Endless(gzip.compress(b"")), chunked=True, headers={"Content-Encoding": "gzip"}))
+    sources = Sources("t", PATIENT, lambda: LowSpeedLimit(window=0.2))
+    stalled = pytest.raises(Unavailable, match="the transfer stalled: 0 bytes in")
+    with sources.open(HttpSource(url), 0, None) as delivery, stalled:
+        list(delivery.chunks)
+
+
+@pytest.mark.parametrize("start", [0, 10])
+def test_what_a_source_says_of_its_file(hub: Hub, tmp_path: Path, start: int) -> None:
+    def version(source: Source) -> Version:
+        with Sources("t", PATIENT).open(source, start, None) as delivery:
+            assert not delivery.ends_before
+            return delivery.version
+
+    etag = {"ETag": '"7"'}
+    assert version(HttpSource(hub.serve("x", Answer(CONTENT, headers=etag)))) == Version(len(CONTENT), '"7"')
+    assert version(HttpSource(hub.serve("x", Answer(CONTENT, ranges=False)))) == Version(len(CONTENT))
+    unknown = "bytes {first}-{last}/*"
+    chunked = Answer(CONTENT, chunked=True, headers=etag, content_range=unknown)
+    assert version(HttpSource(hub.serve("x", chunked))) == Version(None, '"7"')
+    assert version(HttpSource(hub.serve("x", Answer(CONTENT, gzip=True)))) == Version()
+    (tmp_path / "x").write_bytes(CONTENT)
+    assert version(FileSource(tmp_path / "x")) == Version(len(CONTENT))
+
+
+def test_a_source_whose_file_ends_before_the_start_begins_anew_and_says_so(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(CONTENT[:5])
+    for source in (HttpSource(hub.serve("x", Answer(CONTENT[:5]))), FileSource(tmp_path / "x")):
+        with Sources("t", PATIENT).open(source, 9, None) as delivery:
+            assert (delivery.start, delivery.ends_before) == (0, True)
+            assert b"".join(delivery.chunks) == CONTENT[:5]
 
 
 def test_bytes_are_given_as_they_arrive(hub: Hub) -> None:

@@ -74,7 +74,7 @@ def test_every_packaged_size_becomes_one_of_theirs(tmp_path, capsys):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(CONTENT)
             if isinstance(entry["checksum"], dict):
-                entry["size"] = len(CONTENT)
+                entry.update({"size": len(CONTENT)} if "size" in entry else {"max_size": len(CONTENT)})
                 entry["checksum"]["value"] = hashlib.sha256(CONTENT).hexdigest()
         write_model(tmp_path / "models", model.name, value)
     code, out, err = dump(tmp_path, capsys)

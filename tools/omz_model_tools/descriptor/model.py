@@ -87,6 +87,12 @@ class ModelFile:
     checksum: Checksum
     sources: tuple[Source, ...]  # tried in order
     original_source: Source | None = None  # where a mirrored file came from; never fetched
+    max_size: int | None = None  # of a file without a size: with more bytes it is another file
+
+    @property
+    def longest(self) -> int | None:
+        """The most bytes that the file can have; None where the descriptor does not say."""
+        return self.max_size if self.size is None else self.size
 
 
 @dataclass(frozen=True)

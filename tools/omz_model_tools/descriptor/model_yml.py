@@ -162,11 +162,13 @@ def files_of(location: Location, value: Any, beside: Path) -> tuple[ModelFile, .
 def _file(location: Location, value: Any, beside: Path) -> tuple[Location, ModelFile]:
     if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"].isprintable():
         location = Location((*location.crumbs[:-1], f'{location.crumbs[-1]} "{value["name"]}"'))
-    schema.fields(location, value, ("name", "checksum", "source"), ("size", "original_source"))
+    schema.fields(location, value, ("name", "checksum", "source"), ("size", "max_size", "original_source"))
     checksum = checksum_of(location.key("checksum"), value["checksum"])
     # OMZ requires a size beside its sha384; only a file with a tagged sha256 may leave it out.
     if "size" not in value and checksum.algorithm != "sha256":
         raise location.key("size").problem("expected a non-negative integer, got no such key")
+    if "size" in value and "max_size" in value:
+        raise location.key("max_size").problem("expected no such key beside a size, which the file has exactly")
     original = value.get("original_source")
     return location, ModelFile(
         name=file_name_of(location.key("name"), value["name"]),
@@ -174,6 +176,7 @@ def _file(location: Location, value: Any, beside: Path) -> tuple[Location, Model
         checksum=checksum,
         sources=_sources(location, value["source"], beside),
         original_source=None if original is None else _source(location.key("original_source"), original, beside),
+        max_size=schema.integer(location.key("max_size"), value["max_size"]) if "max_size" in value else None,
     )
 
 

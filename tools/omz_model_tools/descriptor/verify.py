@@ -66,8 +66,7 @@ class IncrementalHash:
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        if self._file.size is not None and self.size > self._file.size:
-            raise TooLong(self._file.size)
+        check_length(self.size, self._file)
         self._hash.update(chunk)
 
     def check(self) -> None:
@@ -82,13 +81,18 @@ class IncrementalHash:
         return self._hash.hexdigest() == self._file.checksum.digest
 
 
+def check_length(size: int, file: ModelFile) -> None:
+    """Raise TooLong for more bytes than the file can have."""
+    if file.longest is not None and size > file.longest:
+        raise TooLong(file.longest)
+
+
 def check(path: Path, file: ModelFile) -> None:
     """Raise VerificationError unless `path` has the described bytes; a wrong size is found without reading them."""
     size = path.stat().st_size
     if file.size is not None and size < file.size:
         raise TooShort(file.size, size)
-    if file.size is not None and size > file.size:
-        raise TooLong(file.size)
+    check_length(size, file)
     hashed = IncrementalHash(file)
     with _opened(path) as stream:
         while chunk := stream.read(CHUNK):

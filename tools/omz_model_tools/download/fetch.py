@@ -18,10 +18,11 @@ from omz_model_tools.download.cache import Cache
 from omz_model_tools.download.mirror import mirrored
 from omz_model_tools.download.partial import Partial, PartPaths
 from omz_model_tools.download.retry import RetryPolicy
-from omz_model_tools.download.sources import Open, Unavailable
+from omz_model_tools.download.sources import Delivery, Open, Unavailable
 from omz_model_tools.download.tasks import CancellationToken, Task
 
 MB = 1_000_000
+LEAST_FREE = 256 * MB  # bytes that a file of unknown length leaves free on the disk
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,18 @@ class Fetcher:
         return True
 
     def _check_space(self, request: "_Request", part: Partial) -> None:
-        if request.file.size is None:
-            return
-        needed, free = request.file.size - part.size, self.free_space(request.destination.parent)
-        if needed > free:
-            raise Problem(
-                f"{request.destination}: expected {math.ceil(needed / MB)} MB free, got {free // MB} MB; "
-                "make room, or choose another folder with -o"
-            )
+        needed = 0 if request.file.size is None else request.file.size - part.size
+        if missing := self._missing_space(request, needed):
+            raise Problem(f"{request.destination}: {missing}")
+
+    def _missing_space(self, request: "_Request", needed: int) -> str | None:
+        free = self.free_space(request.destination.parent)
+        if needed <= free:
+            return None
+        return (
+            f"expected {math.ceil(needed / MB)} MB free, got {free // MB} MB; "
+            "make room, or choose another folder with -o"
+        )
 
     def _from_cache(self, request: "_Request", part: Partial) -> bool:
         if self.cache is None:
@@ -146,15 +151,41 @@ class Fetcher:
     def _transfer(self, request: "_Request", part: Partial, source: Source, start: int) -> None:
         task = request.task
         with (
-            self.open(source, start, request.file.size) as delivery,
+            self._opened(request, part, source, start) as delivery,
             task.cancellation.on_cancel(delivery.wake),
-            part.receiving(delivery.start) as stored,
+            part.receiving(source, delivery) as stored,
         ):
+            is_bounded = delivery.version.length is not None or request.file.longest is not None
+            least_free = 0 if is_bounded else min(LEAST_FREE, self.free_space(request.destination.parent) // 2)
             for chunk in delivery.chunks:
                 task.cancellation.check()
                 stored.add(chunk)
                 task.progress.reach(stored.size)
+                if least_free and self.free_space(request.destination.parent) < least_free:
+                    stored.drop()
+                    raise Unavailable(
+                        f"does not say how long its file is, and less than {math.ceil(least_free / MB)} MB are free; "
+                        "make room, or choose another folder with -o",
+                        temporary=False,
+                    )
             task.cancellation.check()
+
+    @contextlib.contextmanager
+    def _opened(self, request: "_Request", part: Partial, source: Source, start: int) -> Iterator[Delivery]:
+        """Open a source at `start`, or anew where it says that the part is of another file, which is dropped then."""
+        with contextlib.ExitStack() as opened:
+            delivery = opened.enter_context(self.open(source, start, request.file.size))
+            if part.is_disowned_by(source, delivery):
+                part.drop()
+                if delivery.start:
+                    opened.close()
+                    delivery = opened.enter_context(self.open(source, 0, request.file.size))
+            length = delivery.version.length
+            if request.file.size is None and length is not None:
+                verify.check_length(length, request.file)
+                if missing := self._missing_space(request, length - delivery.start):
+                    raise Unavailable(missing, temporary=False)
+            yield delivery
 
 
 @dataclass(frozen=True)

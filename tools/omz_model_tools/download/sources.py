@@ -21,6 +21,7 @@ import urllib3
 from omz_model_tools.common.problem import is_endless, one_line
 from omz_model_tools.descriptor.model import FileSource, HttpSource, Source
 from omz_model_tools.descriptor.verify import WrongLength
+from omz_model_tools.download.content_encoding import UndecodableError, decode
 from omz_model_tools.download.mirror import HUB, mirror_of
 
 CHUNK = 1 << 18  # bytes
@@ -45,9 +46,24 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
+class Version:
+    """What a source says of the file that it has."""
+
+    length: int | None = None  # bytes
+    etag: str | None = None
+
+    def contradicts(self, other: "Version") -> bool:
+        """Whether the two cannot be the same file."""
+        both = ((self.length, other.length), (self.etag, other.etag))
+        return any(None not in pair and pair[0] != pair[1] for pair in both)
+
+
+@dataclass(frozen=True)
 class Delivery:
     start: int  # offset in the file of the first byte: the one requested, or 0
-    chunks: Iterator[bytes]  # as they arrive; Unavailable at any point
+    chunks: Iterator[bytes]  # as they arrive, some perhaps empty; Unavailable at any point
+    version: Version = Version()
+    ends_before: bool = False  # the source says that its file has no byte where it was asked to start
     wake: Callable[[], None] = lambda: None  # from another thread: ends the wait for the next chunk
 
 
@@ -160,6 +176,7 @@ class Sources:
         # A session per transfer: threads may not share one.
         with _reachable(), _Session() as session, contextlib.ExitStack() as answers:
             answer = answers.enter_context(self._ask(session, url, start))
+            ends_before = start > 0 and answer.status_code == 416
             if start and not _resumes(answer, start, size) and answer.status_code in (206, 416):
                 answers.close()
                 answer = answers.enter_context(self._ask(session, url, 0))
@@ -169,7 +186,8 @@ class Sources:
                 self._check_whole(answer, size)
             # A body of the file's own length is not decoded: servers often declare a .gz file as an encoding.
             decoded = _is_encoded(answer) and (size is None or _length(answer) != size)
-            yield Delivery(start, self._chunks(answer, decoded), lambda: _shut(answer))
+            chunks = self._chunks(answer, decoded)
+            yield Delivery(start, chunks, _version(answer, decoded), ends_before, lambda: _shut(answer))
 
     def _ask(self, session: _Session, url: str, start: int) -> requests.Response:
         """Send the request, follow redirects, and return the first response that is none."""
@@ -228,7 +246,9 @@ class Sources:
     def _chunks(self, answer: requests.Response, decoded: bool) -> Iterator[bytes]:
         limit = self.low_speed_limit()
         with _reachable():
-            while chunk := _read1(answer, decoded):
+            chunks = _received(answer)
+            # An encoding may decode to nothing without end: what it decodes to is what counts as speed.
+            for chunk in decode(chunks, answer.headers["Content-Encoding"]) if decoded else chunks:
                 limit.add(len(chunk))
                 yield chunk
 
@@ -293,9 +313,14 @@ def _redirected(session: _Session, answer: requests.Response) -> str | None:
         raise Unavailable(f"redirected to no address: {one_line(error)}", temporary=False) from error
 
 
-def _read1(answer: requests.Response, decoded: bool) -> bytes:
+def _received(answer: requests.Response) -> Iterator[bytes]:
+    while chunk := _read1(answer):
+        yield chunk
+
+
+def _read1(answer: requests.Response) -> bytes:
     try:
-        return bytes(answer.raw.read1(CHUNK, decode_content=decoded))
+        return bytes(answer.raw.read1(CHUNK, decode_content=False))
     except urllib3.exceptions.HTTPError:
         raise
     except Exception as error:  # whatever else it raises is this source's failure too
@@ -309,11 +334,23 @@ def _length(answer: requests.Response) -> int | None:
 
 def _resumes(answer: requests.Response, start: int, size: int | None) -> bool:
     """Whether the response says that it is the requested range: the same file, from `start`."""
-    declared = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "").strip())
+    declared = _content_range(answer)
     if answer.status_code != 206 or declared is None or _is_encoded(answer):
         return False
-    total = None if declared[2] == "*" else int(declared[2])
-    return int(declared[1]) == start and (size is None or total in (None, size))
+    first, total = declared
+    return first == start and (size is None or total in (None, size))
+
+
+def _content_range(answer: requests.Response) -> tuple[int, int | None] | None:
+    """Return the first byte, and the bytes of the whole file where they are told."""
+    declared = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "").strip())
+    return declared and (int(declared[1]), None if declared[2] == "*" else int(declared[2]))
+
+
+def _version(answer: requests.Response, decoded: bool) -> Version:
+    declared = _content_range(answer) if answer.status_code == 206 else None
+    length = declared[1] if declared else _length(answer)
+    return Version(None if decoded else length, answer.headers.get("ETag"))
 
 
 def _is_encoded(answer: requests.Response) -> bool:
@@ -333,10 +370,11 @@ def _file(source: FileSource, start: int, size: int | None) -> Iterator[Delivery
                 raise Unavailable("is a pipe or a device", temporary=False)
             stream = stack.enter_context(source.path.open("rb"))
             length = stream.seek(0, os.SEEK_END)
-            start = stream.seek(min(start, length))
+            ends_before = start > length
+            start = stream.seek(0 if ends_before else start)
         if size is not None and length != size:
             raise WrongLength(size, length)
-        yield Delivery(start, _read(stream))
+        yield Delivery(start, _read(stream), Version(length), ends_before)
 
 
 def _read(stream: BinaryIO) -> Iterator[bytes]:
@@ -362,6 +400,8 @@ def _reachable() -> Iterator[None]:
         raise _unavailable(error) from error
     except Stalled as error:
         raise Unavailable(str(error), temporary=True) from error
+    except UndecodableError as error:
+        raise Unavailable(f"the body cannot be decoded: {error}", temporary=True) from error
 
 
 KINDS: list[tuple[type[Exception], str, bool]] = [

@@ -68,6 +68,7 @@ def upstream_text(model: Model, download_dir: Path) -> str:
         value = parse(model.descriptor.read_bytes(), str(model.descriptor))
     value.pop("recipe", None)
     for entry, file in zip(value["files"], model.files, strict=True):
+        entry.pop("max_size", None)
         entry.update(_file(model, file, download_dir))
     if any(argument.startswith("--input_shape=") for argument in model.model_optimizer_args or ()):
         for entry in value.get("input_info", []):  # its converter would append this shape, and so replace that one

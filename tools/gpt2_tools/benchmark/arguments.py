@@ -8,7 +8,7 @@ from gpt2_text_prediction.engine import PRECISION_HINTS
 from gpt2_tools.benchmark.peers.peers import PEERS, Peer
 from gpt2_tools.benchmark.report import LINES
 from gpt2_tools.common.sizes import SIZES
-from omz_model_tools.common import given_flags, positive_int, whole_number
+from omz_model_tools.common import Parser, given_flags, positive_int, whole_number
 
 ENGINE = {"model", "device", "precision_hint", "num_threads", "num_iter", "num_warmup"}
 LENGTHS = ENGINE | {"prompt_tokens", "max_new_tokens", "engine_only"}
@@ -67,7 +67,7 @@ def mode_of(args: argparse.Namespace) -> str:
 
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="gpt2_benchmark",
         description="Measure the converter and the demo on one model, or the downloader: median, minimum, maximum.",
     )

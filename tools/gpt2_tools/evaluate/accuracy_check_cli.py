@@ -21,7 +21,7 @@ from gpt2_tools.evaluate.commands.accuracy_check import (
     find_model,
     run_jobs,
 )
-from omz_model_tools.common import check_file, disk_problems, publishing
+from omz_model_tools.common import Parser, check_file, disk_problems, publishing
 
 OPENVINO = "openvino"
 SUBSET_SEED = 666
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     description = f"{HELP[0].upper()}{HELP[1:]}. The flags are those of Open Model Zoo's accuracy_check."
-    parser = argparse.ArgumentParser(prog="accuracy_check", description=description, allow_abbrev=False)
+    parser = Parser(prog="accuracy_check", description=description, allow_abbrev=False)
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the accuracy-check.yml")
     models = "the IR, its folder, or the -o of omz_converter, with public/NAME/PRECISION in it; each of several is run"
     parser.add_argument("-m", "--models", type=Path, required=True, nargs="+", metavar="PATH", help=models)

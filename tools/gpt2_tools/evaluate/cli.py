@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gpt2_tools.common.problem import guarded
 from gpt2_tools.evaluate.commands import accuracy_check, compare, lambada, lm_eval, perplexity
+from omz_model_tools.common import Parser
 
 COMMANDS = {
     "perplexity": perplexity,
@@ -27,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="gpt2_evaluate", description="Measure the perplexity and the accuracy of models."
+    parser = Parser(
+        prog="gpt2_evaluate", commands=True, description="Measure the perplexity and the accuracy of models."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_tools.common.problem import Problem, guarded
-from omz_model_tools.common import PublishedFolder, Report, check_onnx_path, disk_problems, locked_folders, say
+from omz_model_tools.common import Parser, PublishedFolder, Report, check_onnx_path, disk_problems, locked_folders, say
 from omz_model_tools.convert import SMALL_FILES, ir_bytes
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="gpt2_export",
         description="Export an IR of omz_converter or omz_quantizer for other programs.",
     )

@@ -16,7 +16,7 @@ from gpt2_tools.finetune.settings import (
     VALIDATION_SPLIT,
     Settings,
 )
-from omz_model_tools.common import positive_int, whole_number
+from omz_model_tools.common import Parser, positive_int, whole_number
 
 OTHER_NAMES = {
     "model_name_or_path": "model",  # run_clm.py
@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[Settings, bool]:
 
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="gpt2_finetune",
         description="Fine-tune a GPT-2 on a text, or train one from scratch; ends with a checkpoint for transformers "
         "and the IRs for the demo. The same command resumes a run that was stopped.",

@@ -10,6 +10,7 @@ from omz_model_tools.cli.selection import add_folder, add_selection, each, folde
 from omz_model_tools.common.arguments import positive_int
 from omz_model_tools.common.guard import guarded
 from omz_model_tools.common.in_order import in_order
+from omz_model_tools.common.parser import Parser
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.checkpoint import Checkpoint, CheckpointConverter
@@ -150,7 +151,7 @@ def _fetched(text: str, recipe: Recipe, report: Report) -> tuple[Path, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="omz_converter", description="Convert downloaded models to OpenVINO IR.")
+    parser = Parser(prog="omz_converter", description="Convert downloaded models to OpenVINO IR.")
     add_selection(parser, "convert")
     add_folder(parser, "-d", "--download_dir", "root of the directory tree with downloaded model files")
     output = "root of the directory tree to place converted files into (default: the download directory)"

@@ -1,12 +1,12 @@
 """omz_data_downloader: download the files of data sets, as omz_downloader those of models."""
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from omz_model_tools.cli.download_flags import add_download_flags, refuse_contradictions, run_downloads
 from omz_model_tools.cli.selection import add_selection, selected_of
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.parser import Parser
 from omz_model_tools.descriptor.catalogue import DATASETS
 
 
@@ -17,7 +17,7 @@ def data_downloader(argv: Sequence[str] | None = None, roots: Iterable[Path] | N
 
 def _download(argv: Sequence[str] | None, roots: Iterable[Path] | None) -> int:
     about = "Download data sets and verify them."
-    parser = argparse.ArgumentParser(prog="omz_data_downloader", description=about)
+    parser = Parser(prog="omz_data_downloader", description=about)
     add_selection(parser, "download", "data sets")
     add_download_flags(parser, "data sets")
     args = parser.parse_args(argv)

@@ -8,6 +8,7 @@ from pathlib import Path
 from omz_model_tools.cli.download_flags import add_download_flags, refuse_contradictions, report_of, run_downloads
 from omz_model_tools.cli.selection import BrokenDescriptor, add_selection, precisions, selected
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.parser import Parser
 from omz_model_tools.common.report import Report
 from omz_model_tools.descriptor.model import PRECISIONS, Model
 
@@ -50,7 +51,7 @@ def _of_precisions(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="omz_downloader", description="Download model files and verify them.")
+    parser = Parser(prog="omz_downloader", description="Download model files and verify them.")
     add_selection(parser, "download")
     wanted = "for models with files of several precisions, download only the specified ones (default: all)"
     parser.add_argument("--precisions", metavar="PREC[,PREC...]", help=wanted)

@@ -18,6 +18,7 @@ from omz_model_tools.cli.selection import (
     selected,
 )
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.parser import Parser
 from omz_model_tools.common.problem import Problem
 from omz_model_tools.common.report import Report
 from omz_model_tools.convert.onnx.shapes import parse_shapes
@@ -75,7 +76,7 @@ def _write_upstream(model: Model, args: argparse.Namespace, report: Report) -> b
 
 def _parser() -> argparse.ArgumentParser:
     about = "Print information about models as a JSON array."
-    parser = argparse.ArgumentParser(prog="omz_info_dumper", description=about)
+    parser = Parser(prog="omz_info_dumper", description=about)
     add_selection(parser, "dump info for")
     stats = "add GFlops and MParams, counted in the graph of the converted model"
     parser.add_argument("--with_stats", action="store_true", help=stats)

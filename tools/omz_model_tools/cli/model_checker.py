@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.parser import Parser
 from omz_model_tools.common.report import Report
 from omz_model_tools.inspection.onnx_test_data import Tolerance, compare, data_sets_in
 
@@ -28,7 +29,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     about = "Compare a model's outputs with test data in the ONNX Model Zoo's format, on the CPU in f32."
-    parser = argparse.ArgumentParser(prog="omz_model_checker", description=about)
+    parser = Parser(prog="omz_model_checker", description=about)
     model = "IR (.xml) or ONNX file; an FP16 IR has rounded weights, and is not expected to agree"
     parser.add_argument("-m", "--model", required=True, type=Path, metavar="MODEL", help=model)
     data = "folder with folders test_data_set_*, or one of these, with input_0.pb, ..., output_0.pb, ..."

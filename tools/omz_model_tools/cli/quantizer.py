@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omz_model_tools.cli.selection import add_folder, add_selection, each, folder_of, precisions, refuse, selected
 from omz_model_tools.common.guard import guarded
+from omz_model_tools.common.parser import Parser
 from omz_model_tools.common.report import Report
 from omz_model_tools.quantize.nncf import load_compress
 from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, folder_above, load_calibration, source_precision
@@ -64,9 +65,7 @@ def _no_compress(*_: object) -> object:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="omz_quantizer", description="Compress the weights of converted models to 8 or 4 bits."
-    )
+    parser = Parser(prog="omz_quantizer", description="Compress the weights of converted models to 8 or 4 bits.")
     add_selection(parser, "quantize")
     add_folder(parser, "--model_dir", "--model-dir", "root of the directory tree with the converted models")
     output = (

@@ -6,13 +6,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omz_model_tools.common.arguments import given_flags
 from omz_model_tools.common.guard import say
 from omz_model_tools.common.problem import Problem, disk_problems
 from omz_model_tools.common.report import Report
-from omz_model_tools.common.version import version
 from omz_model_tools.descriptor.catalogue import (
     MODELS,
     Entry,
@@ -38,16 +36,7 @@ class BrokenDescriptor:
     problem: Problem
 
 
-class _Version(argparse.Action):
-    """--version, which looks the version up only when it is given."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        Report(sys.stdout, sys.stderr).line(f"{parser.prog} {version()}")
-        parser.exit()
-
-
 def add_selection(parser: argparse.ArgumentParser, verb: str, what: str = "models") -> None:
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     matching = f"{verb} only {what} whose names match at least one of the"
     parser.add_argument("--name", metavar="PAT[,PAT...]", help=f"{matching} specified patterns")
     parser.add_argument("--list", type=Path, metavar="FILE.LST", help=f"{matching} patterns in the specified file")

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from omz_model_tools.common.guard import guarded, say
     from omz_model_tools.common.interrupt import INTERRUPTED, ends_at_once
     from omz_model_tools.common.lock import exclusive, if_free
+    from omz_model_tools.common.parser import Parser
     from omz_model_tools.common.problem import Problem, check_onnx_path, disk_problems, one_line, read_file, utf8_text
     from omz_model_tools.common.publish import PublishedFolder, check_file, locked_folders, publishing
     from omz_model_tools.common.report import Report
 
 __all__ = [
     "INTERRUPTED",
+    "Parser",
     "Problem",
     "PublishedFolder",
     "Report",
@@ -41,6 +43,7 @@ __all__ = [
 
 _HOMES = {
     "INTERRUPTED": "interrupt",
+    "Parser": "parser",
     "PublishedFolder": "publish",
     "Problem": "problem",
     "Report": "report",

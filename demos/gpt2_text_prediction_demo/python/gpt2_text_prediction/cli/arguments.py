@@ -4,21 +4,43 @@ A flag whose default is set elsewhere is None here unless it is given.
 """
 
 import argparse
+import itertools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gpt2_text_prediction.engine.configuration import PRECISION_HINTS
 from gpt2_text_prediction.settings import BEAMS, GENERATION, LOGITS, ROWS, TEXT, Setting
+from gpt2_text_prediction.version import VERSION
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes --max-new-tokens for --max_new_tokens."""
+    """A parser that takes --max-new-tokens for --max_new_tokens, and whose errors are one line each."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, add_help=False, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the flags spelt as in the help."""
-        given = _given() if args is None else args
-        return super().parse_known_args([self._spelt(word) for word in given], namespace)
+        given = [self._spelt(word) for word in (sys.argv[1:] if args is None else args)]
+        self._refuse_unknown(given)
+        return super().parse_known_args(given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line on stderr, and the exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} -h lists the flags)\n")
+
+    def _refuse_unknown(self, given: Sequence[str]) -> None:
+        """Refuse an unknown flag before a missing one, of which it may be the misspelling."""
+        known = self._option_string_actions
+        for word in itertools.takewhile("--".__ne__, given):
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in name and name not in known:
+                from difflib import get_close_matches  # noqa: PLC0415 - slow to import
+
+                nearest = get_close_matches(name, [flag for flag in known if flag.startswith("--")], 1)
+                self.error(f"{name}: unknown flag" + "".join(f"; did you mean {flag}?" for flag in nearest))
 
     def _spelt(self, word: str) -> str:
         name, equals, value = word.partition("=")
@@ -27,15 +49,9 @@ class Parser(argparse.ArgumentParser):
         return known + equals + value if is_ours and known in self._option_string_actions else word
 
 
-def _given() -> Sequence[str]:
-    import sys  # noqa: PLC0415  # argparse imports it itself, where it is given no arguments
-
-    return sys.argv[1:]
-
-
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of the demo's command line."""
-    parser = Parser(prog="gpt2_text_prediction_demo", add_help=False, allow_abbrev=False)
+    parser = Parser("gpt2_text_prediction_demo")
     _add_options(parser.add_argument_group("Options"))
     _add_model_options(parser.add_argument_group("Common model options"))
     for name in (GENERATION, LOGITS, BEAMS, TEXT):
@@ -65,8 +81,14 @@ def _add_setting(group: argparse._ArgumentGroup, row: Setting) -> None:
     group.add_argument(*names, dest=row.name, help=f"Optional. {row.help}{default}", **options)
 
 
-def _add_options(group: argparse._ArgumentGroup) -> None:
+def add_help(group: argparse._ArgumentGroup, prog: str) -> None:
+    """Add the flags that show something and exit."""
     group.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
+    group.add_argument("--version", action="version", version=f"{prog} {VERSION}", help="Show the version and exit.")
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    add_help(group, "gpt2_text_prediction_demo")
     group.add_argument(
         "-m", "--model", type=Path, metavar="FILE", help="Required. Path to an .xml file with a trained model."
     )

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from gpt2_text_prediction.cli.arguments import Parser, add_device, add_device_options, add_tokenizer_options
+from gpt2_text_prediction.cli.arguments import Parser, add_device, add_device_options, add_help, add_tokenizer_options
 
 
 def build_argparser() -> argparse.ArgumentParser:
     """Return the parser of gpt2_classify's command line."""
-    parser = Parser(prog="gpt2_classify", add_help=False, allow_abbrev=False)
+    parser = Parser("gpt2_classify")
     _add_options(parser.add_argument_group("Options"))
     group = parser.add_argument_group("Common model options")
     add_tokenizer_options(group)
@@ -27,7 +27,7 @@ def build_argparser() -> argparse.ArgumentParser:
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
+    add_help(group, "gpt2_classify")
     group.add_argument(
         "-m",
         "--model",

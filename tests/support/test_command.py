@@ -1,7 +1,9 @@
 """Every command of ours, as a process and here: the same exit code and the same text on both streams."""
 
+import subprocess
 import sys
-from importlib.metadata import distribution
+import textwrap
+from importlib.metadata import distribution, version
 
 import pytest
 
@@ -17,10 +19,39 @@ def test_there_are_commands():
 @pytest.mark.parametrize("name", OURS)
 def test_a_process_is_what_the_others_tests_run_here(name):
     """What argparse refuses, so that it goes through the entry point, the arguments and the exit code, and is quick."""
-    process, here = (run(name, "--no_such_flag") for run in (run_process, run_here))
+    process, here = (run(name, "--versoin") for run in (run_process, run_here))
     assert (process.returncode, process.stdout) == (2, b"")
-    assert process.stderr.decode().startswith(f"usage: {name} ")
+    meant = "" if name == "gpt2_evaluate" else "; did you mean --version?"  # its commands have the flags
+    known = "the following arguments are required: COMMAND" if name == "gpt2_evaluate" else "--versoin: unknown flag"
+    assert process.stderr.decode() == f"{name}: error: {known}{meant} ({name} -h lists the flags)\n"
     assert (here.returncode, here.stdout, here.stderr) == (2, b"", process.stderr)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_has_a_version(name):
+    done = run_here(name, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{name} {version('omz-gpt2')}\n".encode(), b"")
+
+
+HEAVY = {"huggingface_hub", "numpy", "onnx", "openvino", "requests", "tokenizers", "torch", "tqdm", "transformers"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_help_imports_nothing_heavy(name):
+    (entry,) = [entry for entry in distribution("omz-gpt2").entry_points if entry.name == name]
+    package, _, function = entry.value.partition(":")
+    program = f"""
+        import atexit, sys
+        sys.argv = [{name!r}, "-h"]
+        atexit.register(lambda: print(sorted({HEAVY} & sys.modules.keys()), len(sys.modules), file=sys.stderr))
+        from {package} import {function}
+        {function}()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: {name} ")
+    found, _, count = done.stderr.rpartition(" ")
+    assert found == "[]"
+    assert int(count) < 320  # Python's own argparse, pathlib and typing make about 170
 
 
 def test_a_problem_of_a_process_is_one_here():

@@ -204,7 +204,7 @@ def test_a_file_with_other_columns_is_left_as_it_is(check, zoo, content):
         ),
         (["-ss", "nan%"], 2, "or a percentage such as 10%, got 'nan%'"),
         (["-ss", "1.5"], 2, "or a percentage such as 10%, got '1.5'"),
-        (["-a", "annotations"], 2, "unrecognized arguments: -a annotations"),
+        (["-a", "annotations"], 2, "unrecognized arguments: -a annotations (accuracy_check -h lists the flags)"),
         (["-tf", "openvino", "-d", "none.yml"], 1, "none.yml: No such file or directory"),
         (
             ["-tf", "openvino", "-m", "nowhere"],

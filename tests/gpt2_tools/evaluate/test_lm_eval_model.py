@@ -151,7 +151,7 @@ def test_the_end_of_a_text_is_a_token_as_it_is_for_hf(toy_ir):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({}, "--model_args: expected the path of an .xml as pretrained=PATH"),
+        ({}, "--model_args: expected the path or the name of a model as pretrained=MODEL"),
         (
             {"pretrained": "x.xml", "dtype": "float16"},
             "--model_args: there is no 'dtype'; known: pretrained, openvino_device, batch_size, precision_hint, "

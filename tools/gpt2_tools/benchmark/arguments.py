@@ -72,7 +72,8 @@ def build_argparser() -> argparse.ArgumentParser:
         description="Measure the converter and the demo on one model, or the downloader: median, minimum, maximum.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("-m", "--model", type=Path, metavar="FILE", help="the IR to measure")
+    model = "the IR to measure: a file, the folder of a model, or a name in ./public"
+    what.add_argument("-m", "--model", type=Path, metavar="MODEL", help=model)
     what.add_argument(
         "--make_checkpoint", type=Path, metavar="DIR", help="only write a checkpoint with random weights into DIR"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpt2_recipe import read_config
 from gpt2_text_prediction import TextGenerator
-from gpt2_text_prediction.engine import DeviceConfig, Engine, check_files, is_short, user_cache
+from gpt2_text_prediction.engine import DeviceConfig, Engine, check_files, is_short, model_path, user_cache
 from gpt2_tools.benchmark.arguments import mode_of, parse
 from gpt2_tools.benchmark.engine.arithmetic import arithmetic_figures
 from gpt2_tools.benchmark.engine.engine import EngineBenchmark
@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     report = Report(sys.stdout, sys.stderr)
+    if args.model is not None:
+        args.model = model_path(args.model)
     MODES[mode_of(args)](args, report)
     return 0
 

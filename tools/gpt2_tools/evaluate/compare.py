@@ -5,10 +5,9 @@ Letters: L tokens of a window, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +18,12 @@ from gpt2_text_prediction.engine import IR, TokenInput, compile_model, last_line
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import settings_of
 from gpt2_tools.evaluate.divergence import Differences, differences, joined
+from gpt2_tools.evaluate.model_spec import ModelSpec
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.scorer import Tokens, scoring_config
 from gpt2_tools.evaluate.windows import Window
 
 Floats = npt.NDArray[np.float32]
-
-
-class ModelSpec(NamedTuple):
-    """FILE or FILE@HINT[,KEY=VALUE...] of the command line: an IR, its inference precision, OpenVINO's properties."""
-
-    path: Path
-    hint: str = "f32"
-    properties: Mapping[str, str] = MappingProxyType({})
-
-    @property
-    def name(self) -> str:
-        """Return it as on the command line."""
-        words = [self.hint, *(f"{key}={value}" for key, value in self.properties.items())]
-        return str(self.path) if words == ["f32"] else f"{self.path}@{','.join(words)}"
 
 
 class LogitsModel:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache, cached_property, partial
 from itertools import groupby, takewhile
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 import openvino as ov
 
 from gpt2_text_prediction import Sampling, TextGenerator, TextRules
-from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, read_spec, user_cache
+from gpt2_text_prediction.engine import PRECISION_HINTS, checksum, model_checksums, model_path, read_spec, user_cache
 from gpt2_text_prediction.generation import read_generation_config
 from gpt2_text_prediction.text import load_tokenizer, tokenizer_files
 from gpt2_tools.common.problem import Problem, one_problem
@@ -44,7 +43,7 @@ Request = tuple[Any, list[int], list[int]]
 class Model:
     """The harness's interface of a model, without its base class, which GPT2OpenVINO adds.
 
-    Arguments are those of --model_args; pretrained is the path of an .xml.
+    Arguments are those of --model_args; pretrained is the path or the name of a model.
     """
 
     def __init__(  # noqa: PLR0913  # the harness gives them by name
@@ -65,12 +64,12 @@ class Model:
             known = "pretrained, openvino_device, batch_size, precision_hint, num_threads, max_gen_toks"
             raise Problem(f"--model_args: there is no {min(unknown)!r}; known: {known}")
         if pretrained is None:
-            raise Problem("--model_args: expected the path of an .xml as pretrained=PATH")
+            raise Problem("--model_args: expected the path or the name of a model as pretrained=MODEL")
         if precision_hint not in (None, *PRECISION_HINTS):
             raise Problem(
                 f"--model_args: precision_hint: expected one of {', '.join(PRECISION_HINTS)}, got {precision_hint!r}"
             )
-        self._path = Path(pretrained)
+        self._path = model_path(pretrained)
         threads = None if num_threads is None else _count("num_threads", num_threads)
         self.batch_size = _count("batch_size", batch_size)
         self.max_gen_toks = _count("max_gen_toks", max_gen_toks)

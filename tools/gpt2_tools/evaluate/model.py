@@ -8,12 +8,11 @@ from typing import Any
 
 import openvino as ov
 
-from gpt2_text_prediction.engine import PRECISION_HINTS, read_ir
+from gpt2_text_prediction.engine import read_ir
 from gpt2_text_prediction.text import END_OF_TEXT, GPT2Tokenizer, load_tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.scorer import Scorer, compile_scorer, scoring_config
-from omz_model_tools.common import positive_int
 
 
 @dataclass(frozen=True)
@@ -53,27 +52,6 @@ def required_token(model: Path, token: int | None) -> int:
     if token is None:
         raise Problem(f"{model}: the vocabulary has no {END_OF_TEXT} to start a text with")
     return token
-
-
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the device and its threads."""
-    parser.add_argument("-d", "--device", default="CPU", help="device (default: %(default)s)")
-    threads = "threads (default: the device's)"
-    parser.add_argument("-nthreads", "--num_threads", type=positive_int, metavar="N", help=threads)
-
-
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the inference precision."""
-    hint = "inference precision: f32 is the most exact, auto what the demo chooses for several texts, device leaves "
-    hint += "it to the device (default: %(default)s)"
-    parser.add_argument("--precision_hint", choices=PRECISION_HINTS, default="f32", help=hint)
-
-
-def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the tokenizer's files, named as in the demo."""
-    for name in ("vocab", "merges"):
-        file = f"{name}.{'json' if name == 'vocab' else 'txt'}"
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{file} (default: the one beside the model)")
 
 
 def load_model(args: argparse.Namespace, path: Path, max_seq_len: int | None = None) -> ModelUnderTest:

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from gpt2_text_prediction.text import GPT2Tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.text_stream import decoded, pieces
 from omz_model_tools.common import read_file
 from omz_model_tools.descriptor import packaged_dataset
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from gpt2_text_prediction.text import GPT2Tokenizer
 
 PIECE = 2**16
 """Characters, or a few more, that are encoded at a time: the tokenizer needs much memory per character."""
@@ -120,11 +123,13 @@ def read_dataset(file: DatasetFile, folder: Path) -> Text:
     return text
 
 
-def encode(tokenizer: GPT2Tokenizer, text: str) -> npt.NDArray[np.int64]:  # -> [N]
+def encode(tokenizer: "GPT2Tokenizer", text: str) -> "npt.NDArray[np.int64]":  # -> [N]
     """Return the tokens of a text of any length, the same as if it was encoded in one call.
 
     They have those with which the tokenizer begins or ends a text.
     """
+    import numpy as np  # noqa: PLC0415  # the command line needs the names of this module only
+
     if not tokenizer.splits_at_words:
         return np.array(tokenizer.encode(text, template=True), np.int64)
     parts = [np.array(tokenizer.encode(piece), np.int64) for piece in pieces(text, PIECE)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpt2_text_prediction.engine import model_path
 from gpt2_tools.common.problem import Problem, guarded
 from omz_model_tools.common import Parser, PublishedFolder, Report, check_onnx_path, disk_problems, locked_folders, say
 from omz_model_tools.convert import SMALL_FILES, ir_bytes
@@ -31,7 +32,8 @@ def build_argparser() -> argparse.ArgumentParser:
         prog="gpt2_export",
         description="Export an IR of omz_converter or omz_quantizer for other programs.",
     )
-    parser.add_argument("-m", "--model", type=Path, metavar="FILE", required=True, help="the IR, an .xml")
+    model = "the IR: an .xml, the folder of a model, or a name in ./public"
+    parser.add_argument("-m", "--model", type=Path, metavar="MODEL", required=True, help=model)
     folder = "output folder: new, empty, or an earlier export, which is replaced"
     parser.add_argument("-o", "--output_dir", type=Path, metavar="DIR", required=True, help=folder)
     formats = (
@@ -50,6 +52,7 @@ def build_argparser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     if args.format != "onnx" and (args.lm_head or args.with_past):
         raise Problem("--lm_head and --with_past: belong to --format onnx, which was not given")
+    args.model = model_path(args.model)
     folder = PublishedFolder(args.output_dir.absolute())
     check_target(folder.target, *MARKS[args.format])
     if args.format == "onnx":

@@ -21,6 +21,7 @@ from gpt2_text_prediction.answers import Answers, Call, Reading
 from gpt2_text_prediction.argument_types import require_arguments, require_type
 from gpt2_text_prediction.engine.configuration import GROUP, INFERENCE, DeviceConfig
 from gpt2_text_prediction.engine.engine import Engine, ModelSpec, read_spec
+from gpt2_text_prediction.engine.model_file import model_path
 from gpt2_text_prediction.engine.scheduler import (
     CLOSED,
     MAX_WAITING_CALLERS,
@@ -39,7 +40,6 @@ from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.generation_config import read_generation_config
 from gpt2_text_prediction.input_processor import InputProcessor, Limits, ProcessedPrompt, TextOrIds
 from gpt2_text_prediction.loading import Loading, Opened
-from gpt2_text_prediction.model_path import model_path
 from gpt2_text_prediction.problem import Problem, shown
 from gpt2_text_prediction.results import NextToken, Progress, Result, Score, Stats
 from gpt2_text_prediction.settings import MOST_TEXTS, is_whole

@@ -13,15 +13,13 @@ from pathlib import Path
 from gpt2_text_prediction.engine import MODEL_SUFFIXES
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
-from gpt2_tools.evaluate.accuracy_check_yml import LAUNCHERS, SCALE, Check, DatasetSource, read_config
+from gpt2_tools.evaluate.accuracy_check_yml import SCALE, Check, DatasetSource, read_config
 from gpt2_tools.evaluate.commands.perplexity import context_of
-from gpt2_tools.evaluate.model import add_device_arguments, add_precision_argument, load_model
+from gpt2_tools.evaluate.model import load_model
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows
-from omz_model_tools.common import INTERRUPTED, Report, check_file, positive_int, publishing
-
-HELP = "measure the metrics of an accuracy-check.yml of Open Model Zoo and compare them with its references"
+from omz_model_tools.common import INTERRUPTED, Report, check_file, publishing
 
 OMZ_COLUMNS = (
     "model",
@@ -55,25 +53,6 @@ class Job:
     check: Check
     model: Path
     device: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the accuracy-check.yml")
-    models = "the IR, its folder, or the -o of omz_converter, with public/NAME/PRECISION in it"
-    parser.add_argument("-m", "--models", type=Path, required=True, metavar="DIR", help=models)
-    source = "folder of the data set's files, such as datasets/wikitext-2"
-    parser.add_argument("-s", "--source", type=Path, required=True, metavar="DIR", help=source)
-    framework = f"run only launchers of this framework: {' or '.join(LAUNCHERS)} (default: all in the config)"
-    parser.add_argument("-tf", "--target_framework", choices=LAUNCHERS, metavar="NAME", help=framework)
-    parser.add_argument("--csv_result", type=Path, metavar="FILE", help="also write the results as CSV")
-    limit = "only the first N windows; the result is then not judged"
-    parser.add_argument("--limit", type=positive_int, metavar="N", help=limit)
-    parser.add_argument(
-        "--batch", type=positive_int, default=1, metavar="N", help="windows per infer call (default: %(default)s)"
-    )
-    add_device_arguments(parser)
-    add_precision_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,22 +2,19 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from gpt2_text_prediction.engine import PRECISION_HINTS
+from gpt2_text_prediction.engine import model_path
 from gpt2_text_prediction.text import load_tokenizer
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.runtime import versions
 from gpt2_tools.evaluate.compare import (
     LogitsModel,
-    ModelSpec,
     check_vocabularies,
     joined_windows,
     load_models,
@@ -26,20 +23,12 @@ from gpt2_tools.evaluate.compare import (
     window_differences,
 )
 from gpt2_tools.evaluate.divergence import Differences
-from gpt2_tools.evaluate.model import add_device_arguments, add_tokenizer_arguments, runtime_lines
+from gpt2_tools.evaluate.model import runtime_lines
 from gpt2_tools.evaluate.perplexity import exp
 from gpt2_tools.evaluate.texts import encode, read_text
 from gpt2_tools.evaluate.windows import omz_windows
-from omz_model_tools.common import INTERRUPTED, Report, positive_int
+from omz_model_tools.common import INTERRUPTED, Report
 
-HELP = "measure the cost of quantization or of another inference precision against a reference"
-NOT_HERE = {
-    "INFERENCE_PRECISION_HINT": "expected it as HINT",
-    "INFERENCE_NUM_THREADS": "expected it as -nthreads",
-    "KV_CACHE_PRECISION": "has no effect here: windows are computed whole, without a cache",
-    "CACHE_DIR": "has no use here",
-}
-"""Properties that are refused."""
 HEADINGS = (
     "Model",
     "MB",
@@ -52,26 +41,11 @@ HEADINGS = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    hints = ", ".join(PRECISION_HINTS)
-    parser.add_argument("reference", type=_model_spec, metavar="REF", help="the IR that the others are compared with")
-    others = f"an IR; FILE@HINT runs it in another inference precision than f32: {hints} (auto: what the demo chooses "
-    others += "for several texts, device: what the device chooses); FILE@HINT,KEY=VALUE with a property of OpenVINO too"
-    parser.add_argument("candidates", type=_model_spec, nargs="+", metavar="IR", help=others)
-    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a text in UTF-8")
-    context = "tokens of a window; the text is split into whole windows (default: the models' positions)"
-    parser.add_argument("--context", type=positive_int, metavar="N", help=context)
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
-    add_device_arguments(parser)
-    add_tokenizer_arguments(parser)
-
-
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
     text = read_text(args.text).with_universal_newlines()
     reference, *candidates = _load(args)
-    tokenizer = load_tokenizer(args.reference.path, args.vocab, args.merges, reference.vocab_size)
+    tokenizer = load_tokenizer(reference.spec.path, args.vocab, args.merges, reference.vocab_size)
     context = _context(args.context, [reference, *candidates])
     tokens = encode(tokenizer, text.text)
     windows = omz_windows(len(tokens), context)[: args.limit]
@@ -97,28 +71,10 @@ def run(args: argparse.Namespace) -> int:
     return INTERRUPTED if interrupted else 0
 
 
-def _model_spec(text: str) -> ModelSpec:
-    path, at, options = text.rpartition("@")
-    hint, *pairs = options.split(",")
-    if not at or (hint not in PRECISION_HINTS and not pairs) or os.path.exists(text):  # noqa: PTH110  # which raises nothing
-        return ModelSpec(Path(text))
-    if hint not in PRECISION_HINTS:
-        hints = ", ".join(PRECISION_HINTS)
-        raise argparse.ArgumentTypeError(f"expected FILE@HINT,KEY=VALUE with a HINT of {hints}, got {text!r}")
-    properties: dict[str, str] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        if not (key and value) or key in properties:
-            raise argparse.ArgumentTypeError(f"expected FILE@HINT,KEY=VALUE with each KEY once, got {text!r}")
-        if key in NOT_HERE:
-            raise argparse.ArgumentTypeError(f"{key}: {NOT_HERE[key]}, got {text!r}")
-        properties[key] = value
-    return ModelSpec(Path(path), hint, properties)
-
-
 def _load(args: argparse.Namespace) -> list[LogitsModel]:
     """Load the reference and the candidates."""
-    reference, *candidates = load_models([args.reference, *args.candidates], args.device, args.num_threads)
+    specs = [spec._replace(path=model_path(spec.path)) for spec in (args.reference, *args.candidates)]
+    reference, *candidates = load_models(specs, args.device, args.num_threads)
     check_vocabularies(reference, candidates)
     return [reference, *candidates]
 

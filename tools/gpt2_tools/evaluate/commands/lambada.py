@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt2_text_prediction.engine import model_path
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.evaluate.lambada import (
@@ -21,37 +22,19 @@ from gpt2_tools.evaluate.lambada import (
 )
 from gpt2_tools.evaluate.model import (
     ModelUnderTest,
-    add_device_arguments,
-    add_precision_argument,
-    add_tokenizer_arguments,
     load_model,
     runtime_lines,
 )
 from gpt2_tools.evaluate.scorer import Likelihood
 from gpt2_tools.evaluate.texts import LAMBADA, Text, dataset_file, read_dataset, read_text
-from omz_model_tools.common import INTERRUPTED, Report, positive_int
+from omz_model_tools.common import INTERRUPTED, Report
 
-HELP = "measure accuracy and perplexity of a passage's last word"
 DEFINITIONS = {"lm-evaluation-harness": harness_passage, "openai": openai_passage}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="the IR, an .xml, or an .onnx")
-    data = 'JSONL of passages, {"text": ...} (default: the data set lambada of omz_data_downloader)'
-    parser.add_argument("--data", type=Path, metavar="FILE", help=data)
-    folder = "without --data: the -o of omz_data_downloader (default: the current folder)"
-    parser.add_argument("--data_dir", type=Path, metavar="DIR", help=folder)
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N passages")
-    batch = "passages per infer call (default: %(default)s)"
-    parser.add_argument("--batch", type=positive_int, default=8, metavar="N", help=batch)
-    add_device_arguments(parser)
-    add_precision_argument(parser)
-    add_tokenizer_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
+    args.model = model_path(args.model)
     text = _text(args)
     passages = read_passages(text.path, text.text)[: args.limit]
     model = load_model(args, args.model)

@@ -2,14 +2,6 @@
 
 import argparse
 
-HELP = "run lm-evaluation-harness, with --model gpt2_openvino --model_args pretrained=FILE.xml"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Pass every argument on to the harness, options too."""
-    parser.prefix_chars = ""
-    parser.add_argument("arguments", nargs="*", help="arguments of lm-eval; --help lists them")
-
 
 def run(args: argparse.Namespace) -> int:
     """Run the harness; return the exit code."""

@@ -13,62 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from gpt2_text_prediction.engine import model_path
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.progress import counted
 from gpt2_tools.common.transformers_process import transformers_process
 from gpt2_tools.evaluate.model import (
     ModelUnderTest,
-    add_device_arguments,
-    add_precision_argument,
-    add_tokenizer_arguments,
     load_model,
     runtime_lines,
 )
 from gpt2_tools.evaluate.perplexity import Losses, losses_of
 from gpt2_tools.evaluate.scorer import Score, Tokens
-from gpt2_tools.evaluate.texts import WIKITEXT_2, Text, dataset_file, encode, read_dataset, read_text
+from gpt2_tools.evaluate.texts import Text, dataset_file, encode, read_dataset, read_text
 from gpt2_tools.evaluate.windows import Window, omz_windows, strided_windows
 from gpt2_tools.evaluate.with_transformers import Beside, transformers_score
-from omz_model_tools.common import INTERRUPTED, Report, positive_int
-
-HELP = "measure perplexity on a text"
-METHODS = ("omz", "strided")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="the IR, an .xml, or an .onnx")
-    text = parser.add_mutually_exclusive_group(required=True)
-    text.add_argument("--text", type=Path, metavar="FILE", help="a text in UTF-8")
-    text.add_argument("--dataset", choices=[WIKITEXT_2], help="a data set that omz_data_downloader has downloaded")
-    folder = "for --dataset: the -o of omz_data_downloader (default: the current folder)"
-    parser.add_argument("--data_dir", type=Path, metavar="DIR", help=folder)
-    method = (
-        "omz: Open Model Zoo's, disjoint windows without the incomplete last one, newlines of any kind; strided: "
-        "Hugging Face's, overlapping windows that score their last tokens only, newlines as they are (default: "
-        "%(default)s)"
-    )
-    parser.add_argument("--method", choices=METHODS, default="omz", help=method)
-    context = "tokens of a window (default: the model's positions)"
-    parser.add_argument("--context", type=positive_int, metavar="N", help=context)
-    stride = "tokens from one window to the next, with --method strided (default: half of the context)"
-    parser.add_argument("--stride", type=positive_int, metavar="N", help=stride)
-    start = "score the text's first token too, given the token that starts a text"
-    parser.add_argument("--add_start_token", action="store_true", help=start)
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N windows")
-    batch = "windows per infer call (default: %(default)s)"
-    parser.add_argument("--batch", type=positive_int, default=1, metavar="N", help=batch)
-    add_device_arguments(parser)
-    add_precision_argument(parser)
-    add_tokenizer_arguments(parser)
-    parser.add_argument(
-        "--with-transformers",
-        "--with_transformers",
-        action="store_true",
-        help="time transformers at f32 on the same windows, in turns",
-    )
-    checkpoint = "the checkpoint that transformers loads (default: ../gpt2 of the IR's folder)"
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=checkpoint)
+from omz_model_tools.common import INTERRUPTED, Report
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise Problem("--data_dir: belongs to --dataset; the text is of --text")
     if args.checkpoint is not None and not args.with_transformers:
         raise Problem("--checkpoint: belongs to --with-transformers, which was not given")
+    args.model = model_path(args.model)
     text = _text(args)
     model = load_model(args, args.model, max_seq_len=args.context)
     context = context_of(args.context, model)

@@ -21,7 +21,7 @@ from gpt2_text_prediction.classification.model import read_label_model
 from gpt2_text_prediction.classification.results import Classification
 from gpt2_text_prediction.engine.configuration import GROUP, INFERENCE, DeviceConfig, weights_of, with_own_cache_dir
 from gpt2_text_prediction.engine.engine import compile_model, device_property
-from gpt2_text_prediction.model_path import model_path
+from gpt2_text_prediction.engine.model_file import model_path
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.text.tokenizer import TextStart, load_tokenizer
 

@@ -90,7 +90,11 @@ def add_help(group: argparse._ArgumentGroup, prog: str) -> None:
 def _add_options(group: argparse._ArgumentGroup) -> None:
     add_help(group, "gpt2_text_prediction_demo")
     group.add_argument(
-        "-m", "--model", type=Path, metavar="FILE", help="Required. Path to an .xml file with a trained model."
+        "-m",
+        "--model",
+        type=Path,
+        metavar="MODEL",
+        help="Required. A trained model: the path to an .xml file, the folder of a model, or a name in ./public.",
     )
     group.add_argument(
         "-i",

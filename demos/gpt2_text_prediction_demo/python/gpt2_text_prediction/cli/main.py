@@ -17,6 +17,7 @@ from gpt2_text_prediction.cli.interrupt import raises
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
 from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, typed_prompts, write
 from gpt2_text_prediction.engine.configuration import CACHE, GROUP, INFERENCE, DeviceConfig, has_bf16, is_short
+from gpt2_text_prediction.engine.model_file import check_files, model_path
 from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
 from gpt2_text_prediction.problem import Problem
 from gpt2_text_prediction.settings import SETTINGS
@@ -49,6 +50,8 @@ def _run(args: argparse.Namespace) -> int:
         say("ERROR", NO_MODEL)
         return 2
     _check(args)
+    args.model = model_path(args.model)
+    check_files(args.model)
     set_up_stdout()
     defaults = {} if args.no_generation_config else read_generation_config(args.model)
     given = _given(args, defaults)

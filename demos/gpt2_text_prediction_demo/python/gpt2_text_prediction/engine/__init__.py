@@ -28,14 +28,13 @@ if TYPE_CHECKING:
     )
     from gpt2_text_prediction.engine.ir import (
         IR,
-        MODEL_SUFFIXES,
         TokenInput,
         as_ir,
-        check_files,
         last_line,
         read_ir,
         read_model,
     )
+    from gpt2_text_prediction.engine.model_file import MODEL_SUFFIXES, check_files, model_path
     from gpt2_text_prediction.engine.prefix_cache import PrefixCache
     from gpt2_text_prediction.engine.scheduler import MAX_DECODE_TOKENS
     from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
@@ -65,6 +64,7 @@ __all__ = [
     "load_engine",
     "make_engine",
     "model_checksums",
+    "model_path",
     "read_ir",
     "read_model",
     "read_spec",
@@ -95,13 +95,14 @@ __getattr__ = lazy_names(
         "make_engine": "engine",
         "read_spec": "engine",
         "IR": "ir",
-        "MODEL_SUFFIXES": "ir",
         "TokenInput": "ir",
         "as_ir": "ir",
-        "check_files": "ir",
         "last_line": "ir",
         "read_ir": "ir",
         "read_model": "ir",
+        "MODEL_SUFFIXES": "model_file",
+        "check_files": "model_file",
+        "model_path": "model_file",
         "PrefixCache": "prefix_cache",
         "MAX_DECODE_TOKENS": "scheduler",
         "SequenceCache": "sequence",

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gpt2_text_prediction.engine.model_file import check_files
 from gpt2_text_prediction.problem import readable
 
 CHUNK = 1 << 20
@@ -41,8 +42,6 @@ def model_checksums(model: Path, cache: Path | None = None) -> dict[str, Any]:
 
     cache: see checksum. Raises Problem for a file that is missing or cannot be read.
     """
-    from gpt2_text_prediction.engine.ir import check_files  # noqa: PLC0415  # needs OpenVINO
-
     check_files(model)
     return {"model": checksum(model, cache), "weights": [checksum(path, cache) for path in _weights(model)]}
 

@@ -1,7 +1,6 @@
 """Reads an IR from disk, checks that it is a language model, and returns it with its facts."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from gpt2_text_prediction.problem import Problem, readable
+from gpt2_text_prediction.engine.model_file import check_files
+from gpt2_text_prediction.problem import Problem
 
 LONGEST_REASON = 300
 """Characters of a message of OpenVINO's."""
-MODEL_SUFFIXES = (".xml", ".onnx")
 FACTS = "omz_gpt2"
 """The section of rt_info that holds our converter's facts."""
 
@@ -128,34 +127,6 @@ def last_line(error: Exception) -> str:
     """Return the message of an OpenVINO exception, cut to a line, without the lines of C++ source it passed through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:LONGEST_REASON] if lines else type(error).__name__
-
-
-def check_files(path: Path) -> None:
-    """Raise Problem unless there is a model file, and for an .xml its .bin of the right size beside it."""
-    expected = "expected an .xml of omz_converter, such as public/gpt-2-mini/FP16/gpt-2-mini.xml"
-    with readable(path):
-        if not path.is_file():
-            raise Problem(f"{path}: {'is a folder' if path.is_dir() else 'there is no such model file'}; {expected}")
-        if path.suffix not in MODEL_SUFFIXES:
-            raise Problem(f"{path}: is no model file; {expected}")
-        if path.suffix == ".xml":
-            _check_weights(path)
-
-
-def _check_weights(path: Path) -> None:
-    description = path.read_bytes()
-    # OpenVINO would try to read anything else as a model of each framework it supports.
-    if not re.search(rb'<net [^>]*version="1[01]"', description):
-        raise Problem(f"{path}: is no OpenVINO IR: it has no <net> of version 10 or 11; convert the model again")
-    if not description.rstrip().endswith(b"</net>"):
-        raise Problem(f"{path}: is cut: it does not end with </net>; convert the model again")
-    weights = path.with_suffix(".bin")
-    if not weights.is_file():
-        raise Problem(f"{weights}: there is no such file; the weights must lie beside {path.name}: convert again")
-    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d{1,18})" size="(\d{1,18})"', description)]
-    expected, found = max(ends, default=0), weights.stat().st_size
-    if found != expected:
-        raise Problem(f"{weights}: expected {expected} bytes as {path.name} says, got {found}: convert again")
 
 
 def _is_language_model(ids: Any, logits: Any) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpt2_text_prediction.classification.batches import windows
 from gpt2_text_prediction.cli.classify.arguments import build_argparser
 from gpt2_text_prediction.cli.device import FORMS, device_config
 from gpt2_text_prediction.cli.interrupt import raises
@@ -21,6 +20,7 @@ from gpt2_text_prediction.cli.prompts import RawPrompt, from_flags, lines_of, re
 from gpt2_text_prediction.cli.run_key import key_of
 from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, write
 from gpt2_text_prediction.engine.configuration import INFERENCE, DeviceConfig
+from gpt2_text_prediction.engine.model_file import check_files, model_path
 from gpt2_text_prediction.problem import Problem, printable
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def _run(args: argparse.Namespace) -> int:
         return 2
     _check(args)
     set_up_stdout()
-    from gpt2_text_prediction.model_path import model_path  # noqa: PLC0415
-
     args.model = model_path(args.model)
+    check_files(args.model)
     config = device_config(args, single_row=False)
     if args.output is not None:
         return _write_records(args, config)
@@ -234,6 +233,8 @@ def _record(text: Text, result: "Classification", top_k: int) -> dict[str, Any]:
 
 def _windows(args: argparse.Namespace) -> Iterator[list[Text]]:
     """Yield the texts in the windows in which they are computed; those from a pipe as they come."""
+    from gpt2_text_prediction.classification.batches import windows  # noqa: PLC0415  # numpy
+
     if args.input is not None:
         raws = from_flags(args.input, "text")
     elif args.file is not None:

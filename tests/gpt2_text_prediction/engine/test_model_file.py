@@ -3,7 +3,7 @@
 import pytest
 
 from gpt2_text_prediction import Problem, TextGenerator
-from gpt2_text_prediction.model_path import model_path
+from gpt2_text_prediction.engine.model_file import model_path
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
-"""Where a model is: an IR's path as it is given, or found by a name or in a folder."""
+"""Where a model's file is, found by a path, a name or a folder, and whether it is whole: without OpenVINO."""
 
 import os
+import re
 from pathlib import Path
 
-from gpt2_text_prediction.engine.ir import MODEL_SUFFIXES
 from gpt2_text_prediction.problem import Problem, readable
 
+MODEL_SUFFIXES = (".xml", ".onnx")
 PUBLIC = Path("public")
 """The folder of converted models, below the current one, where omz_converter writes them."""
 PRECISION = "FP16"
@@ -54,3 +55,31 @@ def _no_such_name(model: Path) -> str:
     known = f"; {PUBLIC}{os.sep} has {', '.join(names)}" if names else ""
     get = f"omz_downloader --name {model} && omz_converter --name {model}"
     return f"there is no such model in {PUBLIC.resolve()}{known}: run {get}"
+
+
+def check_files(path: Path) -> None:
+    """Raise Problem unless there is a model file, and for an .xml its .bin of the right size beside it."""
+    expected = "expected an .xml of omz_converter, such as public/gpt-2-mini/FP16/gpt-2-mini.xml"
+    with readable(path):
+        if not path.is_file():
+            raise Problem(f"{path}: {'is a folder' if path.is_dir() else 'there is no such model file'}; {expected}")
+        if path.suffix not in MODEL_SUFFIXES:
+            raise Problem(f"{path}: is no model file; {expected}")
+        if path.suffix == ".xml":
+            _check_weights(path)
+
+
+def _check_weights(path: Path) -> None:
+    description = path.read_bytes()
+    # OpenVINO would try to read anything else as a model of each framework it supports.
+    if not re.search(rb'<net [^>]*version="1[01]"', description):
+        raise Problem(f"{path}: is no OpenVINO IR: it has no <net> of version 10 or 11; convert the model again")
+    if not description.rstrip().endswith(b"</net>"):
+        raise Problem(f"{path}: is cut: it does not end with </net>; convert the model again")
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise Problem(f"{weights}: there is no such file; the weights must lie beside {path.name}: convert again")
+    ends = [int(m[1]) + int(m[2]) for m in re.finditer(rb'offset="(\d{1,18})" size="(\d{1,18})"', description)]
+    expected, found = max(ends, default=0), weights.stat().st_size
+    if found != expected:
+        raise Problem(f"{weights}: expected {expected} bytes as {path.name} says, got {found}: convert again")

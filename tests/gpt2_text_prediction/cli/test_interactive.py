@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_text_prediction import Sampling, TextGenerator
+from gpt2_text_prediction.cli.interactive import completions
 from gpt2_text_prediction.settings import SETTINGS
 from support import HANGS_AFTER, until
 from support.command import COMMANDS
@@ -67,7 +68,7 @@ def test_regen_draws_others_and_undo_and_save_know_the_texts(typed, expected, tm
     assert first != other
     assert path.read_text(encoding="utf-8") == "\n".join([first, king])
     assert f"[ ERROR ] line 6: /save {path}: is there already: give another name" in said(done)
-    assert done.returncode == 1
+    assert done.returncode == 0
 
 
 def test_a_seed_that_was_chosen_is_said_and_gives_the_text_again(typed):
@@ -78,12 +79,12 @@ def test_a_seed_that_was_chosen_is_said_and_gives_the_text_again(typed):
 
 def test_what_goes_wrong_is_said_and_ends_nothing(typed, expected):
     done = typed(
-        "/foo", "/temperature hot", "/top_p 2", "/regen", "/undo", "/num_beams 2", "/top_k 3", "/save", "/help me",
-        "//x", "/quit", "a",
+        "/tempreature 1", "/temperature hot", "/top_p 2", "/regen", "/undo", "/num_beams 2", "/top_k 3", "/save",
+        "/help me", "//x", "/quit", "a",
     )  # fmt: skip
     errors = [line.removeprefix("[ ERROR ] ") for line in said(done) if "ERROR" in line]
     assert errors == [
-        "line 1: /foo: there is no such command; /help lists them",
+        "line 1: /tempreature: there is no such command; did you mean /temperature? /help lists them",
         "line 2: temperature: expected a number, got 'hot'",
         "line 3: top_p: expected a number from 0 to 1 (all tokens), got 2.0",
         "line 4: /regen: there is no prompt yet",
@@ -100,9 +101,46 @@ def test_help_and_settings(typed):
     lines = said(typed("/help", "/stop end", "/settings", "/stop", "/top_k"))
     for name in SETTINGS:
         assert any(name in line for line in lines)
-    assert "[ INFO ] stop: ['end']" in lines
+    assert lines.count("[ INFO ] stop: ['end']") == 2
     assert "[ INFO ] max_new_tokens: 6" in lines
-    assert "[ INFO ] top_k: default" in lines
+    assert lines.count("[ INFO ] top_k: 0 (default)") == 2
+    assert "[ INFO ] a line is a prompt; /help lists what else can be typed" in lines
+
+
+def test_a_setting_by_any_of_its_names_and_with_an_equals_sign(typed):
+    lines = said(typed("/temp=0.5", "/max-sample-token-num = 2", r"/stop \n", "/temperature", "/n", "/stop"))
+    assert lines[-3:] == ["[ INFO ] temperature: 0.5", "[ INFO ] max_new_tokens: 2", r"[ INFO ] stop: ['\n']"]
+    raw = said(typed(r"/stop \n", "/stop", flags=("--no_escape",)))
+    assert raw[-1] == r"[ INFO ] stop: ['\\n']"
+
+
+def test_more_goes_on_with_the_text_just_written(typed, expected, tmp_path):
+    path = tmp_path / "texts.txt"
+    done = typed("The whale", "/more", f"/save {path}")
+    first = expected("The whale", 0, seed=7).rstrip("\n")
+    whole = expected(first, 1, seed=7)
+    assert done.stdout.decode() == f"{first}\n\n{whole.removeprefix(first)}"
+    assert path.read_text(encoding="utf-8") == f"{first}\n\n{whole}"
+
+
+def test_a_line_that_ends_with_a_backslash_goes_on(typed, expected):
+    done = typed("The whale\\", "is\\\\", "/temperature 0")
+    assert done.stdout.decode() == expected("The whale\nis\\", 0, seed=7)
+
+
+def test_a_mistyped_command_costs_no_exit_code_and_a_prompt_that_fails_does(typed):
+    assert typed("/tmeperature 1", "/top_p 2", "/save").returncode == 0
+    assert typed("a\x07b").returncode == 1
+
+
+def test_a_home_folder_and_what_tab_makes_of_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "text[1].txt").write_text("")
+    assert completions("/te") == ["/temperature "]
+    assert completions("/save ~/te") == [f"/save {tmp_path}/text[1].txt", f"/save {tmp_path}/texts/"]
+    assert completions(f"/save {tmp_path}/text[") == [f"/save {tmp_path}/text[1].txt"]
+    assert completions("te") == completions("") == []
 
 
 def test_without_the_flag_a_pipes_slashes_are_text(run, mini_ir):
@@ -113,12 +151,12 @@ def test_without_the_flag_a_pipes_slashes_are_text(run, mini_ir):
 class Terminal:
     """The demo with a person at both ends."""
 
-    def __init__(self, *command: object) -> None:
+    def __init__(self, *command: object, term: str = "dumb") -> None:
         self.seen, self._at = "", 0
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             list(map(str, command)), stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            env={**os.environ, "TERM": "dumb"},
+            env={**os.environ, "TERM": term},
         )  # fmt: skip
         os.close(slave)
 
@@ -153,11 +191,12 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(mini_ir):
+def terminal(mini_ir, request):
     if not Path("/proc/self/stat").exists():
         pytest.skip("reads /proc")
     exact = ("--precision_hint", "f32")  # so that the text is the same on every CPU
-    found = Terminal(COMMANDS / DEMO, "-m", mini_ir, *exact, "--seed", 7, "-n", 400, "--ignore_eos")
+    term = getattr(request, "param", "dumb")
+    found = Terminal(COMMANDS / DEMO, "-m", mini_ir, *exact, "--seed", 7, "-n", 400, "--ignore_eos", term=term)
     yield found
     found.process.kill()
     found.process.wait()
@@ -195,3 +234,17 @@ def test_ctrl_c_twice_where_nothing_is_written_ends_the_program(terminal):
     terminal.interrupt_the_editor()
     assert terminal.end() == 130
     assert "Traceback" not in terminal.seen
+
+
+@pytest.mark.parametrize("terminal", ["xterm"], indirect=True)
+def test_pasted_lines_are_one_prompt_tab_completes_and_nothing_is_left_for_the_shell(terminal):
+    terminal.read_until(ASK)
+    terminal.type("/max_new_t\t3\n")
+    terminal.read_until(ASK)
+    terminal.type("\x1b[200~The whale\n\nis\na king\x1b[201~\n")
+    terminal.read_until("3 tokens, finish reason: length")
+    assert terminal.seen.count("finish reason") == 1
+    assert re.search(r"\rThe whale\r\n\r\nis\r\na king ?\S", terminal.seen)
+    terminal.read_until(ASK)
+    terminal.type("/quit\nrm -r important\n")
+    assert terminal.end() == 0

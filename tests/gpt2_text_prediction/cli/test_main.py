@@ -134,15 +134,45 @@ def test_an_empty_pipe_is_no_error(demo):
 
 def test_a_prompt_that_fails_does_not_keep_the_others_from_their_answers(demo, expected):
     long = "word " * 600
-    done = demo("-i", "", "-i", PROMPT, "-i", " \t", "-i", long, "-i", "a\x07b", "-i", "end", "--seed", 1, "--top_k", 9)
-    first, last = expected(PROMPT, 1, seed=1, top_k=9), expected("end", 5, seed=1, top_k=9)
-    assert done.stdout.decode() == f"{PROMPT}{first}\n\nend{last}\n"
+    done = demo("-i", "", "-i", PROMPT, "-i", long, "-i", "a\x07b", "-i", "end", "--seed", 1, "--top_k", 9)
+    texts = [prompt + expected(prompt, n, seed=1, top_k=9) for n, prompt in [(0, ""), (1, PROMPT), (4, "end")]]
+    assert done.stdout.decode() == "\n\n".join(texts) + "\n"
     assert done.returncode == 1
-    blank, spaces, too_long, control = errors(done)
-    assert blank == "[ ERROR ] prompt 1: is blank: give it some text"
-    assert spaces == "[ ERROR ] prompt 3: is blank: give it some text"
-    assert re.fullmatch(r"\[ ERROR \] prompt 4: the prompt has \d+ tokens; at most 512 fit: shorten it", too_long)
-    assert control == "[ ERROR ] prompt 5: holds the control character U+0007 at character 2: remove it"
+    too_long, control = errors(done)
+    assert re.fullmatch(r"\[ ERROR \] prompt 3: the prompt has \d+ tokens; at most 512 fit: shorten it", too_long)
+    assert control == "[ ERROR ] prompt 4: holds the control character U+0007 at character 2: remove it"
+
+
+def test_a_space_at_the_end_gets_a_hint_and_quiet_leaves_it_and_all_else_out(demo):
+    with_space, without = (
+        demo("-i", prompt, "--temp", 0, "-n", 2).stderr.decode() for prompt in ("The sea ", "The sea")
+    )
+    assert "[ INFO ] hint: the prompt ends with a space; GPT-2 goes on better without" in with_space
+    assert "hint" not in without
+    done = demo("-i", "The sea ", "--temp", 0, "-n", 2, "--quiet")
+    assert (done.returncode, done.stderr) == (0, b"")
+    explained = demo("-i", "The sea ", "--temp", 0, "-n", 2, "--quiet", "--explain").stderr.decode()
+    assert {line.partition("\t")[0] for line in explained.splitlines()} == {"[ DEBUG ] "}
+
+
+@pytest.mark.parametrize("flags", [(), ("-o", "x.jsonl")])
+def test_a_file_without_prompts_is_an_error(demo, tmp_path, flags):
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n \n")
+    assert (
+        the_error(demo("--prompt_file", path, *flags)) == f"--prompt_file: {path}: has no prompts; expected one a line"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_escapes_in_stop_are_those_of_c(demo):
+    """Each text has its own end: a line break, or a backslash and an n, which the model never writes."""
+    ends = [demo("-i", PROMPT, "--seed", 7, "--stop", r"\n", *flags).stdout for flags in ((), ("--no_escape",))]
+    assert ends[0].count(b"\n") == 1
+    assert ends[1].startswith(ends[0].rstrip(b"\n"))
+    assert ends[1].count(b"\n") > 1
+    line = the_error(demo("-i", PROMPT, "--stop", r"C:\d"))
+    assert line == r"--stop: \d is no escape of C's: write \\ for a backslash, or give --no_escape"
 
 
 def test_invalid_utf8_is_an_error_of_its_line_or_argument(demo, expected):
@@ -321,7 +351,7 @@ def test_help_names_every_flag_and_needs_no_openvino(run):
     assert done.returncode == 0
     for action in build_argparser()._actions:
         assert action.option_strings[-1] in done.stdout
-        assert action.help.startswith(("Required. ", "Optional. ", "Show this help"))
+        assert action.help.startswith(("Required. ", "Optional. ", "Show this help", "Show the version"))
 
 
 def on_a_terminal(command, typed: list[bytes]) -> tuple[str, str, int]:

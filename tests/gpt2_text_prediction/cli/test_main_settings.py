@@ -137,7 +137,7 @@ def test_ids_and_candidates_are_logged(demo, generator):
     done = demo("-i", PROMPT, "--temp", 0, "-n", 3, "-r", "--explain", 2)
     log = done.stderr.decode()
     assert f"[ DEBUG ] prompt tokens: {generator.tokenizer.encode(PROMPT)}\n" in log
-    heading, *lines = re.findall(r"^\[ INFO \] \t(?: *step| +\d).*$", log, flags=re.M)
+    heading, *lines = re.findall(r"^\[ DEBUG \] \t(?: *step| +\d).*$", log, flags=re.M)
     assert heading.split()[3:5] == ["step", "token"]
     assert len(lines) == 3
 

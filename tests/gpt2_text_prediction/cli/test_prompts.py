@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_text_prediction import Problem
-from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_lines, from_pipe, read_prompt
+from gpt2_text_prediction.cli.prompts import (
+    RawPrompt,
+    from_file,
+    from_flags,
+    from_lines,
+    from_pipe,
+    read_prompt,
+    unescaped,
+)
 
 
 def test_lines_are_numbered_among_those_that_are_not_blank_and_named_by_their_own():
@@ -43,7 +51,6 @@ def test_a_file_that_is_not_there_is_a_problem(tmp_path):
         (b"[]", 'expected a JSON object with a "prompt" that is a text'),
         (b'{"prompt": 5}', 'expected a JSON object with a "prompt" that is a text'),
         (b'{"text": "a"}', 'expected a JSON object with a "prompt" that is a text'),
-        (b'{"prompt": " "}', "is blank: give it some text"),
         (b'{"prompt": "a\\u0007"}', r"holds the control character U\+0007 at character 2: remove it"),
         (b'{"prompt": "\xff"}', "expected UTF-8, got the byte 0xff at byte 13"),
         (b"[" * 100000, "is not JSON: "),
@@ -52,6 +59,55 @@ def test_a_file_that_is_not_there_is_a_problem(tmp_path):
 def test_a_broken_object_is_a_problem(line, message):
     with pytest.raises(Problem, match=f"^{message}"):
         read_prompt(RawPrompt(1, "line 1", line, is_json=True))
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t", "a\fb", "a\x85b", "a\x9fb"])
+def test_what_is_ordinary_text(text):
+    assert read_prompt(RawPrompt(1, "line 1", text.encode())) == (text, {})
+
+
+@pytest.mark.parametrize("character", [*range(9), 0x0B, *range(0x0E, 0x20), 0x7F])
+def test_what_would_be_lost_or_ring_is_a_problem(character):
+    with pytest.raises(Problem, match=rf"^holds the control character U\+{character:04X} at character 2: remove it$"):
+        read_prompt(RawPrompt(1, "line 1", f"a{chr(character)}".encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (r"\n\n", "\n\n"),
+        (r"\a\b\f\n\r\t\v", "\a\b\f\n\r\t\v"),
+        (r"\\n \' \" \?", "\\n ' \" ?"),
+        (r"\0\12\101z\1011", "\0\nAzA1"),
+        (r"\x41\xe6z", "A\xe6z"),
+        (r"\u00e9\U0001F600", "é😀"),
+        ("plain é", "plain é"),
+    ],
+)
+def test_escapes_of_c(text, meant):
+    assert unescaped(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (r"a\d", r"\d"),
+        ("a\\", "\\"),
+        (r"\x4", r"\x"),
+        (r"\ud800", r"\ud800"),
+        (r"\U00110000", r"\U00110000"),
+        (r"\8", r"\8"),
+    ],
+)
+def test_what_is_no_escape(text, named):
+    with pytest.raises(Problem) as caught:
+        unescaped(text)
+    assert str(caught.value) == rf"{named} is no escape of C's: write \\ for a backslash, or give --no_escape"
+
+
+@given(st.text())
+def test_a_text_whose_backslashes_are_doubled_means_itself(text):
+    assert unescaped(text.replace("\\", "\\\\")) == text
 
 
 @given(lines=st.lists(st.binary(max_size=12)), is_json=st.booleans())

@@ -52,7 +52,7 @@ def test_print_all(name: str, tmp_path: Path) -> None:
             ["--print_all", "--list", "x"],
             'at most one of "--print_all", "--all", "--name" or "--list" can be specified',
         ),
-        (["--nope"], "--nope: unknown flag"),
+        (["--qqq"], "--qqq: unknown flag"),
         (["--nmae", "x"], "--nmae: unknown flag; did you mean --name?"),
         (["x"], "unrecognized arguments: x"),
     ],

@@ -59,6 +59,12 @@ def build_argparser() -> argparse.ArgumentParser:
         for row in ROWS:
             if row.group == name:
                 _add_setting(group, row)
+    group.add_argument(
+        "--no_escape",
+        action="store_true",
+        help="Optional. Take the texts of --stop and --bad_words as they are. Default: \\n and the other escapes of C "
+        "are the characters they mean.",
+    )
     _add_inference_options(parser.add_argument_group("Inference options"))
     _add_io_options(parser.add_argument_group("Input/output options"))
     _add_debug_options(parser.add_argument_group("Debug options"))
@@ -239,7 +245,17 @@ def _add_io_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_quiet(group: argparse._ArgumentGroup) -> None:
+    """Add the flag that shortens the log."""
+    group.add_argument(
+        "--quiet",
+        action="store_true",
+        help="Optional. Log only warnings, errors and what other flags ask for: no hints, nothing about the model.",
+    )
+
+
 def _add_debug_options(group: argparse._ArgumentGroup) -> None:
+    add_quiet(group)
     group.add_argument(
         "-r",
         "--raw_output_message",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.stream import Stream
 
 
+SPACE_AT_END = "hint: the prompt ends with a space; GPT-2 goes on better without, as its words begin with theirs"
+
+
 @dataclass(frozen=True)
 class Display:
     """What is shown beside the continuation: the prompt before it, token ids, a table of n candidates per token."""
@@ -57,6 +60,7 @@ class Conversation:
         self._write_text, self._say = write, say
         self._metrics = Metrics()
         self._written = 0
+        self._echo = display.echo
 
     def answer_all(self, prompts: Iterable[RawPrompt]) -> None:
         """Answer every prompt; one that cannot be answered does not stop the others."""
@@ -73,9 +77,15 @@ class Conversation:
             self.failed = True
             self._say("ERROR", f"{raw.name}: {problem}")
 
-    def continue_prompt(self, prompt: str, index: int, own: Mapping[str, Any]) -> None:
-        """Write the continuations of a prompt; own: its own settings. Raises Problem where there can be none."""
+    def continue_prompt(self, prompt: str, index: int, own: Mapping[str, Any], *, echo: bool = True) -> None:
+        """Write the continuations of a prompt; own: its own settings; echo: the prompt too, where that is shown at all.
+
+        Raises Problem where there can be none.
+        """
+        self._echo = echo and self._display.echo
         settings = make_settings({**self.given, **own}, self._generator.tokenizer.encode, self.defaults)
+        if prompt.endswith(" "):
+            self._say("INFO", SPACE_AT_END)
         if isinstance(settings.how, Beams):
             self._search(prompt, settings)
             return
@@ -95,7 +105,7 @@ class Conversation:
             self._say("INFO", line)
 
     def _begin(self, prompt: str) -> None:
-        self._write_text("\n" * bool(self._written) + prompt * self._display.echo)
+        self._write_text("\n" * bool(self._written) + prompt * self._echo)
         self._written += 1
 
     def _stream(self, prompt: str, stream: "Stream") -> None:
@@ -156,4 +166,4 @@ class Conversation:
         if tokens and not lines:
             self._say("WARNING", "--explain: this text went on past the model's positions, which has no table")
         for line in lines:
-            self._say("INFO", f"\t{line}")
+            self._say("DEBUG", f"\t{line}")

@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.device import FORMS, device_config
 from gpt2_text_prediction.cli.interrupt import raises
-from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes
-from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, typed_prompts, write
+from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes, unescaped
+from gpt2_text_prediction.cli.terminal import (
+    draw,
+    drop_typed_ahead,
+    guarded,
+    hide,
+    log,
+    say,
+    set_up_stdout,
+    typed_prompts,
+    write,
+)
 from gpt2_text_prediction.engine.configuration import CACHE, GROUP, INFERENCE, DeviceConfig, has_bf16, is_short
 from gpt2_text_prediction.engine.model_file import check_files, model_path
 from gpt2_text_prediction.generation_config import ignored_names, read_generation_config
@@ -50,6 +60,7 @@ def _run(args: argparse.Namespace) -> int:
         say("ERROR", NO_MODEL)
         return 2
     _check(args)
+    hide(*["INFO"] * args.quiet)
     args.model = model_path(args.model)
     check_files(args.model)
     set_up_stdout()
@@ -98,12 +109,20 @@ def _given(args: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]
     flags = {name: getattr(args, name) for name in SETTINGS}
     given = {name: value for name, value in flags.items() if value is not None and value is not False}
     for name in {"stop", "bad_words"} & given.keys():
-        given[name] = [typed_bytes(text).decode(errors="surrogateescape") for text in given[name]]
+        texts = [typed_bytes(text).decode(errors="surrogateescape") for text in given[name]]
+        given[name] = texts if args.no_escape else [_unescaped(name, text) for text in texts]
     for name in {"logit_bias", "early_stopping"} & given.keys():  # which argparse leaves as text
         texts = given[name] if isinstance(given[name], list) else [given[name]]
         given[name] = parse_setting(name, " ".join(texts))
     make_settings(given, defaults=defaults)
     return given
+
+
+def _unescaped(name: str, text: str) -> str:
+    try:
+        return unescaped(text)
+    except Problem as problem:
+        raise Problem(f"--{name}: {problem}") from None
 
 
 def _choose_seed(given: dict[str, Any]) -> None:
@@ -120,7 +139,7 @@ def _talk(
     from gpt2_text_prediction.cli.conversation import Conversation, Display  # noqa: PLC0415
 
     display = Display(args.echo, args.raw_output_message, args.explain)
-    talk = Conversation(generator, given, defaults, display, write, say)
+    talk = Conversation(generator, given, defaults, display, write, log)
     try:
         _answer(args, talk, prompts)
     except KeyboardInterrupt:
@@ -131,16 +150,19 @@ def _talk(
 
 
 def _answer(args: argparse.Namespace, talk: "Conversation", prompts: list[RawPrompt] | None) -> None:
-    from gpt2_text_prediction.cli.interactive import Interactive  # noqa: PLC0415
+    from gpt2_text_prediction.cli.interactive import Interactive, completions  # noqa: PLC0415
 
     if prompts is not None:
         talk.answer_all(_repeated(prompts) if args.loop else prompts)
     elif sys.stdin is None:
         raise Problem("stdin is closed: give a prompt with -i")
     elif sys.stdin.isatty():
-        Interactive(talk, say).run(typed_prompts())
+        try:
+            Interactive(talk, say, escapes=not args.no_escape).run(typed_prompts(completions))
+        finally:
+            drop_typed_ahead()
     elif args.interactive:
-        Interactive(talk, say).run(from_pipe(sys.stdin.buffer))
+        Interactive(talk, say, escapes=not args.no_escape).run(from_pipe(sys.stdin.buffer))
     else:
         talk.answer_all(from_pipe(sys.stdin.buffer))
 
@@ -170,12 +192,12 @@ def _write_records(
         with _load(args, config, given["seed"], defaults) as generator, raises():
             records.begin(generator.engine.properties)
             if records.done:
-                say("INFO", f"{len(records.done)} texts are in {args.output} already")
+                log("INFO", f"{len(records.done)} texts are in {args.output} already")
             progress = Progress(len(prompts), "prompts", draw)
 
             def say_beside(level: str, line: str) -> None:
                 progress.clear()
-                say(level, line)
+                log(level, line)
 
             batch = Batch(generator, given, defaults, records, say_beside)
             progress.draw()
@@ -183,7 +205,7 @@ def _write_records(
                 batch.run(prompts, args.num_infer_requests or PROMPTS_AT_ONCE, progress.step)
             finally:
                 progress.end()
-            say("INFO", f"{len(records.done)} texts are in {args.output}")
+            log("INFO", f"{len(records.done)} texts are in {args.output}")
             return 1 if batch.failed else 0
     finally:
         records.close()
@@ -207,22 +229,22 @@ def _load(args: argparse.Namespace, config: DeviceConfig, seed: int, defaults: d
     spec = read_spec(args.model, config, args.max_seq_len)
     asked = _asked(spec, args.static_shape)
     words = ", ".join(FORMS[name].format(value) for name, value in asked.items())
-    say("INFO", f"Seed: {seed}; {args.device}: {words or 'its own arithmetic'}")
+    log("INFO", f"Seed: {seed}; {args.device}: {words or 'its own arithmetic'}")
     _say_defaults(args, defaults)
-    say("INFO", "OpenVINO Runtime")
-    say("INFO", f"\tbuild: {ov.get_version()}")
-    say("INFO", f"Reading model {args.model}")
+    log("INFO", "OpenVINO Runtime")
+    log("INFO", f"\tbuild: {ov.get_version()}")
+    log("INFO", f"Reading model {args.model}")
     back_end: Literal["static"] | None = "static" if args.static_shape else None
     own = not args.no_generation_config
     loading = Loading(vocab=args.vocab, merges=args.merges, back_end=back_end, use_generation_config=own)
     generator = TextGenerator.of(spec, loading)
-    say("INFO", f"The model {args.model} is loaded to {args.device}")
+    log("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _device_settings(generator, asked):
-        say("INFO", f"\t{line}")
+        log("INFO", f"\t{line}")
     if generator.engine.properties.get(INFERENCE) == "bf16" and not has_bf16(spec.core):
-        say("WARNING", "this CPU has no instructions for bf16 and emulates them, many times slower")
+        log("WARNING", "this CPU has no instructions for bf16 and emulates them, many times slower")
     if generator.engine.fallback is not None:
-        say("WARNING" if generator.engine.back_end.name == "recompute" else "INFO", generator.engine.fallback)
+        log("WARNING" if generator.engine.back_end.name == "recompute" else "INFO", generator.engine.fallback)
     return generator
 
 
@@ -237,10 +259,10 @@ def _asked(spec: "ModelSpec", static_shape: bool) -> dict[str, str]:
 def _say_defaults(args: argparse.Namespace, defaults: dict[str, Any]) -> None:
     """Say the settings of the generation_config.json beside the model."""
     if ignored := [] if args.no_generation_config else ignored_names(args.model):
-        say("WARNING", f"not used of the model's generation_config.json: {', '.join(ignored)}")
+        log("WARNING", f"not used of the model's generation_config.json: {', '.join(ignored)}")
     if defaults:
         values = ", ".join(f"{name} {value}" for name, value in defaults.items())
-        say("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
+        log("INFO", f"Defaults of the model's generation_config.json (--no_generation_config ignores them): {values}")
 
 
 def _device_settings(generator: "TextGenerator", asked: Mapping[str, str]) -> Iterator[str]:

@@ -10,7 +10,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 from gpt2_text_prediction.problem import Problem, readable, shown
 
-CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|(.|$))", re.DOTALL)
+"""An escape of C's, or what follows a backslash that begins none."""
+ESCAPED = dict(zip("abfnrtv\\'\"?", "\a\b\f\n\r\t\v\\'\"?", strict=True))
 JSON_LINES = (".jsonl", ".ndjson")
 
 
@@ -36,9 +39,31 @@ def typed_bytes(text: str) -> bytes:
         return os.fsencode(text)
 
 
+def unescaped(text: str) -> str:
+    """Return a text with the characters that C's escapes in it mean; raise Problem for what is none of them."""
+
+    def character(found: re.Match[str]) -> str:
+        octal, *hexadecimal, other = found.groups()
+        if other in ESCAPED:
+            return ESCAPED[other]
+        digits = octal or "".join(filter(None, hexadecimal))
+        code = int(digits, 8 if octal else 16) if digits else -1
+        if not 0 <= code < 0x110000 or 0xD800 <= code < 0xE000:
+            raise Problem(f"{found[0]} is no escape of C's: write \\\\ for a backslash, or give --no_escape")
+        return chr(code)
+
+    return ESCAPE.sub(character, text)
+
+
 def from_file(path: Path) -> list[RawPrompt]:
-    """Return a file's prompts, one per line; in a .jsonl file each line is a JSON object. Raises as lines_of."""
-    return list(lines_of(path, "--prompt_file", "prompt"))
+    """Return a file's prompts, one per line; in a .jsonl file each line is a JSON object.
+
+    Raises Problem for a file without any, and as lines_of.
+    """
+    found = list(lines_of(path, "--prompt_file", "prompt"))
+    if not found:
+        raise Problem(f"--prompt_file: {path}: has no prompts; expected one a line")
+    return found
 
 
 def lines_of(path: Path, flag: str, things: str) -> Iterator[RawPrompt]:
@@ -107,8 +132,6 @@ def read_text(asked: RawPrompt, key: str) -> tuple[str, dict[str, Any]]:
 
 def checked_text(text: str) -> str:
     """Return a text that can be a prompt, else raise Problem."""
-    if not text.strip():
-        raise Problem("is blank: give it some text")
     if found := CONTROL_CHARACTER.search(text):
         raise Problem(f"holds the control character U+{ord(found[0]):04X} at character {found.start() + 1}: remove it")
     return text

@@ -37,6 +37,21 @@ def say(level: str, line: str) -> None:
         print(f"[ {level} ]", printable(line), file=sys.stderr, flush=True)
 
 
+_HIDDEN: set[str] = set()
+
+
+def hide(*levels: str) -> None:
+    """Leave these levels out of what log writes from now on, and no others."""
+    _HIDDEN.clear()
+    _HIDDEN.update(levels)
+
+
+def log(level: str, line: str) -> None:
+    """Write a line that nobody has asked for to the log on stderr, unless its level is hidden."""
+    if level not in _HIDDEN:
+        say(level, line)
+
+
 def draw(text: str) -> None:
     """Write to stderr if it is a terminal."""
     if sys.stderr.isatty():
@@ -74,9 +89,9 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def typed_prompts() -> Iterator[RawPrompt]:
-    """Ask for prompts until an empty line or the end of the input."""
-    ask = _line_editor() or _plain_line
+def typed_prompts(complete: Callable[[str], list[str]]) -> Iterator[RawPrompt]:
+    """Ask for prompts until an empty line or the end of the input. complete: what a line may become by Tab."""
+    ask = _line_editor(complete) or _plain_line
     for number in itertools.count(1):
         line = _line(ask)
         if not line.strip():
@@ -96,14 +111,39 @@ def _line(ask: Callable[[], bytes]) -> bytes:
         return ask()
 
 
-def _line_editor() -> Callable[[], bytes] | None:
-    """Return a function that asks for a line with editing and history; None where stdout is no terminal."""
+def drop_typed_ahead() -> None:
+    """Drop what was typed or pasted and not read: the shell would run it."""
+    with suppress(ImportError, OSError, ValueError):  # Windows has no termios, whose error is an OSError
+        import termios  # noqa: PLC0415
+
+        with suppress(termios.error):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+
+
+def _line_editor(complete: Callable[[str], list[str]]) -> Callable[[], bytes] | None:
+    """Return a function that asks for a line with editing, history and Tab; None where stdout is no terminal.
+
+    What is pasted comes as one line, with the line breaks that are in it.
+    """
     if not sys.stdout.isatty():
         return None
     try:
-        import readline  # noqa: F401, PLC0415  # input() uses it
+        import readline  # noqa: PLC0415  # input() uses it
     except ImportError:  # on Windows, whose console edits lines itself
         return None
+    found: list[str] = []
+
+    def nth(begun: str, n: int) -> str | None:
+        if n == 0:
+            found[:] = complete(begun)
+        return found[n] if n < len(found) else None
+
+    readline.set_completer_delims("")
+    readline.set_completer(nth)
+    is_libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+    if os.environ.get("TERM", "dumb") != "dumb":  # older versions of readline do it only where they are told to
+        readline.parse_and_bind("set enable-bracketed-paste on")
 
     def edited_line() -> bytes:
         try:

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from gpt2_text_prediction.cli.arguments import Parser, add_device, add_device_options, add_help, add_tokenizer_options
+from gpt2_text_prediction.cli.arguments import (
+    Parser,
+    add_device,
+    add_device_options,
+    add_help,
+    add_quiet,
+    add_tokenizer_options,
+)
 
 
 def build_argparser() -> argparse.ArgumentParser:
@@ -66,3 +73,4 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         metavar="K",
         help="Optional. Number of labels per text, the most probable first. Default: 1 on stdout, all with -o.",
     )
+    add_quiet(group)

@@ -18,7 +18,7 @@ from gpt2_text_prediction.cli.interrupt import raises
 from gpt2_text_prediction.cli.progress import Progress
 from gpt2_text_prediction.cli.prompts import RawPrompt, from_flags, lines_of, read_text, require_lines
 from gpt2_text_prediction.cli.run_key import key_of
-from gpt2_text_prediction.cli.terminal import draw, guarded, say, set_up_stdout, write
+from gpt2_text_prediction.cli.terminal import draw, guarded, hide, log, say, set_up_stdout, write
 from gpt2_text_prediction.engine.configuration import INFERENCE, DeviceConfig
 from gpt2_text_prediction.engine.model_file import check_files, model_path
 from gpt2_text_prediction.problem import Problem, printable
@@ -57,6 +57,7 @@ def _run(args: argparse.Namespace) -> int:
         say("ERROR", NO_MODEL)
         return 2
     _check(args)
+    hide(*["INFO"] * args.quiet)
     set_up_stdout()
     args.model = model_path(args.model)
     check_files(args.model)
@@ -87,7 +88,7 @@ def _check(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace, config: DeviceConfig) -> "Classifier":
     from gpt2_text_prediction.classification.classifier import Classifier  # noqa: PLC0415
 
-    say("INFO", f"Reading model {args.model}")
+    log("INFO", f"Reading model {args.model}")
     classifier = Classifier(
         args.model,
         vocab=args.vocab,
@@ -99,8 +100,8 @@ def _load(args: argparse.Namespace, config: DeviceConfig) -> "Classifier":
         max_seq_len=args.max_seq_len,
     )
     words = ", ".join(FORMS[name].format(value) for name, value in classifier.properties.items())
-    say("INFO", f"The model {args.model} is loaded to {args.device}: {words or 'its own arithmetic'}")
-    say("INFO", f"Labels: {_shortened(classifier.labels)}")
+    log("INFO", f"The model {args.model} is loaded to {args.device}: {words or 'its own arithmetic'}")
+    log("INFO", f"Labels: {_shortened(classifier.labels)}")
     return classifier
 
 
@@ -190,7 +191,7 @@ def _write_records(args: argparse.Namespace, config: DeviceConfig) -> int:
                 records.require_end()
             finally:
                 progress.end()
-            say("INFO", f"{run.done} texts are in {args.output}")
+            log("INFO", f"{run.done} texts are in {args.output}")
             return run.end()
     finally:
         records.close()

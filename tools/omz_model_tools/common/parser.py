@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse; an unknown flag is told before a missing one, of which it may be the misspelling."""
         given = sys.argv[1:] if args is None else list(args)
-        if not self._chooses:  # the chosen command has flags of its own
+        if not self._chooses and self.prefix_chars:  # the chosen command has flags of its own, or hands all of them on
             self._refuse_unknown(given)
         namespace, rest = super().parse_known_args(given, namespace)
         if rest:  # here, so that a chosen command names itself

@@ -160,7 +160,7 @@ def quoted(text: str) -> str:
 
 def section(heading: str, shown: str, thing: Any) -> str:
     """Return a heading, the signature and the docstring."""
-    top = [heading, ""] if heading else []
+    top = [re.sub(r"__\w+__", r"`\g<0>`", heading), ""] if heading else []
     return "\n".join([*top, "```python", shown, "```", "", markdown(inspect.getdoc(thing) or ""), ""])
 
 
@@ -168,7 +168,7 @@ def markdown(docstring: str) -> str:
     """Return a docstring in Markdown: what it says of a parameter is an item of a list, an example is a block."""
     text, _, example = docstring.partition("\n\n>>> ")
     shown = "\n\n".join(filter(None, (paragraph(each) for each in text.split("\n\n"))))
-    shown = re.sub(r"<\|\w+\|>", r"`\g<0>`", shown)
+    shown = re.sub(r"<\|\w+\|>|\b__\w+__\b", r"`\g<0>`", shown)
     return f"{shown}\n\n```pycon\n>>> {example}\n```" if example else shown
 
 

@@ -148,6 +148,8 @@ def test_the_list_of_models_has_what_their_pages_say():
         (parameters,) = re.findall(r"\| MParams +\| ([\d.]+) ", own)
         assert f"{float(parameters):.1f}" == millions, name
         assert name == "gpt-2-mini" or f"The download is {download}." in own, name
+    for path in (ROOT / "models/datasets").glob("*/dataset.yml"):
+        assert f"](datasets/{path.parent.name}/README.md)" in page
 
 
 def test_every_command_and_every_extra_has_its_place():

@@ -74,8 +74,8 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
     for name, value in vars(kind).items():
         if name in hidden or not inspect.isfunction(unwrapped(value)):
             continue
-        is_made_here = "makes them" in (inspect.getdoc(value) or "")
-        if name == "__call__" or name[0] != "_" or (name == "__init__" and code(value) and not is_made_here):
+        is_written = name == "__init__" and not dataclasses.is_dataclass(kind)
+        if name == "__call__" or name[0] != "_" or (is_written and "makes them" not in (inspect.getdoc(value) or "")):
             yield name, value
 
 
@@ -85,11 +85,8 @@ def unwrapped(value: Any) -> Any:
 
 
 def code(thing: Any) -> Any:
-    """Return the code of a class or a function; None for a method that dataclasses have made."""
-    try:
-        return ast.parse(inspect.cleandoc("\n" + inspect.getsource(thing))).body[0]
-    except OSError:
-        return None
+    """Return the code of a class or a function."""
+    return ast.parse(inspect.cleandoc("\n" + inspect.getsource(thing))).body[0]
 
 
 def class_signature(kind: type) -> str:

@@ -20,7 +20,7 @@ BIN  = $(VENV)/bin
 DEMO = demos/gpt2_text_prediction_demo/python/gpt2_text_prediction_demo.py
 IR   = public/$(MODEL)/FP16/$(MODEL).xml
 
-.PHONY: demo test soak clean
+.PHONY: demo test soak docs clean
 
 demo: $(VENV)/installed
 	@printf '\n$$ omz_downloader --name %s\n' '$(MODEL)'
@@ -40,6 +40,11 @@ soak: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/omz_model_tools/download/test_fault_schedules.py --fault_schedules $(SCHEDULES)
 	$(BIN)/python -m pytest tests/gpt2_text_prediction/test_soak.py --generations $(GENERATIONS)
 
+# The site of the documentation, in ./site; a link that leads nowhere is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'The site: site/index.html; to look at it: $(BIN)/python -m http.server --directory site'
+
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing this checkout into $(VENV) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -48,6 +53,11 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing this checkout and its [test] extra into $(VENV) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing this checkout and its [docs] extra into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/bin/python:
@@ -60,4 +70,4 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) public build dist *.egg-info
+	rm -rf $(VENV) public site build dist *.egg-info

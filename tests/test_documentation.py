@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,9 @@ from gpt2_recipe.weights import CLASSIFIERS, OTHER_HEADS
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.classify.arguments import build_argparser as build_classify_argparser
 from support import ROOT
+from support.pages import PAGES
 
 DEMO = ROOT / "demos/gpt2_text_prediction_demo/python"
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "models").rglob("*.md"),
-        *(ROOT / "demos").rglob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-    ]
-)
 
 
 def words(text: str) -> str:
@@ -91,17 +85,23 @@ def test_every_link_to_a_file_of_ours_leads_somewhere(page):
         linked = (page.parent / path) if path else page
         assert linked.exists(), target
         headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.M) if anchor else []
-        assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], target
+        assert not anchor or anchor in [anchor_of(heading) for heading in headings], target
+
+
+def anchor_of(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    text = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
 
 
 def test_every_line_that_troubleshooting_explains_is_one_that_we_print():
     sources = [ROOT / "Makefile", *(ROOT / "tools").rglob("*.py"), *DEMO.rglob("*.py")]
     sources += (ROOT / "models/public/gpt-2/gpt2_recipe").rglob("*.py")
     code = re.sub(r"[\"']?\s*\n\s*f?[\"']", "", "".join(path.read_text(encoding="utf-8") for path in sources))
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = page.partition("## When something goes wrong")[2].partition("\n## ")[0]
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    section = page.partition("## What the lines mean")[2].partition("\n## ")[0]
     lines = re.findall(r"^\| `(.+?)` \| ", section, flags=re.M)
-    assert len(lines) > 10
+    assert len(lines) > 20
     for line in lines:
         for fragment in re.split("…", line):
             assert fragment.strip(' "():;,') in code, fragment
@@ -125,3 +125,39 @@ def test_the_page_on_conversion_names_all_that_is_read():
         assert f"`{name}" in page or f"`{Path(name).suffix}`" in page, name
     for model in CLASSIFIERS.values():
         assert model in page
+
+
+def test_readme_can_be_read_at_once_and_shows_the_figures_of_the_benchmarks_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(readme) <= 200
+    begin = readme.index("## Beside the others")
+    rows = [line for line in readme[begin : readme.index("## Licence")] if line.startswith("|")]
+    page = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8").splitlines()
+    assert len(rows) > 5
+    assert [row for row in page if row in rows] == rows
+
+
+def test_the_list_of_models_has_what_their_pages_say():
+    page = (ROOT / "models/README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| ([\d.]+) \| (.+?) \|", page, flags=re.M)
+    assert sorted(name for name, *_ in listed) == sorted(
+        path.parent.name for path in (ROOT / "models/public").glob("*/model.yml")
+    )
+    for name, link, millions, download in listed:
+        own = (ROOT / "models" / link).read_text(encoding="utf-8")
+        (parameters,) = re.findall(r"\| MParams +\| ([\d.]+) ", own)
+        assert f"{float(parameters):.1f}" == millions, name
+        assert name == "gpt-2-mini" or f"The download is {download}." in own, name
+    for path in (ROOT / "models/datasets").glob("*/dataset.yml"):
+        assert f"](datasets/{path.parent.name}/README.md)" in page
+
+
+def test_every_command_and_every_extra_has_its_place():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    tools = (ROOT / "tools/README.md").read_text(encoding="utf-8")
+    for line in config["options.entry_points"]["console_scripts"].split("\n")[1:]:
+        assert f"| `{line.split()[0]} " in tools, line
+    install = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    for extra in config["options.extras_require"]:
+        assert f"[{extra}]'`" in install, extra

@@ -297,14 +297,14 @@ def test_a_csv_file_that_would_replace_a_pipe_is_refused_before_measuring(check,
 
 
 def test_gpt_2_minis_reference_and_the_page_that_shows_it(run, mini_ir):
-    """The whole of the held-out text, as docs/evaluation.md has it."""
+    """The whole of the held-out text, as docs/evaluate.md has it."""
     here = TESTS
     config = PUBLIC / "gpt-2-mini/accuracy-check.yml"
     given = ["-c", config, "-m", mini_ir.parent, "-s", here / "data/gpt-2-mini"]
     done = run("gpt2_evaluate", "accuracy-check", *given)
     assert done.returncode == 0, done.stderr.decode()
     line, last = done.stdout.decode().splitlines()
-    page = (here.parent / "docs/evaluation.md").read_text(encoding="utf-8")
+    page = (here.parent / "docs/evaluate.md").read_text(encoding="utf-8")
     for launcher in ("dlsdk", "openvino"):  # of gpt2_evaluate accuracy-check, of accuracy_check
         assert f"\n{line.replace('dlsdk', launcher)}\n" in page
     (made,) = json.loads(last)["runs"]

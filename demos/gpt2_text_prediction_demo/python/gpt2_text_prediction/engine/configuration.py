@@ -18,7 +18,7 @@ OF_OTHERS = ("AUTO", "MULTI", "HETERO")
 """Devices that run the model on others, each with properties of its own."""
 LONG_PROMPT = 8
 """A prompt with more tokens than this for each new one is long: bf16 saves 0.25 ms of each and costs up to 2 ms of each
-new one, where float weights run a single row (docs/speed.md)."""
+new one, where float weights run a single row (docs/benchmark.md)."""
 QUANTIZED = {"i8", "u8", "i4", "u4"}
 """Types of quantized weights."""
 
@@ -73,7 +73,7 @@ AUTO = (
     Choice(has_bf16=True, is_quantized=True, single_row=None, arithmetic=Arithmetic("bf16", "bf16", 128), kl=4.6e-4),
 )
 """What "auto" chooses on a CPU; a group is never larger than the weights' own, or the CPU quantizes nothing and is a
-third slower. docs/speed.md has the measurements: machine, date, command."""
+third slower. docs/benchmark.md has the measurements: machine, date, command."""
 
 
 @dataclass(frozen=True)

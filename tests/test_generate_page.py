@@ -1,4 +1,4 @@
-"""docs/demo.md: every command on it is run, and prints what the page shows."""
+"""docs/generate.md: every command on it is run, and prints what the page shows."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from support import HANGS_AFTER, ROOT
 from support.command import COMMANDS
 
-PAGE = ROOT / "docs/demo.md"
+PAGE = ROOT / "docs/generate.md"
 IN_F32 = """gpt2_text_prediction_demo() { command gpt2_text_prediction_demo --precision_hint f32 "$@"; }
 """
 """So that the page's texts are the same on a CPU where others would be chosen."""

@@ -2,11 +2,12 @@
 
 import secrets
 import time
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,22 @@ Request: TypeAlias = GenerateRequest | BeamRequest
 Record: TypeAlias = dict[str, Any]
 
 
+@dataclass(eq=False)
+class _Text:
+    """A sample of a prompt, or all its beams. found: when it has ended, its records, or why there are none."""
+
+    prompt: "_Prompt"
+    found: list[Record] | Problem | None = None
+
+
+class _Begun(NamedTuple):
+    """A text, its request, and what makes its records when that has ended."""
+
+    text: _Text
+    request: Request
+    records: Callable[[], list[Record]]
+
+
 class _Prompt:
     """A prompt that is being answered. left: how many of its texts are to be written; has_failed: no more are."""
 
@@ -54,14 +71,14 @@ class _Prompt:
         self._clock = call.clock
         self._reading = Reading(call, raw.number - 1, processed, self.left)
 
-    def samples(self, put: Callable[[GenerateRequest], None]) -> Iterator["_Text"]:
+    def samples(self, put: Callable[[GenerateRequest], None]) -> Iterator[_Begun]:
         """Begin the samples that are left, one after the other; put gets each request when it has ended."""
         for number in self._samples:
             if self.has_failed:
                 return
             yield self._sample(int(number), put)
 
-    def _sample(self, number: int, put: Callable[[GenerateRequest], None]) -> "_Text":
+    def _sample(self, number: int, put: Callable[[GenerateRequest], None]) -> _Begun:
         start = self._clock()
         events: list[TokenEvent] = []
         sample = Sample(self._reading, number, events.append, put, can_wait=True)
@@ -75,9 +92,9 @@ class _Prompt:
             }
             return [self._record(number, result) | {"seed": result.seed} | seconds]
 
-        return _Text(self, sample.request, records)
+        return _Begun(_Text(self), sample.request, records)
 
-    def beams(self, put: Callable[[BeamRequest], None]) -> Iterator["_Text"]:
+    def beams(self, put: Callable[[BeamRequest], None]) -> Iterator[_Begun]:
         """Begin the search, as samples; there may be fewer beams than are left."""
         start = self._clock()
         search = Search(self._reading, lambda _: None, put)
@@ -91,7 +108,7 @@ class _Prompt:
                 for number, beam in found
             ]
 
-        yield _Text(self, search.request, records)
+        yield _Begun(_Text(self), search.request, records)
 
     def _record(self, number: int, result: Result) -> Record:
         return {
@@ -102,16 +119,6 @@ class _Prompt:
             "tokens": result.tokens,
             "finish_reason": result.finish_reason,
         }
-
-
-@dataclass(eq=False)
-class _Text:
-    """A sample of a prompt, or all its beams. found: its records as `make` made them, or why there are none."""
-
-    prompt: _Prompt
-    request: Request
-    make: Callable[[], list[Record]]
-    found: list[Record] | Problem | None = None
 
 
 class Batch:
@@ -138,9 +145,9 @@ class Batch:
         self._say, self._progress = say, progress
         self._call = Call(None, None, None, generator.engine.properties, secrets.randbits(32), clock)
         self._ended: SimpleQueue[Request] = SimpleQueue()
-        self._submitted: dict[Request, _Text] = {}  # those that have not ended
+        self._submitted: dict[Request, _Begun] = {}  # those that have not ended
         self._unwritten: deque[_Text] = deque()  # in order
-        self._next: Iterator[_Text] = iter(())  # of one prompt, begun as they are taken
+        self._next: Iterator[_Begun] = iter(())  # of one prompt, begun as they are taken
 
     def run(self, prompts: Iterable[RawPrompt], at_once: int = MAX_SUBMITTED) -> None:
         """Answer the prompts that are not answered yet, and write a record of each text, in their order.
@@ -151,7 +158,7 @@ class Batch:
         group = self._scheduler.submit([])
         try:
             while True:
-                self._scheduler.submit([text.request for text in self._begin(raws, at_once)], group)
+                self._scheduler.submit([each.request for each in self._begin(raws, at_once)], group)
                 if not self._submitted:
                     return
                 self._take(self._ended.get())
@@ -161,15 +168,15 @@ class Batch:
         finally:
             self._scheduler.cancel(group)
 
-    def _begin(self, raws: Iterator[RawPrompt], at_once: int) -> Iterator[_Text]:
+    def _begin(self, raws: Iterator[RawPrompt], at_once: int) -> Iterator[_Begun]:
         """Yield the next texts, as many as there is room for."""
         while len(self._submitted) < MAX_SUBMITTED and len(self._unwritten) < MAX_UNWRITTEN:
-            if (text := next(self._next, None)) is not None:
-                self._submitted[text.request] = text
-                self._unwritten.append(text)
-                yield text
+            if (begun := next(self._next, None)) is not None:
+                self._submitted[begun.request] = begun
+                self._unwritten.append(begun.text)
+                yield begun
                 continue
-            running = {id(text.prompt) for text in self._submitted.values()}
+            running = {id(each.text.prompt) for each in self._submitted.values()}
             if len(running) >= at_once or (raw := next(raws, None)) is None:
                 return
             try:
@@ -177,7 +184,7 @@ class Batch:
             except Problem as problem:
                 self._fail(raw, problem)
 
-    def _texts(self, raw: RawPrompt) -> Iterator[_Text]:
+    def _texts(self, raw: RawPrompt) -> Iterator[_Begun]:
         """Return the texts of a prompt that the file does not have. Raises Problem where it cannot be answered."""
         prompt, own = read_prompt(raw)
         there = self._records.samples_of(raw.number, prompt, own)
@@ -195,17 +202,16 @@ class Batch:
         """Return whether the file has all samples of a prompt; its settings, which take longer, are not made."""
         name = "num_return_sequences"
         number = {**self._defaults, **self._given, **own}.get(name, SETTINGS[name].default)
-        return len(there) > 0 and (there[0], there[-1], len(there)) == (1, number, number)
+        return len(there) > 0 and bisect_right(there, number) - bisect_left(there, 1) == number
 
     def _take(self, request: Request) -> None:
         """Take note of a request that has ended. Raises what ended it, but for a Problem, which is its text's."""
-        text = self._submitted.pop(request)
+        begun = self._submitted.pop(request)
         if isinstance(request.error, Problem):
-            text.found = request.error
+            begun.text.found = request.error
         else:
             raise_error(request)
-            text.found = text.make()
-        del text.make  # which holds each token's event
+            begun.text.found = begun.records()
 
     def _write(self) -> None:
         """Write the texts that have ended, up to the first that has not; one that has failed ends its prompt."""

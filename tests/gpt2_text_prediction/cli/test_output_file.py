@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,17 @@ def written(path, count: int) -> bytes:
     records = Records(path, RUN)
     records.begin(F32)
     for n in range(1, count + 1):
-        records.add(record(n))
+        records.add([record(n)])
     records.close()
     return path.read_bytes()
+
+
+def there(records: Records, n: int) -> list[int]:
+    return list(records.samples_of(n, f"prompt {n}", {}))
+
+
+def lines(*records: dict) -> bytes:
+    return b"".join(json.dumps({"run": RUN, "properties": F32, **one}).encode() + b"\n" for one in records)
 
 
 def test_records_are_lines_of_json_that_are_found_again(tmp_path):
@@ -44,9 +53,51 @@ def test_records_are_lines_of_json_that_are_found_again(tmp_path):
     lines = written(path, 3).splitlines()
     assert [json.loads(line) for line in lines] == [{"run": RUN, "properties": F32, **record(n)} for n in (1, 2, 3)]
     again = Records(path, RUN)
-    assert set(again.done) == {(1, 1), (2, 1), (3, 1)}
-    assert (again.seed, again.properties) == (7, F32)
+    assert [there(again, n) for n in range(5)] == [[], [1], [1], [1], []]
+    assert (again.count, again.seed, again.properties) == (3, 7, F32)
     again.close()
+
+
+def test_records_are_found_in_any_order_and_each_counts_once(tmp_path):
+    path = tmp_path / "out.jsonl"
+    other = record(2) | {"prompt": "another one, before the one that counts"}
+    path.write_bytes(lines(record(4, 2), record(1, 3), other, record(4, 1), record(2), record(1, 1), record(1, 3)))
+    records = Records(path, RUN)
+    assert [there(records, n) for n in range(1, 5)] == [[1, 3], [1], [], [1, 2]]
+    assert records.count == 5
+    records.close()
+
+
+def test_a_record_of_another_prompt_or_of_other_settings_is_a_problem(tmp_path):
+    path = tmp_path / "out.jsonl"
+    own = {"temperature": 1, "logit_bias": {"7": 1.5, "8": 2}}
+    path.write_bytes(lines(record(1), record(2) | {"settings": own}, record(2, 2) | {"settings": own}))
+    records = Records(path, RUN)
+    with pytest.raises(Problem, match=r"^is another prompt than the one in the output file: give another file with -o"):
+        records.samples_of(1, "prompt 2", {})
+    with pytest.raises(Problem, match=r"^top_k: is another than in the output file: give another file with -o"):
+        records.samples_of(1, "prompt 1", {"top_k": 3})
+    with pytest.raises(Problem, match=r"^logit_bias: is another than in the output file"):
+        records.samples_of(2, "prompt 2", {**own, "temperature": 2, "logit_bias": {}})
+    same = {"logit_bias": {"8": 2.0, "7": 1.5}, "temperature": 1.0}
+    assert list(records.samples_of(2, "prompt 2", same)) == [1, 2]
+    records.add([record(3)])  # at the end, wherever was read
+    records.close()
+    assert json.loads(path.read_bytes().splitlines()[-1])["prompt_number"] == 3
+
+
+def test_of_the_records_of_a_file_no_text_is_kept(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(lines(*(record(n) | {"text": "a" * 10_000} for n in range(1000))))  # 10 MB
+    tracemalloc.start()
+    try:
+        records = Records(path, RUN)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert records.count == 1000
+    assert peak < 1 << 20
+    records.close()
 
 
 def test_what_has_no_end_to_read_to_is_refused(tmp_path):
@@ -58,7 +109,7 @@ def test_what_has_no_end_to_read_to_is_refused(tmp_path):
 
 def test_a_new_file_has_no_seed(tmp_path):
     records = Records(tmp_path / "out.jsonl", RUN)
-    assert (records.done, records.seed, records.properties) == ({}, None, {})
+    assert (there(records, 1), records.count, records.seed, records.properties) == ([], 0, None, {})
     records.close()
 
 
@@ -71,10 +122,10 @@ def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path
     path.write_bytes(whole[:cut])
     records = Records(path, RUN)
     records.begin(F32)
-    assert sorted(records.done) == [(n + 1, 1) for n in range(whole[:cut].count(b"\n"))]
-    for n in range(1, 5):
-        if (n, 1) not in records.done:
-            records.add(record(n))
+    left = [n for n in range(1, 5) if not there(records, n)]
+    assert left == list(range(whole[:cut].count(b"\n") + 1, 5))
+    records.add([record(n) for n in left])
+    assert records.count == 4
     records.close()
     assert path.read_bytes() == whole
 
@@ -88,6 +139,7 @@ def test_wherever_it_was_cut_the_rest_is_added_and_the_file_is_the_same(tmp_path
         b"3\n",
         b"notes without an end",
         b"[" * 100_000 + b"\n",
+        lines(record(1 << 63)),
         *WRONG,
     ],
 )

@@ -166,6 +166,36 @@ def test_callers_take_turns(ended):
     assert names(engine) == ["x", "x", "a", "d", "e", "b", "f", "c"]
 
 
+def test_a_caller_may_submit_more_which_comes_after_what_it_has(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=1, max_waiting_callers=2)
+    held(engine, scheduler, ended)
+    group = scheduler.submit([Work(name, 1, 1, ended) for name in "ab"])
+    scheduler.submit([Work(name, 1, 1, ended) for name in "cd"])
+    scheduler.submit([Work("e", 1, 1, ended)], group)  # no caller more, of whom there may be no more
+    engine.gate.release(100)
+    wait(ended, 6)
+    assert names(engine) == ["x", "x", "a", "c", "b", "d", "e"]
+    scheduler.submit([Work("f", 1, 1, ended)], group)  # after all have ended
+    assert wait(ended, 1) == ["f"]
+
+
+def test_what_was_submitted_later_is_cancelled_with_the_rest(ended):
+    engine = Noting()
+    scheduler = Scheduler(engine, max_num_seqs=1)
+    group = scheduler.submit([])
+    scheduler.submit([Work("a", 1, 1, ended)], group)
+    wait(ended, 1)
+    engine.gate = threading.Semaphore(0)
+    tasks = [Work("b", 1, 9, ended), Work("c", 1, 1, ended)]
+    scheduler.submit(tasks[:1], group)
+    scheduler.submit(tasks[1:], group)
+    scheduler.cancel(group)
+    engine.gate.release(100)
+    wait(ended, 2)
+    assert [type(task.error) for task in tasks] == [Cancelled, Cancelled]
+
+
 def test_a_long_prompt_comes_in_chunks_beside_those_that_run(ended):
     engine = Noting()
     scheduler = Scheduler(engine)

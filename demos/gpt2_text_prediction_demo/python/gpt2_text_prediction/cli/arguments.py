@@ -189,7 +189,7 @@ def _add_inference_options(group: argparse._ArgumentGroup) -> None:
         "--num_infer_requests",
         type=int,
         metavar="N",
-        help="Optional. Number of prompts that run at the same time with -o. Default: 8.",
+        help="Optional. Most prompts that run at the same time with -o. Default: as many as there is room for.",
     )
     add_device_options(group)
 

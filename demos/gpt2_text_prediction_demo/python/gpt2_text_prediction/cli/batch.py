@@ -1,137 +1,240 @@
-"""Runs many prompts at a time into a file of records; those in the file already are not run again."""
+"""Runs prompts and their samples together into a file of records; those in the file already are not run again."""
 
+import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from gpt2_text_prediction.answers import Call, Reading, Sample, Search
 from gpt2_text_prediction.cli.output_file import Records
 from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
-from gpt2_text_prediction.generation.beam_search import Beams
+from gpt2_text_prediction.engine.scheduler import MAX_NUM_SEQS, raise_error
+from gpt2_text_prediction.generation.beam_search import BeamRequest, Beams
+from gpt2_text_prediction.generation.request import GenerateRequest
+from gpt2_text_prediction.input_processor import ProcessedPrompt
 from gpt2_text_prediction.problem import Problem
-from gpt2_text_prediction.settings_by_name import Settings, make_settings
+from gpt2_text_prediction.results import Result, TokenEvent
+from gpt2_text_prediction.settings import SETTINGS
+from gpt2_text_prediction.settings_by_name import make_settings
 
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
 
-Found: TypeAlias = dict[str, Any] | str | None
-"""A record, an error message, or the end of a prompt's."""
+MAX_SUBMITTED = 2 * MAX_NUM_SEQS
+"""Most texts that run or wait for a place; those that wait take the places of all that end in one step."""
+MAX_UNWRITTEN = 1024
+"""Most texts that are begun and not written: they are written in order, and one may be longer than many after it."""
+
+Request: TypeAlias = GenerateRequest | BeamRequest
+Record: TypeAlias = dict[str, Any]
+
+
+@dataclass(eq=False)
+class _Text:
+    """A sample of a prompt, or all its beams. found: when it has ended, its records, or why there are none."""
+
+    prompt: "_Prompt"
+    found: list[Record] | Problem | None = None
+
+
+class _Begun(NamedTuple):
+    """A text, its request, and what makes its records when that has ended."""
+
+    text: _Text
+    request: Request
+    records: Callable[[], list[Record]]
+
+
+class _Prompt:
+    """A prompt that is being answered. left: how many of its texts are to be written; has_failed: no more are."""
+
+    def __init__(
+        self,
+        raw: RawPrompt,
+        text: str,
+        shared: Record,
+        processed: ProcessedPrompt,
+        samples: npt.NDArray[np.int64],
+        call: Call,
+    ) -> None:
+        self.raw, self.has_failed = raw, False
+        is_search = isinstance(processed.how, Beams)
+        self.left = 1 if is_search else len(samples)
+        self._text, self._shared, self._samples = text, shared, samples
+        self._clock = call.clock
+        self._reading = Reading(call, raw.number - 1, processed, self.left)
+
+    def samples(self, put: Callable[[GenerateRequest], None]) -> Iterator[_Begun]:
+        """Begin the samples that are left, one after the other; put gets each request when it has ended."""
+        for number in self._samples:
+            if self.has_failed:
+                return
+            yield self._sample(int(number), put)
+
+    def _sample(self, number: int, put: Callable[[GenerateRequest], None]) -> _Begun:
+        start = self._clock()
+        events: list[TokenEvent] = []
+        sample = Sample(self._reading, number, events.append, put, can_wait=True)
+
+        def records() -> list[Record]:
+            result = sample.result(events)
+            times = [start, *(event.time for event in events)]
+            seconds = {
+                "seconds_to_first_token": round(times[min(1, len(times) - 1)] - start, 6),
+                "seconds": round(times[-1] - start, 6),
+            }
+            return [self._record(number, result) | {"seed": result.seed} | seconds]
+
+        return _Begun(_Text(self), sample.request, records)
+
+    def beams(self, put: Callable[[BeamRequest], None]) -> Iterator[_Begun]:
+        """Begin the search, as samples; there may be fewer beams than are left."""
+        start = self._clock()
+        search = Search(self._reading, lambda _: None, put)
+
+        def records() -> list[Record]:
+            seconds = round(self._clock() - start, 6)
+            left = set(self._samples.tolist())
+            found = [(number, beam) for number, beam in enumerate(search.results()) if number in left]
+            return [
+                self._record(number, beam) | {"score": beam.score, "seed": None, "seconds": seconds}
+                for number, beam in found
+            ]
+
+        yield _Begun(_Text(self), search.request, records)
+
+    def _record(self, number: int, result: Result) -> Record:
+        return {
+            **self._shared,
+            "sample": number + 1,
+            "prompt": self._text,
+            "text": result.text,
+            "tokens": result.tokens,
+            "finish_reason": result.finish_reason,
+        }
 
 
 class Batch:
-    """`failed`: whether a prompt could not be answered."""
+    """One run of prompts. `failed`: whether a prompt could not be answered.
 
-    def __init__(
+    progress: called for each prompt that is done with, with whether it was answered now.
+    """
+
+    def __init__(  # noqa: PLR0913  # what main has made, one after the other
         self,
         generator: "TextGenerator",
         given: dict[str, Any],
         defaults: dict[str, Any],
         records: Records,
         say: Callable[[str, str], None],
+        progress: Callable[[bool], None],
+        *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.failed = False
-        self._generator = generator
+        self._scheduler, self._inputs = generator.scheduler, generator.input_processor
         self._given, self._defaults = given, defaults
         self._records = records
-        self._say = say
-        self._clock = clock
+        self._say, self._progress = say, progress
+        self._call = Call(None, None, None, generator.engine.properties, secrets.randbits(32), clock)
+        self._ended: SimpleQueue[Request] = SimpleQueue()
+        self._submitted: dict[Request, _Begun] = {}  # those that have not ended
+        self._unwritten: deque[_Text] = deque()  # in order
+        self._next: Iterator[_Begun] = iter(())  # of one prompt, begun as they are taken
 
-    def run(self, prompts: Sequence[RawPrompt], at_once: int, progress: Callable[[bool], None]) -> None:
+    def run(self, prompts: Iterable[RawPrompt], at_once: int = MAX_SUBMITTED) -> None:
         """Answer the prompts that are not answered yet, and write a record of each text, in their order.
 
-        progress: called for each prompt, with whether it was answered now. An error or Ctrl-C closes the generator.
+        prompts: read as there is room for them. at_once: how many run at the same time at most.
         """
-        with ThreadPoolExecutor(at_once) as pool:
-            try:
-                for found, answer in [self._begin(pool, prompt) for prompt in prompts]:
-                    is_new = False
-                    while (one := found.get()) is not None:
-                        self._keep(one)
-                        is_new = True
-                    answer.result()  # raises what is no Problem of the prompt's
-                    progress(is_new)
-            except BaseException:
-                self._generator.close()  # running requests end before their next step
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def _begin(self, pool: ThreadPoolExecutor, raw: RawPrompt) -> tuple[SimpleQueue[Found], Future[None]]:
-        found: SimpleQueue[Found] = SimpleQueue()
-        return found, pool.submit(self._answer, raw, found.put)
-
-    def _keep(self, found: dict[str, Any] | str) -> None:
-        if isinstance(found, str):
-            self.failed = True
-            self._say("ERROR", found)
-            return
-        self._records.add(found)
-
-    def _answer(self, raw: RawPrompt, put: Callable[[Found], None]) -> None:
-        """Put a prompt's new records as they come, or an error message, and then None."""
+        raws = iter(prompts)
+        group = self._scheduler.submit([])
         try:
-            prompt, own = read_prompt(raw)
-            settings = make_settings({**self._given, **own}, self._generator.tokenizer.encode, self._defaults)
-            texts = range(settings.num_return_sequences)
-            left = (n for n in texts if not self._is_done(raw, n, prompt, own))
-            for record in self._texts(raw.number, prompt, settings, left):
-                put({"run_seed": self._given["seed"], "prompt_number": raw.number, "settings": own, **record})
-        except Problem as problem:
-            put(f"{raw.name}: {problem}")
+            while True:
+                self._scheduler.submit([each.request for each in self._begin(raws, at_once)], group)
+                if not self._submitted:
+                    return
+                self._take(self._ended.get())
+                while not self._ended.empty():
+                    self._take(self._ended.get())
+                self._write()
         finally:
-            put(None)
+            self._scheduler.cancel(group)
 
-    def _is_done(self, raw: RawPrompt, sample: int, prompt: str, own: dict[str, Any]) -> bool:
-        record = self._records.done.get((raw.number, sample + 1))
-        if record is None:
-            return False
-        if record["prompt"] != prompt:
-            raise Problem("is another prompt than the one in the output file: give another file with -o")
-        if changed := _differing_names(record["settings"], own):
-            raise Problem(f"{changed[0]}: is another than in the output file: give another file with -o")
-        return True
+    def _begin(self, raws: Iterator[RawPrompt], at_once: int) -> Iterator[_Begun]:
+        """Yield the next texts, as many as there is room for."""
+        while len(self._submitted) < MAX_SUBMITTED and len(self._unwritten) < MAX_UNWRITTEN:
+            if (begun := next(self._next, None)) is not None:
+                self._submitted[begun.request] = begun
+                self._unwritten.append(begun.text)
+                yield begun
+                continue
+            running = {id(each.text.prompt) for each in self._submitted.values()}
+            if len(running) >= at_once or (raw := next(raws, None)) is None:
+                return
+            try:
+                self._next = self._texts(raw)
+            except Problem as problem:
+                self._fail(raw, problem)
 
-    def _texts(self, number: int, prompt: str, settings: Settings, samples: Iterator[int]) -> Iterator[dict[str, Any]]:
-        if isinstance(settings.how, Beams):
-            yield from self._beams(prompt, settings, list(samples))
-            return
-        for sample in samples:
-            index = number - 1, sample
-            stream = self._generator.stream(
-                prompt, **settings.arguments(), logprobs=None, index=index, clock=self._clock
-            )
-            text = "".join(stream)
-            first, last = stream.times[min(1, len(stream.times) - 1)], stream.times[-1]
-            yield {
-                "sample": sample + 1,
-                "prompt": prompt,
-                "text": text,
-                "tokens": stream.tokens,
-                "finish_reason": stream.finish_reason,
-                "seed": stream.seed,
-                "seconds_to_first_token": round(first - stream.times[0], 6),
-                "seconds": round(last - stream.times[0], 6),
-            }
+    def _texts(self, raw: RawPrompt) -> Iterator[_Begun]:
+        """Return the texts of a prompt that the file does not have. Raises Problem where it cannot be answered."""
+        prompt, own = read_prompt(raw)
+        there = self._records.samples_of(raw.number, prompt, own)
+        if self._are_all(there, own):
+            self._progress(False)
+            return iter(())
+        settings = make_settings({**self._given, **own}, self._inputs.tokenizer.encode, self._defaults)
+        processed = self._inputs.process(prompt, settings.how, settings.max_new_tokens, settings.rules)
+        left = np.setdiff1d(np.arange(settings.num_return_sequences), np.array(there, np.int64) - 1)
+        shared = {"run_seed": self._given["seed"], "prompt_number": raw.number, "settings": own}
+        asked = _Prompt(raw, prompt, shared, processed, left, self._call)
+        return asked.beams(self._ended.put) if isinstance(settings.how, Beams) else asked.samples(self._ended.put)
 
-    def _beams(self, prompt: str, settings: Settings, samples: list[int]) -> Iterator[dict[str, Any]]:
-        start = self._clock()
-        found = self._generator.generate(prompt, **settings.arguments())
-        seconds = round(self._clock() - start, 6)
-        for sample in [sample for sample in samples if sample < len(found)]:
-            beam = found[sample]
-            yield {
-                "sample": sample + 1,
-                "prompt": prompt,
-                "text": beam.text,
-                "tokens": beam.tokens,
-                "finish_reason": beam.finish_reason,
-                "score": beam.score,
-                "seed": None,
-                "seconds": seconds,
-            }
+    def _are_all(self, there: Sequence[int], own: dict[str, Any]) -> bool:
+        """Return whether the file has all samples of a prompt; its settings, which take longer, are not made."""
+        name = "num_return_sequences"
+        number = {**self._defaults, **self._given, **own}.get(name, SETTINGS[name].default)
+        return len(there) > 0 and bisect_right(there, number) - bisect_left(there, 1) == number
 
+    def _take(self, request: Request) -> None:
+        """Take note of a request that has ended. Raises what ended it, but for a Problem, which is its text's."""
+        begun = self._submitted.pop(request)
+        if isinstance(request.error, Problem):
+            begun.text.found = request.error
+        else:
+            raise_error(request)
+            begun.text.found = begun.records()
 
-def _differing_names(settings: dict[str, Any], others: dict[str, Any]) -> list[str]:
-    names = sorted(settings.keys() | others.keys())
-    return [name for name in names if settings.get(name) != others.get(name)]
+    def _write(self) -> None:
+        """Write the texts that have ended, up to the first that has not; one that has failed ends its prompt."""
+        records: list[Record] = []
+        answered = 0
+        while self._unwritten and (self._unwritten[0].found is not None or self._unwritten[0].prompt.has_failed):
+            text = self._unwritten.popleft()
+            prompt = text.prompt
+            if prompt.has_failed:
+                continue
+            if isinstance(text.found, Problem):
+                prompt.has_failed = True
+                self._fail(prompt.raw, text.found)
+            else:
+                records += text.found or ()
+                prompt.left -= 1
+                answered += not prompt.left
+        if records:
+            self._records.add(records)
+        for _ in range(answered):
+            self._progress(True)
+
+    def _fail(self, raw: RawPrompt, problem: Problem) -> None:
+        self.failed = True
+        self._say("ERROR", f"{raw.name}: {problem}")
+        self._progress(True)

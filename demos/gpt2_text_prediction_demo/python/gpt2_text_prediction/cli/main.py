@@ -7,14 +7,23 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.device import FORMS, device_config
 from gpt2_text_prediction.cli.interrupt import raises
-from gpt2_text_prediction.cli.prompts import RawPrompt, from_file, from_flags, from_pipe, typed_bytes, unescaped
+from gpt2_text_prediction.cli.prompts import (
+    RawPrompt,
+    count_lines,
+    from_file,
+    from_flags,
+    from_pipe,
+    lines_of,
+    typed_bytes,
+    unescaped,
+)
 from gpt2_text_prediction.cli.terminal import (
     draw,
     drop_typed_ahead,
@@ -38,8 +47,7 @@ if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
 
 MAX_COUNT = 1 << 31
-PROMPTS_AT_ONCE, MAX_PROMPTS_AT_ONCE = 8, 1024
-"""As many as may wait for the engine; each has a thread."""
+MAX_PROMPTS_AT_ONCE = 1024
 BYTES_PER_TOKEN = 4
 """Of English, about; the tokenizer is loaded later."""
 ROWS = ("num_return_sequences", "num_beams", "max_new_tokens")
@@ -66,11 +74,11 @@ def _run(args: argparse.Namespace) -> int:
     set_up_stdout()
     defaults = {} if args.no_generation_config else read_generation_config(args.model)
     given = _given(args, defaults)
+    if args.output is not None:
+        return _write_records(args, given, defaults)
     prompts = None if args.prompt_file is None else from_file(args.prompt_file)
     if args.input is not None:
         prompts = list(from_flags(args.input))
-    if args.output is not None:
-        return _write_records(args, given, defaults, prompts or [])
     _choose_seed(given)
     config = device_config(args, single_row=is_single_row(prompts, {**defaults, **given}))
     with _load(args, config, given["seed"], defaults) as generator, raises():
@@ -173,14 +181,13 @@ def _repeated(prompts: list[RawPrompt]) -> Iterator[RawPrompt]:
         yield prompt._replace(number=number)
 
 
-def _write_records(
-    args: argparse.Namespace, given: dict[str, Any], defaults: dict[str, Any], prompts: list[RawPrompt]
-) -> int:
+def _write_records(args: argparse.Namespace, given: dict[str, Any], defaults: dict[str, Any]) -> int:
     from gpt2_text_prediction.cli.batch import Batch  # noqa: PLC0415
     from gpt2_text_prediction.cli.output_file import Records  # noqa: PLC0415
     from gpt2_text_prediction.cli.progress import Progress  # noqa: PLC0415
     from gpt2_text_prediction.cli.run_key import run_key  # noqa: PLC0415
 
+    prompts, total = _prompts(args)
     config = device_config(args, single_row=False)
     records = Records(args.output, run_key(args, {**defaults, **given}, config.properties), given.get("seed"))
     try:
@@ -191,24 +198,34 @@ def _write_records(
             config = replace(config, properties={**records.properties, **config.properties})
         with _load(args, config, given["seed"], defaults) as generator, raises():
             records.begin(generator.engine.properties)
-            if records.done:
-                log("INFO", f"{len(records.done)} texts are in {args.output} already")
-            progress = Progress(len(prompts), "prompts", draw)
+            if records.count:
+                log("INFO", f"{records.count} texts are in {args.output} already")
+            progress = Progress(total, "prompts", draw)
 
             def say_beside(level: str, line: str) -> None:
                 progress.clear()
                 log(level, line)
 
-            batch = Batch(generator, given, defaults, records, say_beside)
+            batch = Batch(generator, given, defaults, records, say_beside, progress.step)
             progress.draw()
             try:
-                batch.run(prompts, args.num_infer_requests or PROMPTS_AT_ONCE, progress.step)
+                batch.run(prompts, args.num_infer_requests or MAX_PROMPTS_AT_ONCE)
             finally:
                 progress.end()
-            log("INFO", f"{len(records.done)} texts are in {args.output}")
+            log("INFO", f"{records.count} texts are in {args.output}")
             return 1 if batch.failed else 0
     finally:
         records.close()
+
+
+def _prompts(args: argparse.Namespace) -> tuple[Iterable[RawPrompt], int]:
+    """Return the prompts, and how many there are; a file is read as they are taken, a pipe at once."""
+    if args.input is None:
+        total = count_lines(args.prompt_file, "--prompt_file", "prompt")
+        if total:
+            return lines_of(args.prompt_file, "--prompt_file", "prompt"), total
+    found = from_file(args.prompt_file) if args.input is None else list(from_flags(args.input))
+    return found, len(found)
 
 
 def is_single_row(prompts: Sequence[RawPrompt] | None, settings: Mapping[str, Any]) -> bool:

@@ -1,11 +1,17 @@
 """The file of -o: one JSON record per line; a run that was killed resumes it, and no record is lost or doubled."""
 
+import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
 
 from gpt2_text_prediction.cli.run_key import differing
 from gpt2_text_prediction.engine.configuration import ARITHMETIC
@@ -95,9 +101,10 @@ class OutputFile:
         if not _has(record, LATER_FIELDS):
             reason = "is of an earlier version, which did not note all that its texts depend on"
             raise self.refusal(n, reason, "finish it with that version, or give another file")
-        if not _has(record, fields) or not _are_properties(record["properties"]):
+        is_known = bool(self.properties) and record["properties"] == self.properties
+        if not _has(record, fields) or not (is_known or _are_properties(record["properties"])):
             raise self.refusal(n, "is no record")
-        if differs := differing(self._run, record["run"]):
+        if record["run"] != self._run and (differs := differing(self._run, record["run"])):
             raise self.refusal(n, f"is of another run; different: {differs}")
         if not self.properties:
             self.properties = record["properties"]
@@ -114,9 +121,10 @@ class OutputFile:
 
 
 class Records(OutputFile):
-    """The records of one run, by prompt and sample; a record that was not written whole is cut off.
+    """The records of one run, by prompt and sample; one that was not written whole is cut off.
 
-    seed: that of the run, None until it is given or has begun.
+    Of those in the file, numbers are kept, not texts: 32 bytes a record. seed: that of the run, None until it is given
+    or has begun. count: how many texts the file has.
     """
 
     def __init__(self, path: Path, run: dict[str, str], seed: int | None = None) -> None:
@@ -124,28 +132,49 @@ class Records(OutputFile):
         super().__init__(path, run)
         self.seed = seed
         try:
-            self.done = self._read()
+            self._found = self._read()
         except Problem:
             self.close()
             raise
+        self.count = len(self._found.samples)
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Write a record; it is on disk when this returns."""
-        self.write([record])
-        self.done[record["prompt_number"], record["sample"]] = record
+    def samples_of(self, prompt_number: int, prompt: str, settings: Mapping[str, Any]) -> Sequence[int]:
+        """Return which texts of a prompt the file had when it was opened, in their order.
 
-    def _read(self) -> dict[tuple[int, int], dict[str, Any]]:
-        self._file.seek(0)
-        whole = self._file.readall()
-        kept = whole.rfind(b"\n") + 1
-        found = {}
-        for n, line in enumerate(whole[:kept].splitlines(), 1):
-            record = self._record(line, n)
-            found[record["prompt_number"], record["sample"]] = record
-        if not found and whole[: len(BEGINNING)] != BEGINNING[: len(whole)]:
-            raise self.refusal(1, "is no record")
-        self._file.truncate(kept)  # a record that was being written when the process was killed
-        return found
+        Raises Problem where they are of another prompt, or of one with other settings of its own.
+        """
+        found = self._found
+        first = bisect_left(found.prompts, prompt_number)
+        last = bisect_right(found.prompts, prompt_number, first)
+        if first < last:
+            asked = _fingerprint(prompt, settings)
+            for place in range(first, last):
+                if found.fingerprints[place] != asked:  # or written otherwise, such as 1.0 and 1
+                    self._require_equal(found.offsets[place], prompt, settings)
+        return found.samples[first:last]
+
+    def add(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write records; they are on disk when this returns."""
+        self.write(records)
+        self.count += len(records)
+
+    def _read(self) -> "_Found":
+        found = _Found.of_none()
+        end = 0
+        with self._reading(0) as lines:
+            for n, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    if not end and line[: len(BEGINNING)] != BEGINNING[: len(line)]:
+                        raise self.refusal(1, "is no record")
+                    break
+                record = self._record(line, n)
+                try:
+                    found.add(record, end)
+                except OverflowError:  # numbers that no run writes
+                    raise self.refusal(n, "is no record") from None
+                end += len(line)
+        self._file.truncate(end)  # a record that was being written when the process was killed
+        return found.in_order()
 
     def _record(self, line: bytes, n: int) -> dict[str, Any]:
         record = self.checked(line, n, FIELDS)
@@ -156,10 +185,62 @@ class Records(OutputFile):
             raise self.refusal(n, f"is of a run with the seed {record['run_seed']}, not {self.seed}")
         return record
 
+    def _require_equal(self, offset: int, prompt: str, settings: Mapping[str, Any]) -> None:
+        with self._reading(offset) as lines:
+            record = json.loads(lines.readline())
+        if record["prompt"] != prompt:
+            raise Problem("is another prompt than the one in the output file: give another file with -o")
+        its = record["settings"]
+        names = sorted(its.keys() | settings.keys())
+        if changed := [name for name in names if its.get(name) != settings.get(name)]:
+            raise Problem(f"{changed[0]}: is another than in the output file: give another file with -o")
+
+    @contextmanager
+    def _reading(self, offset: int) -> Iterator[BinaryIO]:
+        self._file.seek(offset)  # what is written goes to the end all the same
+        reader = io.BufferedReader(self._file)
+        try:
+            yield reader
+        finally:
+            reader.detach()  # which else closed the file
+
+
+class _Found(NamedTuple):
+    """The records of a file, one number of each in every column. fingerprints: of prompts and their settings."""
+
+    prompts: "array[int]"
+    samples: "array[int]"
+    fingerprints: "array[int]"
+    offsets: "array[int]"
+
+    @classmethod
+    def of_none(cls) -> "_Found":
+        return cls(*(array("q") for _ in cls._fields))
+
+    def add(self, record: Mapping[str, Any], offset: int) -> None:
+        fingerprint = _fingerprint(record["prompt"], record["settings"])
+        values = record["prompt_number"], record["sample"], fingerprint, offset
+        for column, value in zip(self, values, strict=True):
+            column.append(value)
+
+    def in_order(self) -> "_Found":
+        """Return them by prompt, then sample; of two of the same text the later one."""
+        rows = np.array(self, np.int64)  # [4, records]
+        rows = rows[:, np.lexsort((rows[1], rows[0]))]  # which keeps the order of equal ones
+        if rows.size:
+            has_later = (rows[:2, 1:] == rows[:2, :-1]).all(axis=0)
+            rows = rows[:, np.append(~has_later, True)]
+        return _Found(*(array("q", row.tobytes()) for row in rows))
+
+
+def _fingerprint(prompt: str, settings: Mapping[str, Any]) -> int:
+    """Return the same number for the same prompt and settings, in this process."""
+    return hash((prompt, repr(sorted(settings.items()))))
+
 
 def _are_properties(found: Mapping[str, Any]) -> bool:
     return found.keys() <= set(ARITHMETIC) and all(isinstance(value, str) for value in found.values())
 
 
 def _has(record: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
-    return all(isinstance(record.get(name), kind) for name, kind in fields.items())
+    return all(map(isinstance, map(record.get, fields), fields.values()))

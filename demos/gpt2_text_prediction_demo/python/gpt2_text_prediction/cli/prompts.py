@@ -73,6 +73,14 @@ def lines_of(path: Path, flag: str, things: str) -> Iterator[RawPrompt]:
         yield from from_lines(file, f"{path}: line", path.suffix.lower() in JSON_LINES)
 
 
+def count_lines(path: Path, flag: str, things: str) -> int | None:
+    """Return how many lines lines_of yields; None of a pipe, which can be read but once. Raises as it does."""
+    require_lines(path, flag, things)
+    with readable(path):
+        is_file = path.is_file()
+    return sum(1 for _ in lines_of(path, flag, things)) if is_file else None
+
+
 def require_lines(path: Path, flag: str, things: str) -> None:
     """Raise Problem for what is no file with an end. flag, things: for its line."""
     with readable(path):

@@ -95,8 +95,8 @@ class Request(Protocol):
 class RequestGroup:
     """The requests that one caller has submitted; `stopped`: why they end before they are done."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self.waiting = deque(_Task(self, request) for request in requests)
+    def __init__(self) -> None:
+        self.waiting: deque[_Task] = deque()
         self.stopped: BaseException | None = None
 
 
@@ -151,31 +151,37 @@ class Scheduler:
         self._running: list[_Task] = []  # changed by the thread alone, so not guarded
         _SCHEDULERS.add(self)
 
-    def submit(self, requests: Sequence[Request]) -> RequestGroup:
+    def submit(self, requests: Sequence[Request], group: RequestGroup | None = None) -> RequestGroup:
         """Submit requests, which start in their order, in turns with those of other callers.
 
+        group: the caller's earlier requests, whose turns these share and which start before them; not one that was
+        cancelled.
         Raises Busy where too many callers wait, Problem after `close`, and RuntimeError in a request's own callback,
         which would wait for itself.
         """
-        group = RequestGroup(requests)
         with self._lock:
             self.require_open()
-            # For those who start before the next step.
-            places = max(0, self._max_num_seqs - self._num_seqs())
-            if (waiting := len(self._groups) - places) >= self._max_waiting_callers:
-                raise Busy(f"{waiting} callers are waiting already: try again later")
+            if group is None:
+                # For those who start before the next step.
+                places = max(0, self._max_num_seqs - self._num_seqs())
+                if (waiting := len(self._groups) - places) >= self._max_waiting_callers:
+                    raise Busy(f"{waiting} callers are waiting already: try again later")
+                group = RequestGroup()
             if requests:
-                self._groups.append(group)
+                tasks = [_Task(group, request) for request in requests]
+                if not group.waiting:
+                    self._groups.append(group)
+                group.waiting.extend(tasks)
                 self._active.add(group)
-                self._add_deadlines(group)
+                self._add_deadlines(tasks)
                 self._wake()
         return group
 
-    def _add_deadlines(self, group: RequestGroup) -> None:
+    def _add_deadlines(self, tasks: Sequence[_Task]) -> None:
         if len(self._deadlines) > 2 * sum(self._counts()) + MAX_NUM_SEQS:  # most are of requests that have ended
             self._deadlines = [entry for entry in self._deadlines if entry[-1]() is not None]
             heapq.heapify(self._deadlines)
-        for task in group.waiting:
+        for task in tasks:
             if task.request.deadline is not None:
                 heapq.heappush(self._deadlines, (task.request.deadline, next(self._submitted), ref(task)))
 
@@ -478,8 +484,8 @@ class Scheduler:
         if task in self._running:
             self._running.remove(task)
         group = task.group
-        if not group.waiting and not any(other.group is group for other in self._running):
-            with self._lock:
+        with self._lock:
+            if not group.waiting and not any(other.group is group for other in self._running):
                 self._active.discard(group)
         task.request.end(error)
 

@@ -16,7 +16,7 @@ from gpt2_text_prediction.cli.classify.arguments import build_argparser
 from gpt2_text_prediction.cli.device import FORMS, device_config
 from gpt2_text_prediction.cli.interrupt import raises
 from gpt2_text_prediction.cli.progress import Progress
-from gpt2_text_prediction.cli.prompts import RawPrompt, from_flags, lines_of, read_text, require_lines
+from gpt2_text_prediction.cli.prompts import RawPrompt, count_lines, from_flags, lines_of, read_text, require_lines
 from gpt2_text_prediction.cli.run_key import key_of
 from gpt2_text_prediction.cli.terminal import draw, guarded, hide, log, say, set_up_stdout, write
 from gpt2_text_prediction.engine.configuration import INFERENCE, DeviceConfig
@@ -296,5 +296,4 @@ def _count(args: argparse.Namespace) -> int | None:
     """Return how many texts there are; None of a pipe, which can be read but once."""
     if args.input is not None:
         return len(args.input)
-    is_pipe = args.file.exists() and not args.file.is_file() and not args.file.is_dir()
-    return None if is_pipe else sum(1 for _ in _lines(args.file))
+    return count_lines(args.file, "--file", "text")

@@ -194,7 +194,7 @@ def test_texts_that_lack_anywhere_are_added_at_the_end(generator, tmp_path):
 def test_a_prompt_that_cannot_be_answered_costs_itself_alone(generator, tmp_path):
     run = Run(generator, tmp_path / "out.jsonl")
     nothing = {"prompt": "a", "logit_bias": {str(i): -math.inf for i in range(TOY.vocab_size)}}
-    assert run.run(["the rat", {"prompt": "a", "top_q": 1}, {"prompt": " "}, nothing, "one"]) is True
+    assert run.run(["the rat", {"prompt": "a", "top_q": 1}, {"prompt": "\x07"}, nothing, "one"]) is True
     assert [one["prompt_number"] for one in run.records()] == [1, 1, 1, 5, 5, 5]
     problems = {line.partition(": ")[0]: (level, line.partition(": ")[2]) for level, line in run.log}
     assert len(problems) == len(run.log) == 3

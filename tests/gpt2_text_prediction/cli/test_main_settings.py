@@ -244,6 +244,47 @@ def test_a_file_of_prompts_becomes_a_file_of_records(demo, generator, tmp_path):
     assert second["score"] >= third["score"]
 
 
+def test_a_batch_in_openais_names_keeps_its_ids_and_has_log_probabilities(demo, generator, tmp_path):
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out.jsonl"
+    prompts.write_text(
+        f'{{"custom_id": "q1", "metadata": {{"of": [1]}}, "prompt": "{PROMPT}", "max_tokens": 3, "logprobs": 2}}\n'
+        '{"id": 7, "prompt": "King", "n": 2, "stop": "the", "top_p": 0.9}\n'
+        '{"prompt": "a", "max_token": 3}\n'
+    )
+    done = demo("--prompt_file", prompts, "-o", out, "-n", 4, "--seed", 3, "--top_k", 5)
+    (error,) = [line for line in done.stderr.decode().splitlines() if "ERROR" in line]
+    assert "line 3: max_token: there is no such setting; did you mean max_" in error
+    first, *others = lines_of(out)
+    (expected,) = generator.generate(PROMPT, Sampling(seed=3, top_k=5), max_new_tokens=3, logprobs=2)
+    told = json.loads(json.dumps(expected.to_dict()))
+    assert (first["custom_id"], first["metadata"]) == ("q1", {"of": [1]})
+    assert first["settings"] == {"max_new_tokens": 3, "logprobs": 2}
+    assert {name: first[name] for name in ("logprobs", "top_logprobs")} == {
+        name: told[name] for name in ("logprobs", "top_logprobs")
+    }
+    assert len(first["logprobs"]) == 3
+    assert [(one["id"], one["sample"], "logprobs" in one) for one in others] == [(7, 1, False), (7, 2, False)]
+    again = demo("--prompt_file", prompts, "-o", out, "-n", 4, "--seed", 3, "--top_k", 5)
+    assert f"3 texts are in {out} already" in again.stderr.decode()
+    assert lines_of(out) == [first, *others]
+    prompts.write_text(prompts.read_text().replace('"logprobs": 2', '"logprobs": 1'))
+    changed = demo("--prompt_file", prompts, "-o", out, "-n", 4, "--seed", 3, "--top_k", 5)
+    assert "line 1: logprobs: is another than in the output file" in changed.stderr.decode()
+
+
+def test_logprobs_of_all_records_are_a_part_of_the_run(demo, tmp_path):
+    out = tmp_path / "out.jsonl"
+    assert demo("-i", PROMPT, "-o", out, "-n", 2, "--logprobs", 0).returncode == 0
+    (record,) = lines_of(out)
+    assert (len(record["logprobs"]), record["top_logprobs"], record["settings"]) == (2, None, {})
+    assert "is of another run; different: the settings" in the_error(demo("-i", PROMPT, "-o", out, "-n", 2))
+    assert the_error(demo("-i", "a", "--logprobs", 1)) == "--logprobs: is for the records of -o, which was not given"
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "a", "logprobs": 1}\n')
+    line = the_error(demo("--prompt_file", prompts))
+    assert line == f"{prompts}: line 1: logprobs: are for the records of -o, which was not given"
+
+
 def written(out: Path, records: int, process: subprocess.Popen) -> None:
     """Wait until so many records are in the file."""
 

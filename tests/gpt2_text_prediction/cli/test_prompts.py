@@ -25,15 +25,15 @@ def test_lines_are_numbered_among_those_that_are_not_blank_and_named_by_their_ow
 
 
 def test_flags_are_prompts():
-    assert [read_prompt(one) for one in from_flags(["a", "日本"])] == [("a", {}), ("日本", {})]
+    assert [read_prompt(one)[:2] for one in from_flags(["a", "日本"])] == [("a", {}), ("日本", {})]
 
 
 def test_a_file_is_of_lines_or_of_json(tmp_path):
     plain, objects = tmp_path / "prompts.txt", tmp_path / "prompts.jsonl"
     for path in (plain, objects):
         path.write_text('{"prompt": "a", "top_k": 3}\n', encoding="utf-8")
-    assert [read_prompt(one) for one in from_file(plain)] == [('{"prompt": "a", "top_k": 3}', {})]
-    assert [read_prompt(one) for one in from_file(objects)] == [("a", {"top_k": 3})]
+    assert [read_prompt(one)[:2] for one in from_file(plain)] == [('{"prompt": "a", "top_k": 3}', {})]
+    assert [read_prompt(one) for one in from_file(objects)] == [("a", {"top_k": 3}, None, {})]
     assert from_file(objects)[0].name == f"{objects}: line 1"
 
 
@@ -61,9 +61,37 @@ def test_a_broken_object_is_a_problem(line, message):
         read_prompt(RawPrompt(1, "line 1", line, is_json=True))
 
 
+def test_names_of_openai_and_what_a_record_repeats():
+    line = b'{"custom_id": "7", "id": 5, "metadata": {"a": [1]}, "prompt": "x", "max_tokens": 3, "n": 2, "logprobs": 1}'
+    found = read_prompt(RawPrompt(1, "line 1", line, is_json=True))
+    assert found == (
+        "x",
+        {"max_new_tokens": 3, "num_return_sequences": 2},
+        1,
+        {"id": 5, "custom_id": "7", "metadata": {"a": [1]}},
+    )
+    late = RawPrompt(1, "line 1", b'{"prompt": "x", "max_completion_tokens": 3}', is_json=True)
+    assert read_prompt(late).own == {"max_new_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ('"max_tokens": 3, "max_new_tokens": 3', "max_tokens, max_new_tokens: expected one of them"),
+        ('"max_tokens": 3, "max_completion_tokens": 3', "max_completion_tokens, max_new_tokens: expected one of them"),
+        ('"logprobs": true', "logprobs: expected a whole number from 0, or None, got bool: True"),
+        ('"logprobs": -1', "logprobs: expected a whole number from 0, or None, got int: -1"),
+    ],
+)
+def test_fields_that_contradict_each_other_or_are_of_another_kind(fields, message):
+    with pytest.raises(Problem) as caught:
+        read_prompt(RawPrompt(1, "line 1", f'{{"prompt": "x", {fields}}}'.encode(), is_json=True))
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize("text", ["", " ", "\t", "a\fb", "a\x85b", "a\x9fb"])
 def test_what_is_ordinary_text(text):
-    assert read_prompt(RawPrompt(1, "line 1", text.encode())) == (text, {})
+    assert read_prompt(RawPrompt(1, "line 1", text.encode())).text == text
 
 
 @pytest.mark.parametrize("character", [*range(9), 0x0B, *range(0x0E, 0x20), 0x7F])
@@ -114,6 +142,6 @@ def test_a_text_whose_backslashes_are_doubled_means_itself(text):
 def test_any_bytes_are_a_prompt_or_a_problem(lines, is_json):
     for asked in from_lines(lines, "line", is_json):
         with suppress(Problem):
-            prompt, own = read_prompt(asked)
+            prompt, own, _, _ = read_prompt(asked)
             assert prompt.strip()
             assert "prompt" not in own

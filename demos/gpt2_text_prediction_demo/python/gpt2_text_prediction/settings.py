@@ -427,4 +427,7 @@ def require_known_names(names: Iterable[str]) -> None:
         if name in OF_TRANSFORMERS:
             raise Problem(f"{name}: there is no such setting: {OF_TRANSFORMERS[name]}")
         if name not in SETTINGS:
-            raise Problem(f"{name:.80}: there is no such setting; known: {', '.join(SETTINGS)}")
+            from difflib import get_close_matches  # noqa: PLC0415 - slow to import
+
+            meant = "".join(f"did you mean {near}? " for near in get_close_matches(name, SETTINGS, 1))
+            raise Problem(f"{name:.80}: there is no such setting; {meant}known: {', '.join(SETTINGS)}")

@@ -227,6 +227,13 @@ def _add_io_options(group: argparse._ArgumentGroup) -> None:
         "Default: stdout.",
     )
     group.add_argument(
+        "--logprobs",
+        type=int,
+        metavar="N",
+        help="Optional. With -o, add the log-probability of each new token to the records, and the N likeliest tokens "
+        "with theirs. Default: none.",
+    )
+    group.add_argument(
         "--echo",
         action="store_true",
         default=True,

@@ -5,7 +5,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gpt2_text_prediction.answers import Call, Reading, Sample, Search
 from gpt2_text_prediction.cli.output_file import Records
-from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
+from gpt2_text_prediction.cli.prompts import LOGPROBS, SPACE_AT_END, RawPrompt, read_prompt
 from gpt2_text_prediction.engine.scheduler import MAX_NUM_SEQS, raise_error
 from gpt2_text_prediction.generation.beam_search import BeamRequest, Beams
 from gpt2_text_prediction.generation.request import GenerateRequest
@@ -111,7 +111,7 @@ class _Prompt:
         yield _Begun(_Text(self), search.request, records)
 
     def _record(self, number: int, result: Result) -> Record:
-        return {
+        record = {
             **self._shared,
             "sample": number + 1,
             "prompt": self._text,
@@ -119,12 +119,17 @@ class _Prompt:
             "tokens": result.tokens,
             "finish_reason": result.finish_reason,
         }
+        if self._reading.call.logprobs is not None:
+            told = result.to_dict()
+            record |= {name: told[name] for name in ("logprobs", "top_logprobs", "text_offsets")}
+        return record
 
 
 class Batch:
     """One run of prompts. `failed`: whether a prompt could not be answered.
 
-    progress: called for each prompt that is done with, with whether it was answered now.
+    progress: called for each prompt that is done with, with whether it was answered now. logprobs: of prompts that do
+    not say, as in TextGenerator.generate.
     """
 
     def __init__(  # noqa: PLR0913  # what main has made, one after the other
@@ -136,6 +141,7 @@ class Batch:
         say: Callable[[str, str], None],
         progress: Callable[[bool], None],
         *,
+        logprobs: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.failed = False
@@ -143,11 +149,12 @@ class Batch:
         self._given, self._defaults = given, defaults
         self._records = records
         self._say, self._progress = say, progress
-        self._call = Call(None, None, None, generator.engine.properties, secrets.randbits(32), clock)
+        self._call = Call(logprobs, None, None, generator.engine.properties, secrets.randbits(32), clock)
         self._ended: SimpleQueue[Request] = SimpleQueue()
         self._submitted: dict[Request, _Begun] = {}  # those that have not ended
         self._unwritten: deque[_Text] = deque()  # in order
         self._next: Iterator[_Begun] = iter(())  # of one prompt, begun as they are taken
+        self._has_hinted = False
 
     def run(self, prompts: Iterable[RawPrompt], at_once: int = MAX_SUBMITTED) -> None:
         """Answer the prompts that are not answered yet, and write a record of each text, in their order.
@@ -186,16 +193,21 @@ class Batch:
 
     def _texts(self, raw: RawPrompt) -> Iterator[_Begun]:
         """Return the texts of a prompt that the file does not have. Raises Problem where it cannot be answered."""
-        prompt, own = read_prompt(raw)
-        there = self._records.samples_of(raw.number, prompt, own)
+        prompt, own, logprobs, carried = read_prompt(raw)
+        noted = own if logprobs is None else own | {LOGPROBS: logprobs}
+        there = self._records.samples_of(raw.number, prompt, noted)
         if self._are_all(there, own):
             self._progress(False)
             return iter(())
         settings = make_settings({**self._given, **own}, self._inputs.tokenizer.encode, self._defaults)
         processed = self._inputs.process(prompt, settings.how, settings.max_new_tokens, settings.rules)
+        if prompt.endswith(" ") and not self._has_hinted:
+            self._has_hinted = True
+            self._say("INFO", f"{raw.name}: {SPACE_AT_END}")
         left = np.setdiff1d(np.arange(settings.num_return_sequences), np.array(there, np.int64) - 1)
-        shared = {"run_seed": self._given["seed"], "prompt_number": raw.number, "settings": own}
-        asked = _Prompt(raw, prompt, shared, processed, left, self._call)
+        shared = {**carried, "run_seed": self._given["seed"], "prompt_number": raw.number, "settings": noted}
+        call = self._call if logprobs is None else replace(self._call, logprobs=logprobs)
+        asked = _Prompt(raw, prompt, shared, processed, left, call)
         return asked.beams(self._ended.put) if isinstance(settings.how, Beams) else asked.samples(self._ended.put)
 
     def _are_all(self, there: Sequence[int], own: dict[str, Any]) -> bool:

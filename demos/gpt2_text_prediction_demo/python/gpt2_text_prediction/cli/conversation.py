@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2_text_prediction.cli.explain import explain
 from gpt2_text_prediction.cli.metrics import Metrics
-from gpt2_text_prediction.cli.prompts import RawPrompt, read_prompt
+from gpt2_text_prediction.cli.prompts import SPACE_AT_END, RawPrompt, read_prompt
 from gpt2_text_prediction.generation.beam_search import Beams
 from gpt2_text_prediction.generation.sampling import Sampling
 from gpt2_text_prediction.problem import Problem
@@ -15,9 +15,6 @@ from gpt2_text_prediction.settings_by_name import Settings, make_settings
 if TYPE_CHECKING:
     from gpt2_text_prediction.generator import TextGenerator
     from gpt2_text_prediction.stream import Stream
-
-
-SPACE_AT_END = "hint: the prompt ends with a space; GPT-2 goes on better without, as its words begin with theirs"
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,10 @@ class Conversation:
     def answer(self, raw: RawPrompt) -> None:
         """Answer a prompt, or say why not."""
         try:
-            prompt, own = read_prompt(raw)
-            self.continue_prompt(prompt, raw.number - 1, own)
+            prompt = read_prompt(raw)
+            if prompt.logprobs is not None:
+                raise Problem("logprobs: are for the records of -o, which was not given")
+            self.continue_prompt(prompt.text, raw.number - 1, prompt.own)
         except Problem as problem:
             self.failed = True
             self._say("ERROR", f"{raw.name}: {problem}")

@@ -57,7 +57,7 @@ class Interactive:
     def _take(self, line: RawPrompt) -> None:
         is_command = line.raw.startswith(b"/") and not line.raw.startswith(b"//")
         try:
-            text, _ = read_prompt(line)
+            text = read_prompt(line).text
             if is_command:
                 self._command(*_parts(text))
             else:

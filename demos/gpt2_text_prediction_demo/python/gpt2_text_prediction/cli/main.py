@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from gpt2_text_prediction.argument_types import require_arguments
 from gpt2_text_prediction.cli.arguments import build_argparser
 from gpt2_text_prediction.cli.device import FORMS, device_config
 from gpt2_text_prediction.cli.interrupt import raises
@@ -104,6 +105,9 @@ def _check(args: argparse.Namespace) -> None:
     for flag, is_given in unrecorded.items():
         if args.output is not None and is_given:
             raise Problem(f"-o, {flag}: expected one of them")
+    require_arguments(logprobs=args.logprobs)
+    if args.output is None and args.logprobs is not None:
+        raise Problem("--logprobs: is for the records of -o, which was not given")
     if args.output is None and args.num_infer_requests is not None:
         raise Problem("-nireq: is for -o, which was not given: without it one prompt runs after the other")
     if args.interactive and has_prompts:
@@ -206,7 +210,7 @@ def _write_records(args: argparse.Namespace, given: dict[str, Any], defaults: di
                 progress.clear()
                 log(level, line)
 
-            batch = Batch(generator, given, defaults, records, say_beside, progress.step)
+            batch = Batch(generator, given, defaults, records, say_beside, progress.step, logprobs=args.logprobs)
             progress.draw()
             try:
                 batch.run(prompts, args.num_infer_requests or MAX_PROMPTS_AT_ONCE)

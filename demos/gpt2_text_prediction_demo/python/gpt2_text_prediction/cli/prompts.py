@@ -4,10 +4,12 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
+from gpt2_text_prediction.argument_types import require_arguments
 from gpt2_text_prediction.problem import Problem, readable, shown
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
@@ -15,6 +17,12 @@ ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U
 """An escape of C's, or what follows a backslash that begins none."""
 ESCAPED = dict(zip("abfnrtv\\'\"?", "\a\b\f\n\r\t\v\\'\"?", strict=True))
 JSON_LINES = (".jsonl", ".ndjson")
+CARRIED = ("id", "custom_id", "metadata")
+"""Keys of a JSON object that say nothing of its text, but to whom it belongs."""
+OF_OPENAI = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens", "n": "num_return_sequences"}
+"""Settings by OpenAI's names, where these are others."""
+LOGPROBS = "logprobs"
+SPACE_AT_END = "hint: the prompt ends with a space; GPT-2 goes on better without, as its words begin with theirs"
 
 
 class RawPrompt(NamedTuple):
@@ -24,6 +32,18 @@ class RawPrompt(NamedTuple):
     name: str
     raw: bytes
     is_json: bool = False
+
+
+class Prompt(NamedTuple):
+    """A prompt that can be answered: its text, and what came with it in a JSON object.
+
+    own: its settings, by name. logprobs: as in TextGenerator.generate. carried: what its record repeats, as it is.
+    """
+
+    text: str
+    own: dict[str, Any]
+    logprobs: int | None = None
+    carried: Mapping[str, Any] = MappingProxyType({})
 
 
 def from_flags(texts: Sequence[str], thing: str = "prompt") -> Iterator[RawPrompt]:
@@ -119,10 +139,18 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_prompt(asked: RawPrompt) -> tuple[str, dict[str, Any]]:
-    """Return a prompt's text and the settings that came with it, else raise Problem."""
+def read_prompt(asked: RawPrompt) -> Prompt:
+    """Return a prompt with what came with it, else raise Problem. Names of settings are checked by make_settings."""
     text, found = read_text(asked, "prompt")
-    return checked_text(text), found
+    carried = {name: found.pop(name) for name in CARRIED if name in found}
+    logprobs = found.pop(LOGPROBS, None)
+    require_arguments(logprobs=logprobs)
+    for theirs, ours in OF_OPENAI.items():
+        if theirs in found:
+            if ours in found:
+                raise Problem(f"{theirs}, {ours}: expected one of them")
+            found[ours] = found.pop(theirs)
+    return Prompt(checked_text(text), found, logprobs, carried)
 
 
 def read_text(asked: RawPrompt, key: str) -> tuple[str, dict[str, Any]]:

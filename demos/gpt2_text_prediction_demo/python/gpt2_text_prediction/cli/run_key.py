@@ -37,7 +37,8 @@ def run_key(args: argparse.Namespace, settings: Mapping[str, Any], given: Mappin
     values = {name: row.default for name, row in SETTINGS.items()} | dict(settings)
     del values["seed"]
     back_end = [args.static_shape, "CACHE_DIR" in given]  # which has another one
-    return key_of(args, DRAWING, [args.max_seq_len, values], back_end, given)
+    records = [] if args.logprobs is None else [args.logprobs]
+    return key_of(args, DRAWING, [args.max_seq_len, values, *records], back_end, given)
 
 
 def key_of(

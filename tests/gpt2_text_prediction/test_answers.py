@@ -1,13 +1,17 @@
 """answers: what a result holds, token by token, against the oracle; settings by name; progress; many kinds at once."""
 
+import gc
 import json
 import threading
+import weakref
 from dataclasses import replace
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
 from gpt2_text_prediction import Beams, PerfMetrics, Problem, Progress, Sampling, TextGenerator, TextRules
+from gpt2_text_prediction.engine.scheduler import running
 from support import HANGS_AFTER, until
 from support.toy import ONE_THREAD, Toy
 
@@ -213,6 +217,21 @@ def test_results_that_are_kept_hold_no_cache(tmp_path):
             "".join(stream)
         kept.append(holding.generate([[n] * 9 for n in range(40)], GREEDY, max_new_tokens=3))
         assert holding.stats().used_blocks <= 5 * 2  # those of the prefix cache
+
+
+@pytest.mark.parametrize("how", [DRAWN, Beams(num_beams=2)], ids=["samples", "beams"])
+def test_of_a_text_that_has_ended_its_results_alone_are_kept_while_others_run(generator, how):
+    ended: SimpleQueue = SimpleQueue()
+    call = generator._call(0, None, None).begun()
+    answers = generator._answers(call, [PROMPT, "a", "b"], how, None, {}, on_progress=None, put=ended.put)
+    with running(generator.scheduler, answers.requests):
+        for left in (2, 1, 0):
+            request = ended.get(timeout=HANGS_AFTER)
+            answers.take(request)
+            assert answers.left == left
+            request = weakref.ref(request)
+            until(lambda request=request: gc.collect() >= 0 and request() is None)  # the step may still hold it
+    assert [found.prompt for found in answers.results()] == [0, 1, 2]
 
 
 def test_progress_is_told_with_each_result_as_it_is_finished(generator):

@@ -200,7 +200,7 @@ def test_a_prompt_that_cannot_be_answered_costs_itself_alone(generator, tmp_path
     assert len(problems) == len(run.log) == 3
     assert {level for level, _ in problems.values()} == {"ERROR"}
     assert problems["line 2"][1].startswith("top_q: there is no such setting")
-    assert problems["line 3"][1].startswith("is blank")
+    assert problems["line 3"][1].startswith("holds the control character")
     assert problems["line 4"][1].startswith("no token is left to choose from: logit_bias")
     assert len(run.progress) == 5
 

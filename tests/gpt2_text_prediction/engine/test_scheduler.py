@@ -269,6 +269,22 @@ def test_one_text_each_of_many_callers_is_not_put_off_again_and_again(ended):
     assert len(engine.steps) == 12
 
 
+@pytest.mark.parametrize("texts_of_a_caller", [1, 300], ids=["many callers", "one caller"])
+def test_of_many_texts_that_wait_few_are_looked_at_when_one_starts(ended, texts_of_a_caller):
+    scheduler, looked_at = Scheduler(Noting(), max_num_seqs=2), []
+
+    def ready() -> bool:
+        looked_at.append(1)
+        return True
+
+    works = [Work("a", 1, 2, ended, ready=ready) for _ in range(300)]
+    with scheduler._lock:
+        for first in range(0, 300, texts_of_a_caller):
+            scheduler.submit(works[first : first + texts_of_a_caller])
+    wait(ended, 300)
+    assert len(looked_at) < 4 * 300
+
+
 def test_a_prompt_that_waits_for_another_lets_those_after_it_start(ended):
     engine = Noting()
     scheduler = Scheduler(engine)

@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from gpt2_text_prediction import Problem
+from gpt2_text_prediction import Problem, TextRules
 from gpt2_text_prediction.engine.engine import load_engine
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_text_prediction.generation.beam_search import Beams, _largest
+from gpt2_text_prediction.text.stopping import StoppingDetokenizer
+from gpt2_text_prediction.text.tokenizer import GPT2Tokenizer
 from support.beams import beam_search
 from support.toy import ONE_THREAD, Toy, save, without_attention_ops
 
@@ -131,6 +133,24 @@ def test_broken_weights_are_a_problem(tmp_path):
     broken = load_engine(toy.ir(tmp_path), config=ONE_THREAD)
     with pytest.raises(Problem, match="NaN or infinity"):
         beam_search(broken, [1], Beams(num_beams=2), 3, ())
+
+
+@pytest.mark.parametrize("new_tokens", [10, 50])
+def test_a_stop_is_looked_for_in_the_last_token_of_each_beam_alone(tmp_path, new_tokens):
+    toy, read = Toy(n_positions=64), []
+
+    class Counting(GPT2Tokenizer):
+        def token_bytes(self, token_id: int) -> bytes:
+            read.append(token_id)
+            return super().token_bytes(token_id)
+
+    engine = load_engine(toy.ir(tmp_path), config=ONE_THREAD)
+    text = StoppingDetokenizer(Counting(tmp_path / "vocab.json", tmp_path / "merges.txt"), TextRules(stop=["\0" * 9]))
+    beams = Beams(num_beams=4, early_stopping="never")
+    found = beam_search(engine, PROMPT, beams, new_tokens, (), text=text)
+    assert found == beam_search(engine, PROMPT, beams, new_tokens, ())
+    assert len(found[0].tokens) == new_tokens
+    assert len(read) == 4 * (new_tokens - 1) + 8  # at the last step all candidates end
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 1000, 5000])

@@ -15,6 +15,7 @@ from gpt2_text_prediction.engine.scheduler import Cancelled, Scheduler
 from gpt2_text_prediction.engine.sequence import SequenceCache, StepInput
 from gpt2_text_prediction.generation.beam_search import BeamParams, BeamRequest, Beams, Continuation
 from gpt2_text_prediction.generation.counter_rng import CounterRng
+from gpt2_text_prediction.generation.prompt_lookup import PromptLookup
 from gpt2_text_prediction.generation.request import (
     MAX_LOGITS,
     GenerateRequest,
@@ -133,6 +134,13 @@ def plans(count: int, most: int = 20, lookup: bool = False, eos: int | None = No
         RequestParams((GREEDY, drawn)[n % 2], (7, n, 0), most, () if eos is None else (eos,), lookup)
         for n in range(count)
     ]
+
+
+def test_a_text_that_has_ended_does_not_hold_the_runs_of_its_prompt(engine):
+    (one,) = run(engine, [(text(1, 60), RequestParams(GREEDY, (0, 0, 0), 5, prompt_lookup=True))])
+    assert len(one.tokens) == 5
+    held = [found for found in vars(one).values() if isinstance(found, PromptLookup)]
+    assert not held
 
 
 @pytest.mark.parametrize("lookup", [False, True])

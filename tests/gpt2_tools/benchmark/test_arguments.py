@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from gpt2_tools.benchmark import cli
-from gpt2_tools.benchmark.arguments import FLAGS, build_argparser, parse
+from gpt2_tools.benchmark.arguments import FLAGS, build_argparser, mode_of, parse
 
 
 def test_a_single_length_leaves_the_form_as_it_was():
@@ -18,6 +18,13 @@ def test_several_lengths_make_a_table():
     args = parse(["-m", "x.xml", "-p", "8,16,8", "-M", "4"])
     assert (args.prompt_tokens, args.max_new_tokens, args.output) == ([8, 16], [4], "md")
     assert parse(["-m", "x.xml", "-M", "4,5", "-o", "csv"]).output == "csv"
+
+
+def test_the_picture_of_growth_is_a_part_of_its_mode_and_it_runs_once():
+    args = parse(["-m", "x.xml", "--growth", "--plot", "a.png"])
+    assert (mode_of(args), args.growth, args.num_iter) == ("growth", 1, 1)
+    assert parse(["-m", "x.xml", "--growth", "20", "-n", "5"]).num_iter == 5
+    assert (mode_of(parse(["-m", "x.xml", "--plot", "a.png"])), parse(["-m", "x.xml"]).num_iter) == ("plot", 5)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,10 @@ def test_several_lengths_make_a_table():
         (["-m", "x", "--max_num_seqs", "8"], "--max_num_seqs: is for --streams, not for -m alone"),
         (["-m", "x", "--streams", "8", "-p", "1,2"], "not allowed together: -o, or several lengths; --streams"),
         (["-m", "x", "--streams", "8", "--checkpoint", "d"], "--checkpoint: is for --peers and --with-transformers "),
+        (["-m", "x", "--growth", "--streams", "8"], "not allowed together: --growth; --streams"),
+        (["-m", "x", "--growth", "-p", "4"], "--prompt_tokens: is for "),
+        (["-m", "x", "--growth", "-N", "0"], "--num_warmup: is for "),
+        (["--download", "--growth"], "--growth: expected -m, the IR to measure"),
         (["--download", "--streams", "8"], "--streams: expected -m, the IR to measure"),
         (["-m", "x", "--streams", "0"], "argument --streams: expected a whole number from 1, got '0'"),
         (["-m", "x", "-p", "0,1"], "argument -p/--prompt_tokens: expected a whole number from 1, got '0'"),

@@ -19,6 +19,7 @@ FLAGS = {
     "finetune": {"finetune", "num_iter", "num_warmup", "num_threads", "with_gpt_2_simple"},
     "peers": LENGTHS - {"engine_only"} | {"peers", "checkpoint", "peer_cache", "int8_model"},
     "output": LENGTHS | {"output"},
+    "growth": ENGINE - {"num_warmup"} | {"growth", "plot"},
     "plot": ENGINE | {"plot", "prompt_tokens", "engine_only"},
     "profile": LENGTHS | {"profile"},
     "streams": LENGTHS | {"streams", "max_num_seqs"},
@@ -27,8 +28,9 @@ FLAGS = {
     "model": LENGTHS,
 }
 """The flags of each mode, which is named by the flag that selects it; all others are refused."""
-SHARE_MODEL = ("arithmetic", "classify", "output", "peers", "plot", "profile", "streams", "with_transformers")
+SHARE_MODEL = ("arithmetic", "classify", "growth", "output", "peers", "plot", "profile", "streams", "with_transformers")
 """The modes that measure -m in another way than alone."""
+NUM_ITER, NUM_ITER_OF_GROWTH = 5, 1
 NAMES = {mode: f"--{mode}" for mode in FLAGS} | {
     "output": "-o, or several lengths",
     "with_transformers": "--with-transformers",
@@ -44,11 +46,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if several and args.output is None and args.model is not None:
         args.output = "md"
     given = [NAMES[mode] for mode in SHARE_MODEL if getattr(args, mode) not in (None, False)]
+    if args.growth is not None and args.plot is not None:
+        given.remove(NAMES["plot"])  # its picture
     if len(given) > 1:
         parser.error(f"not allowed together: {'; '.join(given)}")
     if given and args.model is None:
         parser.error(f"{given[0]}: expected -m, the IR to measure")
     _refuse_flags_of_other_modes(parser, args)
+    if args.num_iter is None:
+        args.num_iter = NUM_ITER if args.growth is None else NUM_ITER_OF_GROWTH
     return args
 
 
@@ -133,9 +139,8 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
         "-n",
         "--num_iter",
         type=positive_int,
-        default=5,
         metavar="N",
-        help="measured runs, after the warm-up (default: %(default)s)",
+        help=f"measured runs, after the warm-up (default: {NUM_ITER}; {NUM_ITER_OF_GROWTH} of --growth)",
     )
     parser.add_argument(
         "-N",
@@ -172,13 +177,22 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         "pipeline: texts/s, and how many labels are the same [evaluate]",
     )
     group.add_argument(
+        "--growth",
+        type=positive_int,
+        nargs="?",
+        const=1,
+        metavar="N",
+        help="measure what large work costs, by its size: samples of the demo's -o, beams with stop strings, up to "
+        "4000 prompts of a call and 100000 records of -o resumed; with N, all sizes divided by it. --plot draws it",
+    )
+    group.add_argument(
         "--profile", action="store_true", help="measure the time per layer type, of a prompt and of a token"
     )
     group.add_argument(
         "--plot",
         type=Path,
         metavar="FILE",
-        help="plot speed by context length, batch size and threads, as .png, .svg or .pdf",
+        help="plot speed by context length, batch size and threads, or --growth, as .png, .svg or .pdf",
     )
     group.add_argument(
         "--streams",

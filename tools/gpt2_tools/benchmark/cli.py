@@ -131,7 +131,22 @@ def _plot_scaling(args: argparse.Namespace, report: Report) -> None:
     figures = {name: figure for curve in curves for name, figure in curve.figures().items()}
     workload = _workload(args) | {"prompt_tokens": prompt_tokens} | settings | {"plot": str(args.plot)}
     print_figures(report, workload, repeats, figures)
-    draw(curves, _title(args, settings), args.plot)
+    draw([[curve] for curve in curves], _title(args, settings), args.plot)
+
+
+def _measure_growth(args: argparse.Namespace, report: Report) -> None:
+    from gpt2_tools.benchmark.growth import Sizes, growth_tables  # noqa: PLC0415
+
+    if args.plot is not None:
+        check_plot(args.plot)
+    repeats, config = Repeats(0, args.num_iter), _config(args)
+    settings = _settings(_load(args, config).engine)
+    tables = growth_tables(args.model, config, Sizes(args.growth), repeats, say)
+    figures = {name: figure for table in tables for name, figure in table.figures().items()}
+    workload = _workload(args) | {"growth": args.growth} | settings
+    print_figures(report, workload, repeats, figures)
+    if args.plot is not None:
+        draw([panel for table in tables for panel in table.panels], _title(args, settings), args.plot)
 
 
 def _title(args: argparse.Namespace, settings: dict[str, object]) -> str:
@@ -283,6 +298,7 @@ MODES = {
     "make_checkpoint": _make_checkpoint,
     "download": _benchmark_download,
     "finetune": _benchmark_finetune,
+    "growth": _measure_growth,
     "peers": _benchmark_peers,
     "output": _benchmark_lengths,
     "plot": _plot_scaling,

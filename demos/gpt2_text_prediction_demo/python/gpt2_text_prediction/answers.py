@@ -188,7 +188,7 @@ def _event(reading: Reading, text: StoppingDetokenizer, new: NewToken, now: floa
 
 
 class Answers:
-    """The answers to all prompts of one call. requests: to submit; left: how many of them have not ended.
+    """The answers to all prompts of one call, whose requests are kept only until they have ended.
 
     on_progress gets each Progress in the thread that calls `take` with what `put` was given in the scheduler's.
     """
@@ -203,7 +203,8 @@ class Answers:
         self._on_progress = on_progress
         self._finished = self._new_tokens = 0
         self._texts = sum(reading.samples for reading in readings)
-        self._results: dict[GenerateRequest | BeamRequest, Callable[[], list[Result]]] = {}
+        self._results: list[list[Result]] = []  # of each request
+        self._open: dict[GenerateRequest | BeamRequest, tuple[int, Callable[[], list[Result]]]] = {}
 
         def on_token() -> None:
             if on_progress is not None:
@@ -212,13 +213,20 @@ class Answers:
         for reading in readings:
             if isinstance(reading.processed.how, Beams):
                 search = Search(reading, lambda _: on_token(), put)
-                self._results[search.request] = search.results
+                self._open_one(search.request, search.results)
                 continue
             for number in range(reading.samples):
                 self._add_sample(reading, number, on_token, put)
-        self.requests = list(self._results)
-        self.left = len(self.requests)
-        self._ended: dict[GenerateRequest | BeamRequest, list[Result]] = {}
+
+    @property
+    def requests(self) -> list[GenerateRequest | BeamRequest]:
+        """Those that have not ended, in the order of prompts, then samples."""
+        return list(self._open)
+
+    @property
+    def left(self) -> int:
+        """How many requests have not ended."""
+        return len(self._open)
 
     def _add_sample(
         self, reading: Reading, number: int, on_token: Callable[[], None], put: Callable[[GenerateRequest], None]
@@ -233,7 +241,11 @@ class Answers:
             sample = Sample(reading, number, events.append, put, can_wait=True)
         else:
             sample = Sample(reading, number, on_event, put)
-        self._results[sample.request] = lambda: [sample.result(events)]
+        self._open_one(sample.request, lambda: [sample.result(events)])
+
+    def _open_one(self, request: GenerateRequest | BeamRequest, results: Callable[[], list[Result]]) -> None:
+        self._open[request] = len(self._results), results
+        self._results.append([])
 
     def take(self, ended: "GenerateRequest | BeamRequest | None") -> None:
         """Take note of a token (None), or of a request that has ended. Raises what ended it before it was done."""
@@ -242,15 +254,15 @@ class Answers:
             self._report(None)
             return
         raise_error(ended)
-        self.left -= 1
-        self._ended[ended] = self._results[ended]()
-        for result in self._ended[ended]:
+        place, results = self._open.pop(ended)
+        self._results[place] = results()
+        for result in self._results[place]:
             self._finished += 1
             self._report(result)
 
     def results(self) -> list[Result]:
         """Return the results, in the order of prompts, then samples."""
-        return [result for request in self.requests for result in self._ended[request]]
+        return [result for results in self._results for result in results]
 
     def _report(self, result: Result | None) -> None:
         if self._on_progress is not None:

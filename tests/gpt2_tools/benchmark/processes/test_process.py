@@ -28,6 +28,16 @@ def test_a_process_is_measured_whole():
     assert 80 < large.peak_mb - small.peak_mb < 140
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not report a process's CPU time")
+def test_the_cpu_time_of_a_process_is_that_of_its_threads_and_not_of_its_waiting():
+    burn = "import time\nwhile time.thread_time() < 0.3: pass"
+    waits = f"import time; time.sleep(0.6)\n{burn}"
+    threads = f"from threading import Thread\nfor _ in range(2): Thread(target=exec, args=({burn!r}, {{}})).start()"
+    one, two = (run_process([sys.executable, "-c", code]) for code in (waits, threads))
+    assert 0.3 <= one.cpu_seconds < one.seconds - 0.5
+    assert two.cpu_seconds >= 0.6
+
+
 def test_a_process_that_fails_is_a_problem_with_its_last_word():
     with pytest.raises(Problem, match=r"exit code 3: no good$"):
         run_process([sys.executable, "-c", "import sys; print('first\\nno good', file=sys.stderr); sys.exit(3)"])

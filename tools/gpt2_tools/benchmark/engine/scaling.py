@@ -19,12 +19,13 @@ POINTS = 8
 
 @dataclass(frozen=True)
 class Curve:
-    """Figures of one unit along x; name is a point's name, with {x} in it."""
+    """Figures of one unit along x; name is a point's name, with {x} in it. label: among others of one panel."""
 
     name: str
     x: str
     y: str
     points: dict[int, Figure]
+    label: str = ""
 
     def figures(self) -> dict[str, Figure]:
         """Return the points by name."""

@@ -17,7 +17,8 @@ def process_figures(
     model: Path, config: DeviceConfig, repeats: Repeats, say: Callable[[str], None]
 ) -> dict[str, Figure]:
     """Measure the demo, and the converter if the IR is in Open Model Zoo's folders."""
-    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", _demo(model, config), repeats)
+    demo = [*demo_command(model, config), "--seed", "0", "-i", PROMPT, "--max_sample_token_num", str(DEMO_TOKENS)]
+    figures = _repeated(f"demo, {DEMO_TOKENS} tokens, whole process", demo, repeats)
     name, root = model.stem, model.resolve().parents[3:4]
     if not root or model.resolve().parts[-4:-2] != ("public", name):
         say(f"omz_converter is not measured: {model} is not in public/{name}/FP16")
@@ -28,12 +29,13 @@ def process_figures(
         return figures | _repeated("omz_converter FP16, whole process", convert, repeats)
 
 
-def _demo(model: Path, config: DeviceConfig) -> list[str]:
+def demo_command(model: Path, config: DeviceConfig) -> list[str]:
+    """Return the demo's command, with a model and its device."""
     command = [installed_command("gpt2_text_prediction_demo"), "-m", str(model), "-d", config.device]
     command += ["--precision_hint", config.precision_hint]
     if config.num_threads is not None:
         command += ["-nthreads", str(config.num_threads)]
-    return [*command, "--seed", "0", "-i", PROMPT, "--max_sample_token_num", str(DEMO_TOKENS)]
+    return command
 
 
 def installed_command(name: str) -> str:

@@ -12,10 +12,14 @@ from gpt2_tools.common.problem import Problem
 
 @dataclass(frozen=True)
 class ProcessRun:
-    """Time and peak memory of a process; peak_mb is None if the system does not report it (Windows)."""
+    """Time and peak memory of a process; the last two are None if the system does not report them (Windows).
+
+    cpu_seconds: of all its threads.
+    """
 
     seconds: float
     peak_mb: float | None
+    cpu_seconds: float | None = None
 
 
 def run_process(command: Sequence[str]) -> ProcessRun:
@@ -25,10 +29,11 @@ def run_process(command: Sequence[str]) -> ProcessRun:
     lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
     if done.returncode:
         raise Problem(f"{command[0]}: cannot be run: {lines[-1]}")
-    seconds, code, peak = json.loads(done.stdout)
+    seconds, code, peak, cpu = json.loads(done.stdout)
     if code:
         raise Problem(f"{' '.join(command)}: exit code {code}: {lines[-1]}")
-    return ProcessRun(seconds, None if peak is None else peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+    peak_mb = None if peak is None else peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return ProcessRun(seconds, peak_mb, cpu)
 
 
 def own_memory() -> dict[str, float]:

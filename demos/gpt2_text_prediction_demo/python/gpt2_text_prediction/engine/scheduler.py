@@ -10,7 +10,7 @@ import heapq
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, islice
@@ -144,6 +144,7 @@ class Scheduler:
         self._stopped: list[RequestGroup] = []  # whose requests are to be ended
         self._active: set[RequestGroup] = set()  # those with requests that wait or run
         self._deadlines: list[tuple[float, int, ReferenceType[_Task]]] = []  # a heap
+        self._most_deadlines = MAX_NUM_SEQS
         self._dropped: deque[RequestGroup] = deque()  # to be cancelled; guarded by nothing, see drop
         self._submitted = count()  # tells requests of the same deadline apart
         self._thread: Thread | None = None
@@ -178,9 +179,10 @@ class Scheduler:
         return group
 
     def _add_deadlines(self, tasks: Sequence[_Task]) -> None:
-        if len(self._deadlines) > 2 * sum(self._counts()) + MAX_NUM_SEQS:  # most are of requests that have ended
+        if len(self._deadlines) > self._most_deadlines:  # many may be of requests that have ended
             self._deadlines = [entry for entry in self._deadlines if entry[-1]() is not None]
             heapq.heapify(self._deadlines)
+            self._most_deadlines = 2 * len(self._deadlines) + MAX_NUM_SEQS
         for task in tasks:
             if task.request.deadline is not None:
                 heapq.heappush(self._deadlines, (task.request.deadline, next(self._submitted), ref(task)))
@@ -188,10 +190,7 @@ class Scheduler:
     def counts(self) -> tuple[int, int]:
         """Return how many requests run and how many wait."""
         with self._lock:
-            return self._counts()
-
-    def _counts(self) -> tuple[int, int]:
-        return len(self._running), sum(len(group.waiting) for group in self._groups)
+            return len(self._running), sum(len(group.waiting) for group in self._groups)
 
     def cancel(self, group: RequestGroup) -> None:
         """End a caller's requests, with Cancelled, before the next step; those that have ended are not ended again."""
@@ -340,11 +339,10 @@ class Scheduler:
         if not self._groups:
             return None
         with self._lock:
-            ready = [task for group in self._groups if (task := self._first_ready(group)) is not None]
-            if not ready:
-                return None
             shares = Counter(task.group for task in self._running)
-            task = min(ready, key=lambda task: shares[task.group])
+            task = self._of_fewest(shares)
+            if task is None:
+                return None
             if self._running and not self._has_place(task.request):
                 most = max(shares, key=lambda group: shares[group])
                 if shares[task.group] or shares[most] < 2:
@@ -358,6 +356,20 @@ class Scheduler:
             if group.waiting:
                 self._groups.append(group)
             return task
+
+    def _of_fewest(self, shares: Mapping[RequestGroup, int]) -> _Task | None:
+        """Return the first request that can run of the caller who has the fewest that do, the first of several.
+
+        None can have fewer than none, so that most of many callers are not looked at.
+        """
+        found: _Task | None = None
+        for group in self._groups:
+            if found is not None and shares[group] >= shares[found.group]:
+                continue
+            found = self._first_ready(group) or found
+            if found is not None and not shares[found.group]:
+                break
+        return found
 
     def _first_ready(self, group: RequestGroup) -> _Task | None:
         """Return the first request of a caller that can run, of as many as might run at once."""
@@ -519,6 +531,7 @@ class Ended(Protocol):
 def running(scheduler: Scheduler, requests: Sequence[Request]) -> Iterator[None]:
     """Run requests; those that have not ended when the block is left are cancelled before their next step."""
     group = scheduler.submit(requests)
+    del requests  # or those that have ended would be held by this frame until all have
     try:
         yield
     finally:

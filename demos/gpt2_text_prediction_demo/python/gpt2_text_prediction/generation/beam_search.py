@@ -4,7 +4,7 @@ Hugging Face's, as of transformers 5: the same settings, the same order of candi
 Letters: R running beams, V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -190,12 +190,18 @@ class BeamRequest:
     def _extend(self, own: list[npt.NDArray[np.float32]]) -> None:  # of each beam [V]
         self.length += 1
         self._counts.new += 1
-        candidates = self._candidates(own)
-        reasons = [self._finish_reason(beam) for beam in candidates]
-        pairs = list(zip(candidates, reasons, strict=True))
-        self._finish((beam, reason) for beam, reason in pairs[: self._beams.num_beams] if reason is not None)
-        # Those that do not run hold no cache in the next step.
-        self._running = [beam for beam, reason in pairs if reason is None][: self._beams.num_beams]
+        num_beams = self._beams.num_beams
+        running: list[_Beam] = []
+        ended: list[tuple[_Beam, FinishReason]] = []
+        for place, beam in enumerate(self._candidates(own)):
+            if (reason := self._finish_reason(beam)) is None:
+                running.append(beam)
+            elif place < num_beams:
+                ended.append((beam, reason))
+            if len(running) == num_beams:
+                break
+        self._finish(ended)
+        self._running = running  # the others hold no cache in the next step
         self._done = not self._running or self._no_better_comes(self._running[0])
 
     def _finish(self, ended: Iterable[tuple[_Beam, FinishReason]]) -> None:
@@ -209,10 +215,11 @@ class BeamRequest:
             return "stop"
         return "length" if self.length == self._params.max_new_tokens else None
 
-    def _candidates(self, own: list[npt.NDArray[np.float32]]) -> list[_Beam]:
-        """Return the best beams extended by a token, the best first, without impossible ones.
+    def _candidates(self, own: list[npt.NDArray[np.float32]]) -> Iterator[_Beam]:
+        """Yield the best beams extended by a token, the best first, without impossible ones.
 
-        As many as transformers takes: so that num_beams are left, however many of them an ending token ends.
+        As many as transformers takes: so that num_beams are left, however many of them an ending token ends. Each is
+        made when it is asked for: most steps need the first num_beams alone.
         """
         params, running = self._params, self._running
         count = max(2, 1 + len(params.ending_ids)) * self._beams.num_beams
@@ -225,11 +232,9 @@ class BeamRequest:
         )
         new_tokens = [self._new_tokens(logprobs) for logprobs in own]
         parents, ids = np.divmod(_largest(scores.reshape(-1), count), scores.shape[1])
-        return [
-            _extended(running[parent], new_tokens[parent](token), scores[parent, token])
-            for parent, token in zip(parents.tolist(), ids.tolist(), strict=True)
-            if scores[parent, token] > -np.inf
-        ]
+        for parent, token in zip(parents.tolist(), ids.tolist(), strict=True):
+            if scores[parent, token] > -np.inf:
+                yield _extended(running[parent], new_tokens[parent](token), scores[parent, token])
 
     def _new_tokens(self, logprobs: npt.NDArray[np.float32]) -> Callable[[int], NewToken]:  # [V]
         """Return a function that returns a token after a beam, with the log-probabilities that are asked for."""

@@ -253,7 +253,8 @@ class GenerateRequest:
             self._prompt.is_computing = False  # another sample may compute it
         self._prompt.let_go()
         self._prefix_cache.add(self._cache)
-        self._cache = SequenceCache()  # a request that is kept for its tokens must not hold blocks
+        # A request that is kept for its tokens must hold neither blocks nor each run of its prompt.
+        self._cache, self._lookup = SequenceCache(), None
         self._on_end(self)
 
     def _length(self) -> int:

@@ -76,6 +76,10 @@ class StoppingDetokenizer:
         self.num_chars = 0
         self._stream = IncrementalDetokenizer(tokenizer)
         self._strings = {text: text for text in rules.stop or ()} | ({"\n": "line"} if rules.stop_at == "line" else {})
+        # One search tells that none of them is there, as at nearly every token of every beam.
+        self._any_string = re.compile("|".join(map(re.escape, self._strings))) if self._strings else NEVER
+        self._longest = max(map(len, self._strings), default=0)
+        self._beginnings = {text[0] for text in self._strings}
         self._include = rules.include_stop_str_in_output
         self._sentence_end = SENTENCE_END if rules.stop_at == "sentence" else NEVER
         self.has_rules = bool(self._strings) or rules.stop_at is not None
@@ -124,7 +128,7 @@ class StoppingDetokenizer:
         if (stop := min(self._stops(pending), key=lambda stop: stop.start, default=None)) is not None:
             self.stop_reason, self._held = stop.reason, ""
             return pending[: stop.shown]
-        shown = len(pending) - max((_overlap(pending, stop) for stop in self._strings), default=0)
+        shown = self._certain(pending)
         self._held, self._exempt = pending[shown:], max(0, self._exempt - shown)
         if self._sentence_end is not NEVER:
             self._before = _sentence_tail(self._before + pending[:shown])
@@ -132,7 +136,7 @@ class StoppingDetokenizer:
 
     def _stops(self, pending: str) -> Iterator[_Stop]:
         """Return the first place where each string or a sentence ends the text."""
-        for string, reason in self._strings.items():
+        for string, reason in self._strings.items() if self._any_string.search(pending) else ():
             start = pending.find(string, max(0, self._exempt - len(string) + 1))
             if start >= 0:
                 is_kept = self._include and reason == string
@@ -144,6 +148,16 @@ class StoppingDetokenizer:
                 yield _Stop(end, end, "sentence")
                 return
 
+    def _certain(self, pending: str) -> int:
+        """Return how many characters come before what may become a stop string."""
+        for start in range(max(0, len(pending) - self._longest + 1), len(pending)):
+            if pending[start] not in self._beginnings:
+                continue
+            tail = pending[start:]
+            if any(len(tail) < len(string) and string.startswith(tail) for string in self._strings):
+                return start
+        return len(pending)
+
 
 def _require_stop_string(text: Any) -> None:
     if not isinstance(text, str) or not text:
@@ -152,12 +166,6 @@ def _require_stop_string(text: Any) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise Problem(f"stop: expected valid Unicode, got {shown(text)}") from None
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return how many characters at the end of a text may be the beginning of a stop string."""
-    most = min(len(text), len(stop) - 1)
-    return next((count for count in range(most, 0, -1) if text.endswith(stop[:count])), 0)
 
 
 def _sentence_tail(text: str) -> str:

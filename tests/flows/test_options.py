@@ -12,7 +12,7 @@ import omz_model_tools
 from gpt2_text_prediction.cli import arguments
 from gpt2_text_prediction.settings import SETTINGS
 from gpt2_tools.benchmark.arguments import build_argparser as benchmark_parser
-from gpt2_tools.benchmark.cli import MODES
+from gpt2_tools.benchmark.modes import MODES
 from gpt2_tools.evaluate.accuracy_check_cli import build_argparser as accuracy_check_parser
 from gpt2_tools.evaluate.cli import build_argparser as evaluate_parser
 from gpt2_tools.export.cli import build_argparser as export_parser

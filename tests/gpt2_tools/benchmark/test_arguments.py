@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from gpt2_tools.benchmark import cli
+from gpt2_tools.benchmark import modes as benchmark
 from gpt2_tools.benchmark.arguments import FLAGS, build_argparser, mode_of, parse
 
 
@@ -64,9 +64,9 @@ def test_what_cannot_be_asked_for(capsys, arguments, line):
 
 
 def reads_of_functions() -> dict[str, set[str]]:
-    """Return the arguments that each function of cli.py reads, itself or in those to which it passes args."""
+    """Return the arguments that each function of modes.py reads, itself or in those to which it passes args."""
     functions = {
-        node.name: node for node in ast.parse(inspect.getsource(cli)).body if isinstance(node, ast.FunctionDef)
+        node.name: node for node in ast.parse(inspect.getsource(benchmark)).body if isinstance(node, ast.FunctionDef)
     }
 
     def reads(name: str) -> set[str]:
@@ -82,10 +82,10 @@ def reads_of_functions() -> dict[str, set[str]]:
 
 
 def test_every_mode_uses_its_flags_and_no_others():
-    assert cli.MODES.keys() == FLAGS.keys()
+    assert benchmark.MODES.keys() == FLAGS.keys()
     reads = reads_of_functions()
-    for function in set(cli.MODES.values()):
-        modes = [mode for mode in FLAGS if cli.MODES[mode] is function]
+    for function in set(benchmark.MODES.values()):
+        modes = [mode for mode in FLAGS if benchmark.MODES[mode] is function]
         taken = set().union(*(FLAGS[mode] for mode in modes))
         needless = {"engine_only", *modes}  # said already by the mode, which measures nothing else
         assert reads[function.__name__] - needless == taken - needless, modes
@@ -93,4 +93,4 @@ def test_every_mode_uses_its_flags_and_no_others():
 
 def test_every_flag_is_of_some_mode():
     parser = build_argparser()
-    assert {action.dest for action in parser._actions} - {"help"} == set().union(*FLAGS.values())
+    assert {action.dest for action in parser._actions} - {"help", "version"} == set().union(*FLAGS.values())

@@ -6,8 +6,10 @@ import gpt2_recipe
 import gpt2_text_prediction
 import omz_model_tools.common
 from gpt2_tools.benchmark import cli as benchmark
+from gpt2_tools.benchmark import modes
 from gpt2_tools.common.problem import Problem, guarded
 from gpt2_tools.evaluate import cli as evaluate
+from gpt2_tools.evaluate.commands import lm_eval
 from gpt2_tools.export import cli as export
 
 PROBLEMS = [Problem, gpt2_text_prediction.Problem, gpt2_recipe.Problem, omz_model_tools.common.Problem]
@@ -23,8 +25,11 @@ def raising(error):
 def run_tool(monkeypatch, tool, error):
     """Run a tool whose work ends with an error; return its exit code."""
     if tool is evaluate:
-        monkeypatch.setattr(evaluate.COMMANDS["lm-eval"], "run", raising(error))
+        monkeypatch.setattr(lm_eval, "run", raising(error))
         return evaluate.main(["lm-eval"])
+    if tool is benchmark:
+        monkeypatch.setattr(modes, "run", raising(error))
+        return benchmark.main(["-m", "x.xml"])
     monkeypatch.setattr(tool, "_run", raising(error))
     return tool.main(["-m", "x.xml", "-o", "json"])
 

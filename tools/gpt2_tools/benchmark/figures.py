@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+CHECKSUM = "tokens_sha256"
 T = TypeVar("T")
 
 

@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from gpt2_tools.benchmark.engine.workload import CHECKSUM, LengthRow
-from gpt2_tools.benchmark.figures import Figure, Repeats
+from gpt2_tools.benchmark.figures import CHECKSUM, Figure, Repeats
 from gpt2_tools.common.runtime import processor, versions
 from omz_model_tools.common import Report
+
+if TYPE_CHECKING:
+    from gpt2_tools.benchmark.engine.workload import LengthRow
 
 Conditions = Mapping[str, object]
 Whole = Mapping[str, Figure]
@@ -69,7 +72,7 @@ def figures_as_json(figures: Mapping[str, Figure]) -> dict[str, object]:
     return {name: figure.as_json() for name, figure in figures.items()}
 
 
-def markdown_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+def markdown_lines(conditions: Conditions, whole: Whole, rows: "Sequence[LengthRow]") -> list[str]:
     """Return the table, the figures of the whole run, and the line of JSON."""
     table = markdown(
         [
@@ -90,7 +93,7 @@ def markdown_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRo
     return [*table, "", *figure_lines(whole), "", *json_lines(conditions, whole, rows)]
 
 
-def csv_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+def csv_lines(conditions: Conditions, whole: Whole, rows: "Sequence[LengthRow]") -> list[str]:
     """Return a header and a line for each row, which repeats what all rows have in common."""
     common = {name: value for name, value in conditions.items() if not isinstance(value, Mapping)}
     return comma_separated(
@@ -98,18 +101,18 @@ def csv_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -
     )
 
 
-def json_lines(conditions: Conditions, whole: Whole, rows: Sequence[LengthRow]) -> list[str]:
+def json_lines(conditions: Conditions, whole: Whole, rows: "Sequence[LengthRow]") -> list[str]:
     """Return one line."""
     rows_as_json = [_of(row) | {CHECKSUM: row.tokens_sha256, "figures": figures_as_json(row.figures)} for row in rows]
     return [json.dumps({**conditions, "figures": figures_as_json(whole), "rows": rows_as_json})]
 
 
-def _of(row: LengthRow) -> dict[str, object]:
+def _of(row: "LengthRow") -> dict[str, object]:
     lengths = row.lengths
     return {"test": lengths.name, "prompt_tokens": lengths.prompt_tokens, "max_new_tokens": lengths.new_tokens}
 
 
-LINES: dict[str, Callable[[Conditions, Whole, Sequence[LengthRow]], list[str]]] = {
+LINES: "dict[str, Callable[[Conditions, Whole, Sequence[LengthRow]], list[str]]]" = {
     "md": markdown_lines,
     "csv": csv_lines,
     "json": json_lines,

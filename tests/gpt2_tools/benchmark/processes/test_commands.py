@@ -3,7 +3,7 @@
 import pytest
 
 from gpt2_text_prediction.cli.arguments import build_argparser
-from gpt2_tools.benchmark import cli
+from gpt2_tools.benchmark import modes
 from gpt2_tools.benchmark.arguments import parse
 from gpt2_tools.benchmark.figures import Repeats
 from gpt2_tools.benchmark.processes import commands
@@ -20,7 +20,7 @@ def test_the_demo_runs_with_the_settings_of_the_engine(monkeypatch, tmp_path, op
 
     monkeypatch.setattr(commands, "run_process", note)
     args = parse(["-m", str(tmp_path / "x.xml"), *options])
-    commands.process_figures(args.model, cli._config_of_demo(args), Repeats(0, 1), lambda line: None)
+    commands.process_figures(args.model, modes._config_of_demo(args), Repeats(0, 1), lambda line: None)
     ((_, *arguments),) = started
     given = build_argparser().parse_args(arguments)
     assert (given.model, given.device) == (args.model, args.device)

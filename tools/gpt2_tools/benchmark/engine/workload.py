@@ -17,8 +17,6 @@ from gpt2_tools.common.transformers_process import transformers_process
 Figures = dict[str, Figure]
 Say = Callable[[str], None]
 
-CHECKSUM = "tokens_sha256"
-
 
 @dataclass(frozen=True)
 class Lengths:

@@ -34,9 +34,9 @@ DEFINITIONS = {"lm-evaluation-harness": harness_passage, "openai": openai_passag
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
-    args.model = model_path(args.model)
     text = _text(args)
     passages = read_passages(text.path, text.text)[: args.limit]
+    args.model = model_path(args.model)
     model = load_model(args, args.model)
     start = time.perf_counter()
     targets, interrupted = _likelihoods(model, passages, args.batch)

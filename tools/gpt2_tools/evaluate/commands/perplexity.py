@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
         raise Problem("--data_dir: belongs to --dataset; the text is of --text")
     if args.checkpoint is not None and not args.with_transformers:
         raise Problem("--checkpoint: belongs to --with-transformers, which was not given")
-    args.model = model_path(args.model)
     text = _text(args)
+    args.model = model_path(args.model)
     model = load_model(args, args.model, max_seq_len=args.context)
     context = context_of(args.context, model)
     stride = _stride(args, context)

@@ -75,6 +75,17 @@ def test_of_a_prompt_that_is_too_long_its_end_counts(generator, rules, count):
     assert (of_ids.tokens, of_ids.cut) == (expected, len(ids) - len(kept))
 
 
+@pytest.mark.parametrize(("count", "begun"), [(1, 0), (4, 3), (5, 0), (6, 1), (7, 2)])
+def test_of_a_character_whose_beginning_is_cut_nothing_is_kept(generator, count, begun):
+    """Of 4 tokens each, as the toy has no merges for them; `begun` of the first's are cut."""
+    long = "🎉" * 9
+    assert len(generator.tokenizer.encode(long)) == 36
+    fits = max(TOY.n_positions + 1 - count, TOY.n_positions // 2)
+    assert -fits % 4 == begun
+    stream = generator.stream(long, GREEDY, max_new_tokens=count, rules=TRUNCATE)
+    assert stream.cut == 9 - fits // 4
+
+
 def test_a_prompt_that_fits_is_not_cut(generator):
     for rules in (SLIDE, TRUNCATE):
         assert generator.stream(PROMPT, rules=rules, max_new_tokens=2).cut == 0

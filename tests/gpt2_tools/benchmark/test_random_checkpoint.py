@@ -1,10 +1,12 @@
 """random_checkpoint: the result is a complete GPT-2 of the requested size."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import gpt2_recipe
 from gpt2_recipe.readers.safetensors_file import read_tensors
@@ -50,7 +52,21 @@ def test_it_is_whole_and_converts(folder):
     ]  # fmt: skip
     conversion = gpt2_recipe.convert(folder)
     assert conversion.facts["omz_gpt2"]["vocab_size"] == 8192
+    assert conversion.facts["omz_gpt2"]["weights"] == "random"
+    note = f"{folder / 'model.safetensors'}: says that its weights are random: its texts mean nothing"
+    assert conversion.notes == [note]
     assert sum(tensor.data.nbytes for tensor in read_tensors(folder / "model.safetensors").values()) == 4 * 6_177_536
+
+
+def test_the_demo_says_that_they_are_random_and_of_weights_that_were_saved_again_nobody_does(run, folder, tmp_path):
+    assert run("omz_converter", "--checkpoint", folder, "-o", tmp_path / "random").returncode == 0
+    (ir,) = (tmp_path / "random").glob("**/FP16/*.xml")
+    done = run("gpt2_text_prediction_demo", "-m", ir, "-i", "a", "-n", 1)
+    assert b"[ WARNING ] the model's weights are random: its texts mean nothing\n" in done.stderr
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    save_file(load_file(again / "model.safetensors"), again / "model.safetensors")
+    assert "weights" not in gpt2_recipe.describe(again).facts["omz_gpt2"]
 
 
 def test_its_tokenizer_covers_the_vocabulary_and_reads_text(folder):

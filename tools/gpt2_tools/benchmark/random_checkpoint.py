@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from gpt2_recipe import GPT2Config, expected_shapes, read_config
+from gpt2_recipe import RANDOM, WEIGHTS, GPT2Config, expected_shapes, read_config
 from gpt2_tools.common.problem import Problem
 from gpt2_tools.common.sizes import SIZES
 
@@ -59,7 +59,8 @@ def _write(folder: Path, size: str, seed: int) -> None:
     }
     (folder / "config.json").write_text(json.dumps(fields | SIZES[size], indent=2) + "\n", encoding="utf-8")
     weights = folder / "model.safetensors"
-    save_file(_weights(read_config(folder / "config.json"), seed), weights)
+    metadata = {"format": "pt", WEIGHTS: RANDOM}  # so that whoever converts or runs them is told
+    save_file(_weights(read_config(folder / "config.json"), seed), weights, metadata)
     weights.chmod((folder / "config.json").stat().st_mode)  # safetensors' is for its owner alone
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -420,6 +421,9 @@ def _unavailable(error: Exception) -> Unavailable:
     bottom: BaseException = error
     while deeper := bottom.__cause__ or bottom.__context__:
         bottom = deeper
+    is_proxy = isinstance(error, requests.exceptions.ProxyError)
+    if isinstance(bottom, socket.gaierror) and not is_proxy:  # offline, or misspelt: neither passes in seconds
+        return Unavailable(f"the name of the host cannot be resolved: {bottom.strerror}", temporary=False)
     detail = (bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else one_line(bottom))[:MOST_SAID]
     for kind, words, temporary in KINDS:
         if isinstance(error, kind):

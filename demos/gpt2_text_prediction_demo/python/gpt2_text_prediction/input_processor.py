@@ -193,7 +193,10 @@ class InputProcessor:
         if len(tokens) <= fits and len(prompt) <= most_chars:
             return self.prompt_tokens(prompt, rules, max_new_tokens), 0
         kept = tokens[-fits:]
-        return kept, max(0, len(prompt) - len(self.tokenizer.decode(kept)))
+        text = self.tokenizer.decode(kept)
+        if not prompt.endswith(text):  # the first token has the end of a character, which is not read
+            text = text.lstrip("\N{REPLACEMENT CHARACTER}")
+        return kept, max(0, len(prompt) - len(text))
 
     def encode(self, text: TextOrIds, fits: int, has: str, rules: TextRules = NO_RULES) -> list[int]:
         """Return the ids of a text, else raise Problem where there are more than fit. has: "the text has", of it."""

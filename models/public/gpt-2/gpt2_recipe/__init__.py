@@ -19,6 +19,7 @@ from gpt2_recipe.graph import build
 from gpt2_recipe.hub import hub_files
 from gpt2_recipe.memory import check_memory
 from gpt2_recipe.problem import Problem
+from gpt2_recipe.readers.safetensors_file import metadata_of
 from gpt2_recipe.special_tokens import GENERATION_CONFIG, SpecialTokens, special_tokens
 from gpt2_recipe.tokenizer.added_tokens import as_fact
 from gpt2_recipe.tokenizer.files import COMPANIONS, Companion, tokenizer_files
@@ -28,6 +29,8 @@ __all__ = [
     "ACTIVATIONS",
     "COMPANIONS",
     "FACTS",
+    "RANDOM",
+    "WEIGHTS",
     "Checkpoint",
     "Companion",
     "Conversion",
@@ -47,6 +50,8 @@ __all__ = [
 ONE_FILE = (".safetensors", ".bin")
 FACTS = "omz_gpt2"
 """The section of rt_info that the facts are written to."""
+WEIGHTS, RANDOM = "weights", "random"
+"""What `gpt2_benchmark --make_checkpoint` notes in the metadata of a .safetensors file, which no training keeps."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,11 @@ def _describe(source: Checkpoint, checksums: Mapping[str, str]) -> Description:
     facts, added = _facts(source.config, known, special), as_fact(files.added)
     if added is not None:
         facts["added_tokens"] = added
-    generation = [path] if (path := source.folder / GENERATION_CONFIG).is_file() else []
     notes = [*source.notes, *files.notes]
+    if source.path.suffix == ".safetensors" and metadata_of(source.path).get(WEIGHTS) == RANDOM:
+        facts[WEIGHTS] = RANDOM
+        notes.append(f"{source.path}: says that its weights are random: its texts mean nothing")
+    generation = [path] if (path := source.folder / GENERATION_CONFIG).is_file() else []
     if source.config.classification is not None and source.config.classification.pad_token_id is None:
         notes.append(
             f"{source.folder / 'config.json'}: has no pad_token_id, so that only texts of one length run together; "

@@ -50,6 +50,14 @@ def said_by(done: subprocess.CompletedProcess) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def test_one_token_has_no_error_estimate(evaluate, toy_ir, text):
+    done = evaluate("-m", toy_ir, "--text", text, "--context", 2, "--limit", 1)
+    said = said_by(done)
+    assert (said["tokens_scored"], said["perplexity_stderr"]) == (1, None)
+    line = f"perplexity       {said['perplexity']:.4f} (of one token there is no error estimate)"
+    assert line in done.stdout.decode().splitlines()
+
+
 def losses(tokens: list[int], context: int) -> list[float]:
     """Open Model Zoo's protocol on the numpy oracle."""
     found = []

@@ -161,7 +161,7 @@ def _table(facts: Mapping[str, Any], text: Text) -> dict[str, str]:
         "tokens": f"{facts['tokens']}, of which {scored} were scored in {facts['windows']} windows",
         "method": f"{facts['method']}, context {facts['context']}{stride}{start}",
         **runtime_lines(facts),
-        "perplexity": f"{formatted(facts['perplexity'])} ± {formatted(facts['perplexity_stderr'])}",
+        "perplexity": formatted(facts["perplexity"]) + _error(facts),
         "word perplexity": formatted(facts["word_perplexity"]),
         "bits per byte": formatted(facts["bits_per_byte"]),
     }
@@ -173,6 +173,12 @@ def _table(facts: Mapping[str, Any], text: Text) -> dict[str, str]:
         "transformers": f"{peer['seconds']:.1f} s at f32; ours is {peer['times_faster']:.2f} times as fast, "
         f"log-probabilities at most {peer['largest_difference']:.1e} apart",
     }
+
+
+def _error(facts: Mapping[str, Any]) -> str:
+    if facts["tokens_scored"] == 1:
+        return " (of one token there is no error estimate)"
+    return f" ± {formatted(facts['perplexity_stderr'])}"
 
 
 def formatted(number: float | None) -> str:

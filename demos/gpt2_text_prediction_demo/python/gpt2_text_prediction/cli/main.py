@@ -262,6 +262,8 @@ def _load(args: argparse.Namespace, config: DeviceConfig, seed: int, defaults: d
     log("INFO", f"The model {args.model} is loaded to {args.device}")
     for line in _device_settings(generator, asked):
         log("INFO", f"\t{line}")
+    if spec.ir.random_weights:
+        log("WARNING", "the model's weights are random: its texts mean nothing")
     if generator.engine.properties.get(INFERENCE) == "bf16" and not has_bf16(spec.core):
         log("WARNING", "this CPU has no instructions for bf16 and emulates them, many times slower")
     if generator.engine.fallback is not None:

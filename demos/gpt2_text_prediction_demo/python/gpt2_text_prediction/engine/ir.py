@@ -32,6 +32,7 @@ class IR:
     vocab_size: int
     eos_token_ids: tuple[int, ...] = ()  # none: <|endoftext|> of the vocabulary ends a text
     bos_token_id: int | None = None
+    random_weights: bool = False  # nothing was trained
 
 
 def read_ir(core: ov.Core, path: Path) -> IR:
@@ -86,6 +87,7 @@ def as_ir(path: Path, model: ov.Model) -> IR:
         vocab_size=vocab_size,
         eos_token_ids=_known_ids([*_numbers(model, "eos_token_ids"), _fact(model, "eos_token_id")], vocab_size),
         bos_token_id=next(iter(_known_ids([_fact(model, "bos_token_id")], vocab_size)), None),
+        random_weights=text_fact(model, "weights") == "random",
     )
 
 

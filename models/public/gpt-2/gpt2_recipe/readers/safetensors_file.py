@@ -40,6 +40,15 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
     return _lay_out(path, mapped, layout)
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return what a .safetensors file says of itself; nothing for one that cannot be read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}
+
+
 def _lay_out(
     path: Path, mapped: npt.NDArray[np.uint8], layout: list[tuple[str, str, tuple[int, ...]]]
 ) -> dict[str, StoredTensor]:

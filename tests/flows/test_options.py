@@ -33,6 +33,10 @@ REFUSED = [
     ),
     ("omz_quantizer --all --precisions FP32-INT8 --all_layers", "--all_layers cannot be used without an INT4 among"),
     ("omz_quantizer --model m.xml --precisions FP16-INT8 --awq", "--awq cannot be used without an INT4 among"),
+    ("omz_quantizer --all --dataset_dir d", "--dataset_dir: weights are compressed without a data set; leave it out"),
+    ("omz_quantizer --all --pot p", "--pot: the Post-Training Optimization Tool is no part of OpenVINO any more"),
+    ("omz_quantizer --all --target_device GPU", "--target_device: compressed weights run on every device"),
+    ("omz_quantizer --all -p python3", "-p: nothing is run in another Python; leave it out"),
     ("omz_info_dumper --all --input_shape [1,4]", "--input_shape cannot be used without --with_stats"),
     ("omz_info_dumper --all --model_dir d", "--model_dir cannot be used without --with_stats"),
     ("omz_downloader --print_all -o o -j 2", "--output_dir cannot be used with --print_all"),
@@ -73,7 +77,8 @@ PARSERS = {
         *(command._parser() for command in (converter, downloader, info_dumper, model_checker, quantizer)),
     ],
 }
-ACT_BY_THEMSELVES = {"help", "version"}
+OF_OMZ_REFUSED = {"dataset_dir", "pot", "target_device"}
+ACT_BY_THEMSELVES = {"help", "version"} | OF_OMZ_REFUSED
 READ_BY_NAME = {*SETTINGS, *MODES, *DEFAULTS, "dynamic_shape"}
 """What is read by the names in a table or of a dataclass, and the demo's flag that asks for what is the default."""
 

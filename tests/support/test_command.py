@@ -54,6 +54,27 @@ def test_help_imports_nothing_heavy(name):
     assert int(count) < 320  # Python's own argparse, pathlib and typing make about 170
 
 
+@pytest.mark.extras("argcomplete")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("omz_downloader --na", "--name "),
+        ("omz_downloader --name gpt-2-m", "gpt-2-medium gpt-2-mini"),
+        ("omz_data_downloader --name lam", "lambada "),
+        ("gpt2_evaluate per", "perplexity "),
+        ("gpt2_evaluate perplexity --lim", "--limit "),
+        ("gpt2_text_prediction_demo --top", "--top_k --top_p"),
+        ("gpt2_text_prediction_demo --precision_hint b", "bf16 "),
+        ("gpt2_classify --no_such", ""),
+    ],
+)
+def test_the_shell_completes(tmp_path, line, expected):
+    """As argcomplete's shell function asks; the answer goes to a file in place of the shell's descriptor 8."""
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": " ", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    run_process(line.split()[0], cwd=tmp_path, env={**asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "answer")})
+    assert (tmp_path / "answer").read_text() == expected
+
+
 def test_a_problem_of_a_process_is_one_here():
     arguments = ("gpt2_text_prediction_demo", "-m", "nowhere.xml", "-i", "a", "--seed", "1")
     process, here = (run(*arguments) for run in (run_process, run_here))

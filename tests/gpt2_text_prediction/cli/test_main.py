@@ -155,6 +155,21 @@ def test_a_space_at_the_end_gets_a_hint_and_quiet_leaves_it_and_all_else_out(dem
     assert {line.partition("\t")[0] for line in explained.splitlines()} == {"[ DEBUG ] "}
 
 
+def test_texts_in_the_form_of_open_model_zoos_demo(demo, expected):
+    """Its last lines; a text is written when it is finished, with its prompt, or without by --no_echo."""
+    prompts = ("-i", PROMPT, "-i", "King", "--seed", 7)
+    texts = [expected(PROMPT, 0, seed=7), expected("King", 1, seed=7)]
+    lines = [
+        f"[ INFO ] GENERATED SEQUENCE: {prompt}{text}\n" for prompt, text in zip((PROMPT, "King"), texts, strict=True)
+    ]
+    assert demo(*prompts, "--omz_output").stdout.decode() == "".join(lines)
+    alone = "".join(f"[ INFO ] GENERATED SEQUENCE: {text}\n" for text in texts)
+    assert demo(*prompts, "--omz_output", "--no_echo").stdout.decode() == alone
+    beams = demo("-i", PROMPT, "--num_beams", 2, "-n", 3, "--omz_output").stdout.decode()
+    plain = demo("-i", PROMPT, "--num_beams", 2, "-n", 3).stdout.decode()
+    assert beams == f"[ INFO ] GENERATED SEQUENCE: {plain}"
+
+
 @pytest.mark.parametrize("flags", [(), ("-o", "x.jsonl")])
 def test_a_file_without_prompts_is_an_error(demo, tmp_path, flags):
     path = tmp_path / "prompts.txt"

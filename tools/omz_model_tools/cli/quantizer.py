@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from omz_model_tools.cli.selection import add_folder, add_selection, each, folder_of, precisions, refuse, selected
 from omz_model_tools.common.guard import guarded
@@ -14,6 +15,17 @@ from omz_model_tools.quantize.quantizer import QUANTIZED, Quantizer, folder_abov
 from omz_model_tools.quantize.settings import Int4Settings
 
 INT4_FLAGS = ("group_size", "ratio", "all_layers", "calibration_text", "awq", "scale_estimation")
+
+
+OF_OMZ = {
+    ("--dataset_dir", "--dataset-dir"): "weights are compressed without a data set; leave it out "
+    "(--calibration_text FILE is a text for INT4)",
+    ("--pot",): "the Post-Training Optimization Tool is no part of OpenVINO any more: NNCF compresses the weights, "
+    "pip install 'omz-gpt2[quantize]'",
+    ("--target_device", "--target-device"): "compressed weights run on every device; leave it out",
+    ("-p", "--python"): "nothing is run in another Python; leave it out",
+}
+"""Flags of Open Model Zoo's quantizer, and what to know of them here."""
 
 
 def quantizer(argv: Sequence[str] | None = None, roots: Iterable[Path] | None = None) -> int:
@@ -84,7 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry_run", action="store_true", help=dry_run)
     parser.add_argument("--dry-run", action="store_true", help=argparse.SUPPRESS)  # as of omz_converter
     _add_int4(parser.add_argument_group("INT4"))
+    for flags, why in OF_OMZ.items():
+        parser.add_argument(*flags, action=_Refused, why=why, help=argparse.SUPPRESS)
     return parser
+
+
+class _Refused(argparse.Action):
+    """A flag of Open Model Zoo's quantizer that has no use here; why: what to do instead."""
+
+    def __init__(self, why: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._why = why
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, flag: str | None = None) -> None:
+        parser.error(f"{flag}: {self._why}")
 
 
 def _add_int4(group: argparse._ArgumentGroup) -> None:

@@ -36,9 +36,15 @@ class BrokenDescriptor:
     problem: Problem
 
 
+def _names(what: str) -> list[str]:
+    folder = packaged_root() / ("public" if what == "models" else "datasets")
+    return sorted(path.parent.name for path in folder.glob("*/*.yml"))
+
+
 def add_selection(parser: argparse.ArgumentParser, verb: str, what: str = "models") -> None:
     matching = f"{verb} only {what} whose names match at least one of the"
-    parser.add_argument("--name", metavar="PAT[,PAT...]", help=f"{matching} specified patterns")
+    name = parser.add_argument("--name", metavar="PAT[,PAT...]", help=f"{matching} specified patterns")
+    name.completer = lambda **_: _names(what)  # type: ignore[attr-defined]  # of argcomplete
     parser.add_argument("--list", type=Path, metavar="FILE.LST", help=f"{matching} patterns in the specified file")
     parser.add_argument("--all", action="store_true", help=f"{verb} all available {what}")
     parser.add_argument("--print_all", action="store_true", help=f"print all available {what}")

@@ -1,7 +1,9 @@
 """The parser of a command line: what is wrong with the flags is one line, with the nearest flag for an unknown one."""
 
 import argparse
+import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -16,6 +18,15 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self._chooses = commands
         self.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse, or tell the shell what may come next, where that is what it asks."""
+        if "_ARGCOMPLETE" in os.environ:
+            with contextlib.suppress(ImportError):
+                import argcomplete  # noqa: PLC0415 - an extra
+
+                argcomplete.autocomplete(self)
+        return super().parse_args(args, namespace)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse; an unknown flag is told before a missing one, of which it may be the misspelling."""

@@ -4,7 +4,9 @@ A flag whose default is set elsewhere is None here unless it is given.
 """
 
 import argparse
+import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, add_help=False, allow_abbrev=False)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, or tell the shell what may come next, where that is what it asks."""
+        if "_ARGCOMPLETE" in os.environ:
+            with contextlib.suppress(ImportError):
+                import argcomplete  # noqa: PLC0415 - an extra
+
+                argcomplete.autocomplete(self)
+        return super().parse_args(args, namespace)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the flags spelt as in the help."""
@@ -240,6 +251,12 @@ def _add_io_options(group: argparse._ArgumentGroup) -> None:
         help="Optional. Write the prompt before its continuation (the default).",
     )
     group.add_argument("--no_echo", action="store_false", dest="echo", help="Optional. Write the continuation only.")
+    group.add_argument(
+        "--omz_output",
+        action="store_true",
+        help="Optional. Write each text when it is finished, to stdout after '[ INFO ] GENERATED SEQUENCE: ', as Open "
+        "Model Zoo's demo does.",
+    )
     group.add_argument(
         "--loop",
         action="store_true",

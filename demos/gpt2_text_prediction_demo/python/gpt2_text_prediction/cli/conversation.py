@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Display:
-    """What is shown beside the continuation: the prompt before it, token ids, a table of n candidates per token."""
+    """What is shown beside the continuation: the prompt before it, token ids, a table of n candidates per token.
+
+    omz: texts are written when they are finished, as Open Model Zoo's demo writes them.
+    """
 
     echo: bool = True
     ids: bool = False
     candidates: int | None = None
+    omz: bool = False
 
 
 class Answer(NamedTuple):
@@ -104,8 +108,18 @@ class Conversation:
             self._say("INFO", line)
 
     def _begin(self, prompt: str) -> None:
-        self._write_text("\n" * bool(self._written) + prompt * self._echo)
+        if not self._display.omz:
+            self._write_text("\n" * bool(self._written) + prompt * self._echo)
         self._written += 1
+
+    def _write_piece(self, piece: str) -> None:
+        if not self._display.omz:
+            self._write_text(piece)
+
+    def _end(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        whole = "".join(answer) if self._echo else answer.text
+        self._write_text(f"[ INFO ] GENERATED SEQUENCE: {whole}\n" if self._display.omz else "\n")
 
     def _stream(self, prompt: str, stream: "Stream") -> None:
         self._begin(prompt)
@@ -113,10 +127,9 @@ class Conversation:
         try:
             for piece in stream:
                 pieces.append(piece)
-                self._write_text(piece)
+                self._write_piece(piece)
         finally:
-            self.answers.append(Answer(prompt, "".join(pieces)))
-            self._write_text("\n")
+            self._end(Answer(prompt, "".join(pieces)))
             self._metrics.add(stream.times)
         self._say("INFO", f"{len(stream.tokens)} tokens, finish reason: {stream.finish_reason}")
 
@@ -128,8 +141,8 @@ class Conversation:
         found = self._generator.generate(prompt, **settings.arguments())
         for beam in found:
             self._begin(prompt)
-            self.answers.append(Answer(prompt, beam.text))
-            self._write_text(beam.text + "\n")
+            self._write_piece(beam.text)
+            self._end(Answer(prompt, beam.text))
             reason = f"finish reason: {beam.finish_reason}, score: {beam.score:.4f}"
             self._say("INFO", f"{len(beam.tokens)} tokens, {reason}")
             self._debug(beam.prompt_tokens, beam.tokens)

@@ -101,7 +101,7 @@ def _check(args: argparse.Namespace) -> None:
     if (args.output is not None or args.loop) and not has_prompts:
         raise Problem(f"{'--loop' if args.loop else '-o'}: expected prompts: give -i or --prompt_file")
     unrecorded = {"--loop": args.loop, "--explain": args.explain is not None}
-    unrecorded |= {"--no_echo": not args.echo, "-r": args.raw_output_message}
+    unrecorded |= {"--no_echo": not args.echo, "-r": args.raw_output_message, "--omz_output": args.omz_output}
     for flag, is_given in unrecorded.items():
         if args.output is not None and is_given:
             raise Problem(f"-o, {flag}: expected one of them")
@@ -150,7 +150,7 @@ def _talk(
 ) -> int:
     from gpt2_text_prediction.cli.conversation import Conversation, Display  # noqa: PLC0415
 
-    display = Display(args.echo, args.raw_output_message, args.explain)
+    display = Display(args.echo, args.raw_output_message, args.explain, args.omz_output)
     talk = Conversation(generator, given, defaults, display, write, log)
     try:
         _answer(args, talk, prompts)

@@ -23,7 +23,8 @@ ANYWHERE = {
 }
 INSIDE_FUNCTIONS = {
     "gpt2_recipe": {"tokenizers", "torch"},
-    "omz_model_tools": {"openvino", "nncf", "numpy", "onnx", "huggingface_hub"},
+    "gpt2_text_prediction": {"argcomplete"},
+    "omz_model_tools": {"openvino", "nncf", "numpy", "onnx", "huggingface_hub", "argcomplete"},
 }
 ANYTHING_INSIDE_FUNCTIONS = {"gpt2_tools"}
 

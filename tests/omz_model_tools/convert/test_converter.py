@@ -222,7 +222,8 @@ def test_what_is_skipped(tmp_path: Path) -> None:
     model = toy_model(tmp_path)
     run = convert(tmp_path, model, precisions=["FP16-INT8", "FP16-INT4", "FP16-INT1"])
     line = "========== Skipping toy (all conversions skipped)\n\n"
-    assert run == Run(True, line, by_quantizer(tmp_path, "FP16-INT4,FP16-INT8"))
+    warning = "########## Warning: --precisions: toy is not made in FP16-INT1, only in FP16, FP32\n"
+    assert run == Run(True, line, warning + by_quantizer(tmp_path, "FP16-INT4,FP16-INT8"))
     files = [file_entry(f"FP16/toy.{end}", b"", "https://a/b") for end in ("xml", "bin")]
     write_model(tmp_path / "ready", "toy", descriptor(*files, recipe=None, framework="dldt"))
     (ready,) = load_models([tmp_path / "ready"])

@@ -42,7 +42,7 @@ class Converter:
             why = "all conversions skipped" if model.is_converted else "no conversions defined"
             self.report.section(f"Skipping {model.name} ({why})")
             self.report.line()
-            self._say_quantizer(model)
+            self._say_others(model)
             return True
         job = Job(model, self.download_dir, self.output_dir)
         try:
@@ -54,13 +54,17 @@ class Converter:
             self.report.error(str(problem), *problem.details)
             self.report.line()
             return False
-        self._say_quantizer(model)
+        self._say_others(model)
         return True
 
-    def _say_quantizer(self, model: Model) -> None:
-        others = sorted(set(self.precisions) - set(model.precisions))
+    def _say_others(self, model: Model) -> None:
+        """Say which of the precisions that were asked for are not made here, and what makes them."""
+        others = sorted(set(self.precisions) - set(model.precisions)) if model.is_converted else []
         quantized = [precision for precision in others if precision.endswith(BY_QUANTIZER)]
-        if quantized and model.is_converted:
+        if unknown := [precision for precision in others if precision not in quantized]:
+            made = ", ".join(model.precisions)
+            self.report.warning(f"--precisions: {model.name} is not made in {','.join(unknown)}, only in {made}")
+        if quantized:
             names = ",".join(quantized)
             flags = [*flags_selecting(model), "--model_dir", str(self.output_dir)]
             command = shlex.join(["omz_quantizer", *flags, "--precisions", names])

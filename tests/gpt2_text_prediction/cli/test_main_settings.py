@@ -14,6 +14,7 @@ from gpt2_text_prediction import Beams, Sampling, TextGenerator, TextRules
 from gpt2_text_prediction.engine import has_bf16
 from support import HANGS_AFTER, until
 from support.command import COMMANDS
+from support.terminal import screen_of
 from support.toy import Toy
 
 DEMO = "gpt2_text_prediction_demo"
@@ -270,6 +271,16 @@ def test_a_batch_in_openais_names_keeps_its_ids_and_has_log_probabilities(demo, 
     prompts.write_text(prompts.read_text().replace('"logprobs": 2', '"logprobs": 1'))
     changed = demo("--prompt_file", prompts, "-o", out, "-n", 4, "--seed", 3, "--top_k", 5)
     assert "line 1: logprobs: is another than in the output file" in changed.stderr.decode()
+
+
+def test_on_a_terminal_the_bar_of_a_file_leaves_no_trace(mini_ir, tmp_path):
+    prompts = [word for one in ("The whale", "a\x07", "King") for word in ("-i", one)]
+    flags = ("-o", "out.jsonl", "-n", 3, "--seed", 1, "--precision_hint", "f32")
+    code, screen = screen_of(DEMO, "-m", mini_ir, *prompts, *flags, cwd=tmp_path)
+    assert code == 1
+    problem = "[ ERROR ] prompt 2: holds the control character U+0007 at character 2: remove it"
+    assert screen[-2:] == [problem, "[ INFO ] 2 texts are in out.jsonl"]
+    assert not any("/3 prompts" in line for line in screen)
 
 
 def test_logprobs_of_all_records_are_a_part_of_the_run(demo, tmp_path):

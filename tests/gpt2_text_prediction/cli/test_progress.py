@@ -46,8 +46,8 @@ def test_it_tells_how_far_it_is_and_how_long_it_takes(screen):
         f"{bar(20)} 2/3 prompts, 13 s left",
         f"{bar(30)} 3/3 prompts, 0 s left",
     ]
-    progress.end()
-    assert len(screen.lines) == 2
+    progress.clear()
+    assert screen.lines[0].strip() == ""
 
 
 def test_what_was_there_already_took_no_time(screen):
@@ -66,14 +66,14 @@ def test_it_makes_room_for_what_is_said(screen):
     progress.clear()
     screen.write("short\n")
     progress.step()
-    progress.end()
-    assert [line.rstrip() for line in screen.lines] == ["short", f"{bar(30)} 2/2 prompts, 0 s left", ""]
+    assert [line.rstrip() for line in screen.lines] == ["short", f"{bar(30)} 2/2 prompts, 0 s left"]
+    progress.clear()
+    assert [line.rstrip() for line in screen.lines] == ["short", ""]
 
 
 def test_nothing_drawn_leaves_no_empty_line(screen):
     progress = Progress(0, "prompts", screen.write)
     progress.clear()
-    progress.end()
     assert screen.lines == [""]
     progress.draw()
     assert screen.lines == [f"{bar(0)} 0/0 prompts"]

@@ -8,8 +8,9 @@ import pytest
 
 from omz_model_tools.cli.downloader import downloader
 from omz_model_tools.common.version import version
-from support.hub import Answer, Hub
+from support.hub import Answer, Hub, Noise
 from support.model_tree import descriptor, file_entry, write_model
+from support.terminal import screen_of
 
 HEADING = "################|| Downloading toy ||################\n\n"
 TRUE = b"The poem was written by"
@@ -153,3 +154,33 @@ def test_a_broken_descriptor_does_not_keep_others_away(
     out, err = capsys.readouterr()
     assert out == f"{HEADING}========== Downloading {tmp_path}/public/toy/x\n\nFAILED:\nbroken\n"
     assert err.startswith(f"########## Error: {os.path.relpath(broken)}: ") or str(broken) in err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_on_a_terminal_bars_leave_no_trace(tmp_path: Path, hub: Hub, jobs: int) -> None:
+    """A second model follows, and a file that cannot be had: what is said in between finds its own lines."""
+    slowly = {name: Noise(1_500_000, seed)[:] for seed, name in enumerate("xyz")}
+    urls = {name: hub.serve(name, Answer(body, drip=(100_000, 0.02))) for name, body in slowly.items()}
+    files = [file_entry(name, slowly[name], urls[name]) for name in "xy"]
+    write_model(tmp_path / "zoo", "first", descriptor(*files))
+    write_model(tmp_path / "zoo", "second", descriptor(file_entry("z", slowly["z"], [hub.url("none"), urls["z"]])))
+    flags = ("--models_dir", "zoo", "--name", "first,second", "-j", jobs, "-o", "out")
+    code, screen = screen_of("omz_downloader", *flags, cwd=tmp_path)
+    assert code == 0
+    assert screen == [
+        "################|| Downloading first ||################",
+        "========== Downloading out/public/first/x",
+        "========== Downloading out/public/first/y",
+        "################|| Downloading second ||################",
+        "========== Downloading out/public/second/z",
+        f"########## Error: {hub.url('none')} -> out/public/second/z: HTTP status 404 Not Found",
+    ]
+
+
+def test_events_on_a_terminal_have_no_bars_between_them(tmp_path: Path, hub: Hub) -> None:
+    zoo(tmp_path, x=hub.serve("x", Answer(TRUE, drip=(5, 0.1))))
+    flags = ("--models_dir", "zoo", "--name", "toy", "-o", "out", "--progress_format", "json")
+    code, screen = screen_of("omz_downloader", *flags, cwd=tmp_path)
+    assert code == 0
+    assert "total" not in "".join(screen)
+    assert screen[0].startswith('{"$type": "model_download_begin"')

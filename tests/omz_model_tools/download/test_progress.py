@@ -2,12 +2,24 @@
 
 import io
 
+import pyte
+
 from omz_model_tools.download.progress import Bars, NoDisplay, TransferProgress, display_on
+from support.terminal import lines_of
+
+COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def on_a_screen(written: str) -> list[str]:
+    """Return the lines that a person sees at the end, but for those that are blank."""
+    screen = pyte.Screen(COLUMNS, ROWS)
+    pyte.Stream(screen).feed(written.replace("\n", "\r\n"))
+    return lines_of(screen)
 
 
 def transfer(title: str, size: int | None, start: int = 0) -> TransferProgress:
@@ -46,7 +58,7 @@ def test_a_terminal_sees_bars_that_leave_no_trace() -> None:
     assert "total:" in terminal.getvalue()
     assert "y.bin" not in terminal.getvalue()
     display.close()
-    assert terminal.getvalue().endswith("\r")
+    assert on_a_screen(terminal.getvalue()) == []
 
 
 def test_the_total_counts_what_is_to_come() -> None:
@@ -72,9 +84,37 @@ def test_bars_make_room_for_text() -> None:
     with display.hidden():
         terminal.write("a line\n")
     before, after = terminal.getvalue().split("a line\n")
-    assert before.endswith("\r")
+    assert on_a_screen(before) == []
     assert "x.bin" in after
     display.close()
+    assert on_a_screen(terminal.getvalue()) == ["a line"]
+
+
+def test_more_transfers_than_the_screen_has_rows() -> None:
+    terminal = Terminal()
+    display = Bars(terminal)
+    display.show([transfer(f"{n}.bin", 4_000_000) for n in range(40)])
+    assert len(on_a_screen(terminal.getvalue())) == ROWS - 1
+    display.close()
+    assert on_a_screen(terminal.getvalue()) == []
+
+
+def test_a_line_for_each_running_transfer_below_the_total() -> None:
+    """By hand: 2 of 4 MB in 2 seconds, 1 of 1 MB before, and 3 MB of a file whose size nobody knows."""
+    terminal, now = Terminal(), [0.0]
+    display = Bars(terminal, lambda: now[0])
+    first, there, unknown = transfer("x", 4_000_000), transfer("y", 2_000_000, 1_000_000), transfer("z", None)
+    display.show([first, there, unknown])
+    now[0] = 2.0
+    first.reach(2_000_000)
+    unknown.reach(3_000_000)
+    display.show([first, there, unknown])
+    total, x, y, z = on_a_screen(terminal.getvalue())
+    assert total.startswith("total:  40%|")
+    assert total.endswith("| 2.00M/5.00M [00:02<00:03, 1.00MB/s]")
+    assert x.endswith("| 2.00M/4.00M [00:02<00:02, 1.00MB/s]")
+    assert y.endswith("| 1.00M/2.00M [00:02<?, ?B/s]")
+    assert z == "z: 3.00MB [00:02, 1.50MB/s]"
 
 
 def test_a_size_may_be_unknown() -> None:

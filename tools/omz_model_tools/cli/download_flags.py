@@ -96,7 +96,8 @@ def _run(models: list[Downloadable], args: argparse.Namespace, report: Report) -
         cache=cache,
         offline=args.offline,
     )
-    display = NoDisplay() if args.quiet else display_on(sys.stderr)
+    events = args.progress_format == "json" and sys.stdout.isatty()  # bars would stand between them
+    display = NoDisplay() if args.quiet or events else display_on(sys.stderr)
     return Downloader(output_dir, fetcher.fetch, report, display, args.jobs or 1).download(models)
 
 

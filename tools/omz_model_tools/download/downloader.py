@@ -53,8 +53,9 @@ class Downloader:
 
     def _complete(self, download: "_ModelDownload", transfers: list[TransferProgress]) -> bool:
         model = download.model
-        self.report.group(f"Downloading {model.name}")
-        self.report.event("model_download_begin", model=model.name, num_files=len(model.files))
+        with self.display.hidden():  # the files of another model may be in transfer
+            self.report.group(f"Downloading {model.name}")
+            self.report.event("model_download_begin", model=model.name, num_files=len(model.files))
         pairs = zip(model.files, download.tasks, strict=True)
         successful = self._try(lambda: all(self._follow(download, *pair, transfers) for pair in pairs))
         if not successful:
@@ -72,8 +73,9 @@ class Downloader:
         try:
             return work()
         except Problem as problem:
-            self.report.error(str(problem), *problem.details)
-            self.report.line()
+            with self.display.hidden():
+                self.report.error(str(problem), *problem.details)
+                self.report.line()
             return False
 
     def _follow(
@@ -88,7 +90,8 @@ class Downloader:
             successful = task.outcome()
         finally:
             event("model_file_download_end", successful=successful)
-        self.report.line()
+        with self.display.hidden():
+            self.report.line()
         return successful
 
     def _listen(self, task: Task, transfers: list[TransferProgress], progress: Callable[..., None]) -> None:

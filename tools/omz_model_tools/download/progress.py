@@ -1,9 +1,11 @@
 """Progress bars of the transfers on a terminal, and the progress state that they show."""
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 
 class TransferProgress:
@@ -58,62 +60,70 @@ class NoDisplay:
 
 
 class Bars:
-    """One bar in total, for the transfers of known size, and one for each running transfer; all erased at the end."""
+    """A bar in total, for the transfers of known size, and one for each running transfer; all erased at the end.
 
-    def __init__(self, stream: TextIO) -> None:
+    They are one block of lines: tqdm, which writes each, loses its place where bars of several lines come and go.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         from tqdm import tqdm  # noqa: PLC0415
 
-        self._new: Callable[..., Any] = tqdm
-        self._stream = stream
-        self._total: Any = None
-        self._bars: dict[TransferProgress, Any] = {}
+        self._meter: Callable[..., str] = tqdm.format_meter
+        self._stream, self._clock = stream, clock
+        self._began: dict[str | TransferProgress, float] = {}  # seconds of the clock
+        self._drawn: list[str] = []  # the lines that the terminal shows
 
     def show(self, transfers: Sequence[TransferProgress]) -> None:
-        for transfer in [transfer for transfer in self._bars if not transfer.running]:
-            self._bars.pop(transfer).close()
+        columns, rows = _size_of(self._stream)
         running = [transfer for transfer in transfers if transfer.running]
-        if running:
-            self._show_total([transfer for transfer in transfers if transfer.size is not None])
-        for transfer in running:
-            if transfer not in self._bars:
-                self._bars[transfer] = self._bar(transfer.title, transfer.size, transfer.start)
-            _advance(self._bars[transfer], transfer.done)
+        lines = [self._total(transfers, columns)] if running else []
+        lines += [self._line(each, each.title, each.done, each.size, each.start, columns) for each in running]
+        self._draw(lines[: rows - 1])  # what scrolls off the screen cannot be erased
 
     def hidden(self) -> AbstractContextManager[None]:
         return self._hidden()
 
     def close(self) -> None:
-        for bar in self._all():
-            bar.close()
-        self._bars.clear()
-        self._total = None
+        self._draw([])
 
     @contextlib.contextmanager
     def _hidden(self) -> Iterator[None]:
-        for bar in self._all():
-            bar.clear()
+        lines = self._drawn
+        self._draw([])
         yield
-        for bar in self._all():
-            bar.refresh()
+        self._draw(lines)
 
-    def _show_total(self, transfers: list[TransferProgress]) -> None:
+    def _total(self, transfers: Sequence[TransferProgress], columns: int) -> str:
         """Leave out the bytes that were there before, which would falsify the rate and the time left."""
-        if self._total is None:
-            self._total = self._bar("total", 0, 0)
-        self._total.total = sum((transfer.size or 0) - transfer.start for transfer in transfers)
-        _advance(self._total, sum(transfer.done - transfer.start for transfer in transfers))
+        known = [transfer for transfer in transfers if transfer.size is not None]
+        size = sum((transfer.size or 0) - transfer.start for transfer in known)
+        return self._line("total", "total", sum(each.done - each.start for each in known), size, 0, columns)
 
-    def _bar(self, title: str, size: int | None, start: int) -> Any:
-        return self._new(
-            total=size, initial=start, desc=title, file=self._stream, leave=False, unit="B", unit_scale=True
-        )
+    def _line(
+        self, of: str | TransferProgress, title: str, done: int, size: int | None, start: int, columns: int
+    ) -> str:
+        now = self._clock()
+        seconds = now - self._began.setdefault(of, now)
+        written = {"prefix": title, "unit": "B", "unit_scale": True, "ncols": columns - 1}
+        return self._meter(done, size, seconds, initial=start, **written)[: columns - 1]
 
-    def _all(self) -> list[Any]:
-        return [*self._bars.values(), *([] if self._total is None else [self._total])]
+    def _draw(self, lines: list[str]) -> None:
+        if lines == self._drawn:
+            return
+        up = f"\x1b[{len(self._drawn) - 1}A" if len(self._drawn) > 1 else ""
+        erase = f"\r{up}\x1b[J" if self._drawn else ""  # to the screen's end
+        self._stream.write(erase + "\n".join(lines))
+        self._stream.flush()
+        self._drawn = lines
 
 
-def _advance(bar: Any, done: int) -> None:
-    bar.update(done - bar.n)
+def _size_of(stream: TextIO) -> tuple[int, int]:
+    """Return a terminal's columns and rows."""
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return 80, 24
+    return size.columns or 80, size.lines or 24
 
 
 def display_on(stream: TextIO) -> Display:

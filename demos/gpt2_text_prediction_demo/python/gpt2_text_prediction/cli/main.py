@@ -215,7 +215,7 @@ def _write_records(args: argparse.Namespace, given: dict[str, Any], defaults: di
             try:
                 batch.run(prompts, args.num_infer_requests or MAX_PROMPTS_AT_ONCE)
             finally:
-                progress.end()
+                progress.clear()
             log("INFO", f"{records.count} texts are in {args.output}")
             return 1 if batch.failed else 0
     finally:

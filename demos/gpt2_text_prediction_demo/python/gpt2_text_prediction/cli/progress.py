@@ -37,15 +37,9 @@ class Progress:
         self._width = len(line)
 
     def clear(self) -> None:
-        """Remove the bar until it is drawn again, so that something else can be written."""
+        """Remove the bar, at the end or until it is drawn again, so that something else can be written."""
         if self._width:
             self._write(f"\r{'':{self._width}}\r")
-        self._width = 0
-
-    def end(self) -> None:
-        """Keep the bar as it is, and go to the next line."""
-        if self._width:
-            self._write("\n")
         self._width = 0
 
     def _line(self) -> str:

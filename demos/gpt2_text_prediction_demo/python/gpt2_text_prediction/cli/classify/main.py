@@ -190,7 +190,7 @@ def _write_records(args: argparse.Namespace, config: DeviceConfig) -> int:
                     _write_window(run, window, records, args.top_k or len(classifier.labels))
                 records.require_end()
             finally:
-                progress.end()
+                progress.clear()
             log("INFO", f"{run.done} texts are in {args.output}")
             return run.end()
     finally:

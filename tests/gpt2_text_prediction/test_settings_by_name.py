@@ -94,9 +94,7 @@ def test_what_contradicts_is_one_line(values, message):
 
 
 def test_an_unknown_name_is_a_problem():
-    with pytest.raises(
-        Problem, match=r"^top_q: there is no such setting; did you mean top_p\? known: max_new_tokens, "
-    ):
+    with pytest.raises(Problem, match=r"^top_q: there is no such setting; did you mean top_p\?$"):
         make_settings({"top_q": 1})
     with pytest.raises(Problem, match=r"^x{80}: there is no such setting"):
         make_settings({"x" * 100_000: 1})

@@ -21,10 +21,34 @@ def test_a_process_is_what_the_others_tests_run_here(name):
     """What argparse refuses, so that it goes through the entry point, the arguments and the exit code, and is quick."""
     process, here = (run(name, "--versoin") for run in (run_process, run_here))
     assert (process.returncode, process.stdout) == (2, b"")
-    meant = "" if name == "gpt2_evaluate" else "; did you mean --version?"  # its commands have the flags
-    known = "the following arguments are required: COMMAND" if name == "gpt2_evaluate" else "--versoin: unknown flag"
-    assert process.stderr.decode() == f"{name}: error: {known}{meant} ({name} -h lists the flags)\n"
+    assert process.stderr.decode() == f"{name}: error: --versoin: unknown flag; did you mean --version?\n"
     assert (here.returncode, here.stdout, here.stderr) == (2, b"", process.stderr)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("gpt2_evaluate --modle x", "gpt2_evaluate: error: --modle: unknown flag; gpt2_evaluate -h lists them\n"),
+        (
+            "gpt2_evaluate perplexity --txt x",
+            "gpt2_evaluate perplexity: error: --txt: unknown flag; did you mean --t",
+        ),
+        ("gpt2_export -z", "gpt2_export: error: -z: unknown flag; gpt2_export -h lists them\n"),
+        ("gpt2_text_prediction_demo -promt_file x", "-promt_file: unknown flag; did you mean --prompt_file?\n"),
+        (
+            "gpt2_text_prediction_demo -i --hello",
+            "-i: expected a value, got --hello; one that begins with - is --inp",
+        ),
+        ("omz_downloader --name -x", "--name: expected a value, got -x; one that begins with - is --name=-x\n"),
+        ("gpt2_benchmark --growth 9999999999", "expected a whole number from 1 to 999999999, got '9999999999'\n"),
+        ("gpt2_text_prediction_demo -n5 --temp -1 -m x.xml -i x", "x.xml: there is no such model file"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, line, message):
+    done = run_here(*line.split(), cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -14,6 +14,7 @@ from gpt2_text_prediction.cli.prompts import (
     from_flags,
     from_lines,
     from_pipe,
+    joined,
     read_prompt,
     unescaped,
 )
@@ -77,9 +78,12 @@ def test_names_of_openai_and_what_a_record_repeats():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ('"max_tokens": 3, "max_new_tokens": 3', "max_tokens, max_new_tokens: expected one of them"),
-        ('"max_tokens": 3, "max_completion_tokens": 3', "max_completion_tokens, max_new_tokens: expected one of them"),
+        ('"max_tokens": 3, "max_new_tokens": 3', "max_new_tokens, max_tokens: expected one of them"),
+        ('"max_tokens": 3, "max_completion_tokens": 3', "max_tokens, max_completion_tokens: expected one of them"),
         ('"logprobs": true', "logprobs: expected a whole number from 0, or None, got bool: True"),
+        ('"id": "\\ud800"', r"id: expected what JSON in UTF-8 can have, got '\ud800'"),
+        ('"metadata": [NaN]', "metadata: expected what JSON in UTF-8 can have, got [nan]"),
+        ('"custom_id": 1e999', "custom_id: expected what JSON in UTF-8 can have, got inf"),
         ('"logprobs": -1', "logprobs: expected a whole number from 0, or None, got int: -1"),
     ],
 )
@@ -106,8 +110,8 @@ def test_what_would_be_lost_or_ring_is_a_problem(character):
         (r"\n\n", "\n\n"),
         (r"\a\b\f\n\r\t\v", "\a\b\f\n\r\t\v"),
         (r"\\n \' \" \?", "\\n ' \" ?"),
-        (r"\0\12\101z\1011", "\0\nAzA1"),
-        (r"\x41\xe6z", "A\xe6z"),
+        (r"\0\12\101z\1011\477", "\0\nAzA1'7"),
+        (r"\x41\xc3\xa6\303\246z", "AææZ".replace("Z", "z")),
         (r"\u00e9\U0001F600", "é😀"),
         ("plain é", "plain é"),
     ],
@@ -131,6 +135,16 @@ def test_what_is_no_escape(text, named):
     with pytest.raises(Problem) as caught:
         unescaped(text)
     assert str(caught.value) == rf"{named} is no escape of C's: write \\ for a backslash, or give --no_escape"
+
+
+def test_bytes_that_are_no_utf8():
+    with pytest.raises(Problem, match=r"^expected valid Unicode, got the byte 0xe6$"):
+        unescaped(r"a\xe6")
+
+
+def test_lines_that_go_on_in_the_next():
+    lines = [b"a\\\n", b"\n", b"b\\\\\n", b"c\\\\\\\r\n", b"d", b"e\\"]
+    assert list(joined(lines)) == [b"a\n\n", b"b\\\n", b"c\\\\\nd", b"e\n"]
 
 
 @given(st.text())

@@ -47,18 +47,20 @@ def test_the_current_folder_and_one_above_are_folders(tree, monkeypatch):
         (
             "gpt-2",
             None,
-            "gpt-2: there is no such model in {tree}/public; public/ has other, toy: run "
+            "gpt-2: there is no such model in {tree}/public; public/ has other, toy; to get it, run "
             "omz_downloader --name gpt-2 && omz_converter --name gpt-2",
         ),
         ("some/where", None, "some/where: there is no such folder or model file (.xml)"),
-        ("other", None, "public/other: has no model of FP16; it has FP32: give one as precision"),
+        ("other", None, "public/other: has no model of FP16; it has FP32: give one of public/other/FP32"),
+        ("othre", None, "othre: there is no such model in {tree}/public; did you mean other?"),
         ("toy", "INT3", "public/toy: has no model of INT3; it has FP16, FP16-INT8, FP32: give one as precision"),
         (
             "public/toy/FP16/toy.xml",
             "FP16",
             "precision: is for a model's name or folder; public/toy/FP16/toy.xml is a file",
         ),
-        ("public", None, "public: has no model of FP16; convert the model with omz_converter"),
+        ("public", None, "public: holds models: give one of public/other, public/toy"),
+        (".", None, ".: has no model of FP16; convert the model with omz_converter"),
         ("public/two", None, "public/two: has several models: give one of a.xml, b.xml"),
     ],
 )
@@ -73,5 +75,5 @@ def test_what_there_is_not_is_one_line_with_what_there_is(tree, model, precision
 
 def test_without_any_model_the_commands_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Problem, match=r"^gpt-2: there is no such model in .*/public: run omz_downloader --name gpt-2 "):
+    with pytest.raises(Problem, match=r"^gpt-2: there is no such model in .*/public; to get it, run omz_downloader "):
         TextGenerator("gpt-2")

@@ -335,5 +335,5 @@ def test_unusable_arguments(run):
     ):
         done = run("gpt2_benchmark", *arguments)
         assert done.returncode == 2
-        assert done.stderr.endswith(b" (gpt2_benchmark -h lists the flags)\n")
+        assert done.stderr.startswith(b"gpt2_benchmark: error: ")
         assert done.stderr.count(b"\n") == 1

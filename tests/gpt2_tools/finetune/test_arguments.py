@@ -12,7 +12,7 @@ from support import ROOT
 
 def test_every_setting_has_a_flag():
     flags = {action.dest for action in build_argparser()._actions}
-    assert flags - {"help", "dry_run"} == {field.name for field in fields(Settings)}
+    assert flags - {"help", "version", "dry_run"} == {field.name for field in fields(Settings)}
 
 
 def test_without_flags_the_settings_are_the_defaults():
@@ -55,5 +55,5 @@ def test_the_page_has_every_flag_and_every_other_name():
     page = (ROOT / "docs/finetune.md").read_text(encoding="utf-8")
     for action in build_argparser()._actions[1:]:
         for flag in action.option_strings:
-            assert f"`{flag}`" in page or flag == "--dry-run", flag
+            assert f"`{flag}`" in page or flag in ("--dry-run", "--version"), flag
     assert all(f"`--{name}`" in page for name in OTHER_NAMES)

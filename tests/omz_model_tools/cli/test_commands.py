@@ -52,7 +52,7 @@ def test_print_all(name: str, tmp_path: Path) -> None:
             ["--print_all", "--list", "x"],
             'at most one of "--print_all", "--all", "--name" or "--list" can be specified',
         ),
-        (["--qqq"], "--qqq: unknown flag"),
+        (["--qqq"], "--qqq: unknown flag; NAME -h lists them"),
         (["--nmae", "x"], "--nmae: unknown flag; did you mean --name?"),
         (["x"], "unrecognized arguments: x"),
     ],
@@ -65,7 +65,7 @@ def test_what_argparse_refuses(
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"{name}: error: {message} ({name} -h lists the flags)\n"
+    assert err == f"{name}: error: {message}\n".replace("NAME", name)
 
 
 @pytest.mark.parametrize("attempts", ["0", "-1", "x", "1.5", "²"])
@@ -73,7 +73,7 @@ def test_a_number_of_attempts_that_is_none(attempts: str, capsys: pytest.Capture
     with pytest.raises(SystemExit, match=r"\A2\Z"):
         downloader(["--all", f"--num_attempts={attempts}"])
     message = f"argument --num_attempts: expected a whole number from 1, got {attempts!r}"
-    assert capsys.readouterr().err == f"omz_downloader: error: {message} (omz_downloader -h lists the flags)\n"
+    assert capsys.readouterr().err == f"omz_downloader: error: {message}\n"
 
 
 @pytest.mark.parametrize("name", MAINS)

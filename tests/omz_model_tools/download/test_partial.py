@@ -201,7 +201,18 @@ class TestWhereAPartOfUnknownSizeCameFrom:
         with opened(tmp_path, sized=False) as part:
             assert not part.is_disowned_by(SOURCE, Delivery(9, iter([]), Version(24)))
 
-    @pytest.mark.parametrize("found", [b"", b"{", b"[]", b'{"source": "http://a"}', b"\xff"])
+    @pytest.mark.parametrize(
+        "found",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"[" * 60_000,
+            b'{"source": "http://a", "length": 23, "etag": null}' + b" " * 70_000,
+            b'{"source": "http://a"}',
+            b"\xff",
+        ],
+    )
     def test_a_damaged_record_says_nothing(self, tmp_path: Path, found: bytes) -> None:
         self.begin(tmp_path, SOURCE, Version(23, '"a"'), 5)
         PartPaths.of(tmp_path / "x", described()).origin.write_bytes(found)

@@ -59,9 +59,19 @@ def _write(folder: Path, size: str, seed: int) -> None:
     }
     (folder / "config.json").write_text(json.dumps(fields | SIZES[size], indent=2) + "\n", encoding="utf-8")
     weights = folder / "model.safetensors"
-    metadata = {"format": "pt", WEIGHTS: RANDOM}  # so that whoever converts or runs them is told
-    save_file(_weights(read_config(folder / "config.json"), seed), weights, metadata)
+    # transformers wants the format; the other is so that whoever converts or runs them is told.
+    save_file(_weights(read_config(folder / "config.json"), seed), weights, {"format": "pt", WEIGHTS: RANDOM})
+    _order_metadata(weights)
     weights.chmod((folder / "config.json").stat().st_mode)  # safetensors' is for its owner alone
+
+
+def _order_metadata(weights: Path) -> None:
+    """Write the metadata of a .safetensors file in one order: safetensors has them in another each time."""
+    one, other = (f'"{name}":"{value}"'.encode() for name, value in (("format", "pt"), (WEIGHTS, RANDOM)))
+    with weights.open("r+b") as file:
+        start = file.read(8 + len(b'{"__metadata__":{') + len(one) + 1 + len(other))
+        file.seek(0)
+        file.write(start.replace(other + b"," + one, one + b"," + other))
 
 
 def _weights(config: GPT2Config, seed: int) -> dict[str, npt.NDArray[np.float32]]:

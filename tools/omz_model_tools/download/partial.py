@@ -175,9 +175,10 @@ class Partial:
 
 def _version_from(origin: Path, source: Source) -> Version | None:
     """Return what a source said of its file when the part began; None where the part did not come from it."""
-    if not own_size(origin):
+    if not 0 < own_size(origin) <= LONGEST_ORIGIN:
         return None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # cut, or none of ours: nothing is known
+    # Cut, or none of ours: nothing is known.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         record = json.loads(origin.read_bytes())
         if record["source"] == str(source):
             return Version(record["length"], record["etag"])

@@ -429,5 +429,6 @@ def require_known_names(names: Iterable[str]) -> None:
         if name not in SETTINGS:
             from difflib import get_close_matches  # noqa: PLC0415 - slow to import
 
-            meant = "".join(f"did you mean {near}? " for near in get_close_matches(name, SETTINGS, 1))
-            raise Problem(f"{name:.80}: there is no such setting; {meant}known: {', '.join(SETTINGS)}")
+            near = get_close_matches(name, SETTINGS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(SETTINGS)}"
+            raise Problem(f"{name:.80}: there is no such setting; {hint}")

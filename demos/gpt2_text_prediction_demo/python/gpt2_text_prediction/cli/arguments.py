@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import itertools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,24 +41,35 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one line on stderr, and the exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message} ({self.prog} -h lists the flags)\n")
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
     def _refuse_unknown(self, given: Sequence[str]) -> None:
         """Refuse an unknown flag before a missing one, of which it may be the misspelling."""
-        known = self._option_string_actions
+        known, before = self._option_string_actions, ""
         for word in itertools.takewhile("--".__ne__, given):
             name = word.partition("=")[0]
-            if name.startswith("--") and " " not in name and name not in known:
+            if is_flag(name) and name not in known and name[:2] not in known:
+                if (action := known.get(before)) is not None and action.nargs is None:
+                    long = next(flag for flag in action.option_strings if flag.startswith("--"))
+                    self.error(f"{before}: expected a value, got {name}; one that begins with - is {long}={word}")
                 from difflib import get_close_matches  # noqa: PLC0415 - slow to import
 
-                nearest = get_close_matches(name, [flag for flag in known if flag.startswith("--")], 1)
-                self.error(f"{name}: unknown flag" + "".join(f"; did you mean {flag}?" for flag in nearest))
+                whole = f"--{name.lstrip('-')}"
+                nearest = get_close_matches(whole, [flag for flag in known if flag.startswith("--")], 1)
+                meant = f"did you mean {nearest[0]}?" if nearest else f"{self.prog} -h lists them"
+                self.error(f"{name}: unknown flag; {meant}")
+            before = word
 
     def _spelt(self, word: str) -> str:
         name, equals, value = word.partition("=")
         known = name.replace("-", "_").replace("__", "--", 1)
         is_ours = name.startswith("--") and name not in self._option_string_actions
         return known + equals + value if is_ours and known in self._option_string_actions else word
+
+
+def is_flag(name: str) -> bool:
+    """Return whether argparse takes a word for a flag: not "-", a negative number, or a text with spaces."""
+    return name.startswith("-") and not re.fullmatch(r"-|-\d.*|-\.\d.*", name) and " " not in name
 
 
 def build_argparser() -> argparse.ArgumentParser:

@@ -195,7 +195,7 @@ class Batch:
         """Return the texts of a prompt that the file does not have. Raises Problem where it cannot be answered."""
         prompt, own, logprobs, carried = read_prompt(raw)
         noted = own if logprobs is None else own | {LOGPROBS: logprobs}
-        there = self._records.samples_of(raw.number, prompt, noted)
+        there = self._records.samples_of(raw.number, prompt, noted, carried)
         if self._are_all(there, own):
             self._progress(False)
             return iter(())

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from glob import escape, glob
 from pathlib import Path
@@ -47,9 +47,8 @@ class Interactive:
 
     def run(self, lines: Iterable[RawPrompt]) -> None:
         """Take lines until there are no more, or /quit."""
-        self._say("INFO", SHORT_HELP)
         try:
-            for line in joined(lines):
+            for line in lines:
                 self._take(line)
         except Quit:
             return
@@ -58,6 +57,8 @@ class Interactive:
         is_command = line.raw.startswith(b"/") and not line.raw.startswith(b"//")
         try:
             text = read_prompt(line).text
+            if is_command and "\n" in text:
+                raise Problem("a command is a line of its own")
             if is_command:
                 self._command(*_parts(text))
             else:
@@ -168,21 +169,6 @@ def _parts(command: str) -> tuple[str, str]:
     """Return the name and the value of /NAME VALUE or /NAME=VALUE."""
     name, _, value = re.fullmatch(r"/([^\s=]*)(\s*=|\s|$)(.*)", command, re.DOTALL).groups()  # type: ignore[union-attr]
     return name, value.strip()
-
-
-def joined(lines: Iterable[RawPrompt]) -> Iterator[RawPrompt]:
-    """Yield lines, those that end with a backslash with the next one; a second backslash before it keeps it."""
-    begun = b""
-    for line in lines:
-        raw = begun + line.raw
-        slashes = len(raw) - len(raw.rstrip(b"\\"))
-        if slashes % 2:
-            begun = raw[:-1] + b"\n"
-            continue
-        begun = b""
-        yield line._replace(raw=raw[: len(raw) - slashes // 2])
-    if begun:
-        yield line._replace(raw=begun[:-1])
 
 
 def completions(text: str) -> list[str]:

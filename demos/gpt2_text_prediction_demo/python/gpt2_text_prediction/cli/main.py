@@ -162,19 +162,21 @@ def _talk(
 
 
 def _answer(args: argparse.Namespace, talk: "Conversation", prompts: list[RawPrompt] | None) -> None:
-    from gpt2_text_prediction.cli.interactive import Interactive, completions  # noqa: PLC0415
+    from gpt2_text_prediction.cli.interactive import SHORT_HELP, Interactive, completions  # noqa: PLC0415
 
     if prompts is not None:
         talk.answer_all(_repeated(prompts) if args.loop else prompts)
     elif sys.stdin is None:
         raise Problem("stdin is closed: give a prompt with -i")
     elif sys.stdin.isatty():
+        log("INFO", SHORT_HELP)
         try:
             Interactive(talk, say, escapes=not args.no_escape).run(typed_prompts(completions))
         finally:
             drop_typed_ahead()
     elif args.interactive:
-        Interactive(talk, say, escapes=not args.no_escape).run(from_pipe(sys.stdin.buffer))
+        log("INFO", SHORT_HELP)
+        Interactive(talk, say, escapes=not args.no_escape).run(from_pipe(sys.stdin.buffer, continued=True))
     else:
         talk.answer_all(from_pipe(sys.stdin.buffer))
 

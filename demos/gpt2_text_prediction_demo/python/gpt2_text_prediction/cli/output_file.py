@@ -9,10 +9,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from gpt2_text_prediction.cli.prompts import CARRIED
 from gpt2_text_prediction.cli.run_key import differing
 from gpt2_text_prediction.engine.configuration import ARITHMETIC
 from gpt2_text_prediction.problem import Problem
@@ -35,6 +37,7 @@ FIELDS = {"prompt_number": int, "sample": int, "prompt": str, "settings": dict, 
 LATER_FIELDS = {"run": dict, "properties": dict}
 """What those of earlier versions lack."""
 BEGINNING = b'{"run": {"'
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class OutputFile:
@@ -138,19 +141,22 @@ class Records(OutputFile):
             raise
         self.count = len(self._found.samples)
 
-    def samples_of(self, prompt_number: int, prompt: str, settings: Mapping[str, Any]) -> Sequence[int]:
+    def samples_of(
+        self, prompt_number: int, prompt: str, settings: Mapping[str, Any], carried: Mapping[str, Any] = NOTHING
+    ) -> Sequence[int]:
         """Return which texts of a prompt the file had when it was opened, in their order.
 
-        Raises Problem where they are of another prompt, or of one with other settings of its own.
+        carried: what its records repeat. Raises Problem where they are of another prompt, or of one with other settings
+        of its own, or repeat something else.
         """
         found = self._found
         first = bisect_left(found.prompts, prompt_number)
         last = bisect_right(found.prompts, prompt_number, first)
         if first < last:
-            asked = _fingerprint(prompt, settings)
+            asked = _fingerprint(prompt, settings, carried)
             for place in range(first, last):
                 if found.fingerprints[place] != asked:  # or written otherwise, such as 1.0 and 1
-                    self._require_equal(found.offsets[place], prompt, settings)
+                    self._require_equal(found.offsets[place], prompt, {**settings, **carried})
         return found.samples[first:last]
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -185,14 +191,14 @@ class Records(OutputFile):
             raise self.refusal(n, f"is of a run with the seed {record['run_seed']}, not {self.seed}")
         return record
 
-    def _require_equal(self, offset: int, prompt: str, settings: Mapping[str, Any]) -> None:
+    def _require_equal(self, offset: int, prompt: str, own: Mapping[str, Any]) -> None:
         with self._reading(offset) as lines:
             record = json.loads(lines.readline())
         if record["prompt"] != prompt:
             raise Problem("is another prompt than the one in the output file: give another file with -o")
-        its = record["settings"]
-        names = sorted(its.keys() | settings.keys())
-        if changed := [name for name in names if its.get(name) != settings.get(name)]:
+        its = record["settings"] | _carried(record)
+        names = sorted(its.keys() | own.keys())
+        if changed := [name for name in names if its.get(name) != own.get(name)]:
             raise Problem(f"{changed[0]}: is another than in the output file: give another file with -o")
 
     @contextmanager
@@ -218,7 +224,7 @@ class _Found(NamedTuple):
         return cls(*(array("q") for _ in cls._fields))
 
     def add(self, record: Mapping[str, Any], offset: int) -> None:
-        fingerprint = _fingerprint(record["prompt"], record["settings"])
+        fingerprint = _fingerprint(record["prompt"], record["settings"], _carried(record))
         values = record["prompt_number"], record["sample"], fingerprint, offset
         for column, value in zip(self, values, strict=True):
             column.append(value)
@@ -233,9 +239,13 @@ class _Found(NamedTuple):
         return _Found(*(array("q", row.tobytes()) for row in rows))
 
 
-def _fingerprint(prompt: str, settings: Mapping[str, Any]) -> int:
-    """Return the same number for the same prompt and settings, in this process."""
-    return hash((prompt, repr(sorted(settings.items()))))
+def _carried(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in CARRIED if name in record}
+
+
+def _fingerprint(prompt: str, settings: Mapping[str, Any], carried: Mapping[str, Any]) -> int:
+    """Return the same number for the same prompt and what came with it, in this process."""
+    return hash((prompt, repr(sorted(settings.items())), repr(sorted(carried.items()))))
 
 
 def _are_properties(found: Mapping[str, Any]) -> bool:

@@ -13,9 +13,11 @@ from gpt2_text_prediction.argument_types import require_arguments
 from gpt2_text_prediction.problem import Problem, readable, shown
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
-ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|(.|$))", re.DOTALL)
+ESCAPE = re.compile(
+    rb"\\(?:([0-3]?[0-7]{1,2})|(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|(.[\x80-\xbf]*|$))", re.DOTALL
+)
 """An escape of C's, or what follows a backslash that begins none."""
-ESCAPED = dict(zip("abfnrtv\\'\"?", "\a\b\f\n\r\t\v\\'\"?", strict=True))
+ESCAPED = {bytes([a]): bytes([b]) for a, b in zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?", strict=True)}
 JSON_LINES = (".jsonl", ".ndjson")
 CARRIED = ("id", "custom_id", "metadata")
 """Keys of a JSON object that say nothing of its text, but to whom it belongs."""
@@ -60,19 +62,27 @@ def typed_bytes(text: str) -> bytes:
 
 
 def unescaped(text: str) -> str:
-    """Return a text with the characters that C's escapes in it mean; raise Problem for what is none of them."""
+    """Return a text with what C's escapes in it mean, in UTF-8; raise Problem for what is none of them, or no UTF-8."""
 
-    def character(found: re.Match[str]) -> str:
-        octal, *hexadecimal, other = found.groups()
+    def meaning(found: re.Match[bytes]) -> bytes:
+        octal, byte, *characters, other = found.groups()
         if other in ESCAPED:
             return ESCAPED[other]
-        digits = octal or "".join(filter(None, hexadecimal))
-        code = int(digits, 8 if octal else 16) if digits else -1
-        if not 0 <= code < 0x110000 or 0xD800 <= code < 0xE000:
-            raise Problem(f"{found[0]} is no escape of C's: write \\\\ for a backslash, or give --no_escape")
-        return chr(code)
+        if octal or byte:
+            return bytes([int(octal, 8) if octal else int(byte, 16)])
+        digits = b"".join(filter(None, characters))
+        try:
+            return chr(int(digits, 16)).encode()
+        except ValueError:  # no digits, no character, or half of one
+            escape = found[0].decode(errors="replace")
+            advice = "write \\\\ for a backslash, or give --no_escape"
+            raise Problem(f"{escape} is no escape of C's: {advice}") from None
 
-    return ESCAPE.sub(character, text)
+    found = ESCAPE.sub(meaning, text.encode(errors="surrogateescape"))
+    try:
+        return found.decode()
+    except UnicodeDecodeError as problem:
+        raise Problem(f"expected valid Unicode, got the byte 0x{found[problem.start]:02x}") from None
 
 
 def from_file(path: Path) -> list[RawPrompt]:
@@ -112,12 +122,27 @@ def require_lines(path: Path, flag: str, things: str) -> None:
             raise Problem(f"{flag}: {path}: is a device; expected a file with one {things} per line")
 
 
-def from_pipe(stream: BinaryIO) -> Iterator[RawPrompt]:
-    """Return the lines of a pipe, as they come."""
+def from_pipe(stream: BinaryIO, *, continued: bool = False) -> Iterator[RawPrompt]:
+    """Return the lines of a pipe, as they come. continued: those that end with a backslash with the next one."""
     try:
-        yield from from_lines(stream, "line", False)
+        yield from from_lines(joined(stream) if continued else stream, "line", False)
     except OSError as problem:
         raise Problem(f"stdin: cannot be read: {problem.strerror}") from None
+
+
+def joined(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines, those that end with a backslash with the next one; of two at the end one is left."""
+    begun = b""
+    for line in lines:
+        text = line.rstrip(b"\r\n")
+        slashes = len(text) - len(text.rstrip(b"\\"))
+        if slashes % 2:
+            begun += text[:-1] + b"\n"
+            continue
+        yield begun + text[: len(text) - slashes // 2] + line[len(text) :]
+        begun = b""
+    if begun:
+        yield begun
 
 
 def from_lines(lines: Iterable[bytes], name: str, is_json: bool) -> Iterator[RawPrompt]:
@@ -142,15 +167,25 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_prompt(asked: RawPrompt) -> Prompt:
     """Return a prompt with what came with it, else raise Problem. Names of settings are checked by make_settings."""
     text, found = read_text(asked, "prompt")
-    carried = {name: found.pop(name) for name in CARRIED if name in found}
+    carried = {name: _writable(name, found.pop(name)) for name in CARRIED if name in found}
     logprobs = found.pop(LOGPROBS, None)
     require_arguments(logprobs=logprobs)
-    for theirs, ours in OF_OPENAI.items():
-        if theirs in found:
-            if ours in found:
-                raise Problem(f"{theirs}, {ours}: expected one of them")
-            found[ours] = found.pop(theirs)
+    for ours in dict.fromkeys(OF_OPENAI.values()):
+        names = [name for name in (ours, *OF_OPENAI) if OF_OPENAI.get(name, name) == ours and name in found]
+        if len(names) > 1:
+            raise Problem(f"{', '.join(names)}: expected one of them")
+        if names:
+            found[ours] = found.pop(names[0])
     return Prompt(checked_text(text), found, logprobs, carried)
+
+
+def _writable(name: str, value: Any) -> Any:
+    """Return a value that can stand in a record; raise Problem for NaN and lone surrogates, which json reads."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise Problem(f"{name}: expected what JSON in UTF-8 can have, got {shown(value)}") from None
+    return value
 
 
 def read_text(asked: RawPrompt, key: str) -> tuple[str, dict[str, Any]]:

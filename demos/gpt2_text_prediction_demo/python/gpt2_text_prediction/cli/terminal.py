@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from gpt2_text_prediction.cli.interrupt import INTERRUPTED, ends_at_once
-from gpt2_text_prediction.cli.prompts import RawPrompt
+from gpt2_text_prediction.cli.prompts import RawPrompt, joined
 from gpt2_text_prediction.problem import Problem, printable
 
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -104,11 +104,16 @@ def typed_prompts(complete: Callable[[str], list[str]]) -> Iterator[RawPrompt]:
 def _line(ask: Callable[[], bytes]) -> bytes:
     """Ask for a line. The first Ctrl-C drops it, as it may have been meant for the text that just ended."""
     try:
-        return ask()
+        return _whole(ask)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         say("INFO", "Ctrl-C again, an empty line or /quit ends the program")
-        return ask()
+        return _whole(ask)
+
+
+def _whole(ask: Callable[[], bytes]) -> bytes:
+    """Ask for a line, and for the next while it ends with a backslash."""
+    return next(joined(iter(ask, b"")), b"")
 
 
 def drop_typed_ahead() -> None:

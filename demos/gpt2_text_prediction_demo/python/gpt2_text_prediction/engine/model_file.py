@@ -2,6 +2,7 @@
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from gpt2_text_prediction.problem import Problem, readable
@@ -10,6 +11,8 @@ MODEL_SUFFIXES = (".xml", ".onnx")
 PUBLIC = Path("public")
 """The folder of converted models, below the current one, where omz_converter writes them."""
 PRECISION = "FP16"
+ALIKE = 0.8
+"""How alike two names are of which one may be the other, misspelt: gpt-2 and gpt-2-mini are less so."""
 NO_PATH = "there is no such folder or model file (.xml)"
 
 
@@ -24,7 +27,7 @@ def model_path(model: str | Path, precision: str | None = None) -> Path:
         raise Problem("model: expected a name or a path, got nothing")
     path = Path(model)
     with readable(path):
-        if path.suffix in MODEL_SUFFIXES or path.is_file():
+        if path.suffix in MODEL_SUFFIXES or (path.exists() and not path.is_dir()):
             if precision is not None:
                 raise Problem(f"precision: is for a model's name or folder; {path} is a file")
             return path
@@ -46,15 +49,21 @@ def _in_folder(folder: Path, precision: str | None) -> Path:
     wanted = precision or PRECISION
     if wanted in below:
         return below[wanted]
-    found = f"it has {', '.join(below)}: give one as precision" if below else "convert the model with omz_converter"
-    raise Problem(f"{folder}: has no model of {wanted}; {found}")
+    if below:
+        how = "give one as precision" if precision else f"give one of {', '.join(str(folder / name) for name in below)}"
+        raise Problem(f"{folder}: has no model of {wanted}; it has {', '.join(below)}: {how}")
+    if models := sorted({path.parents[1].name for path in folder.glob("*/*/*.xml")}):
+        raise Problem(f"{folder}: holds models: give one of {', '.join(str(folder / name) for name in models)}")
+    raise Problem(f"{folder}: has no model of {wanted}; convert the model with omz_converter")
 
 
 def _no_such_name(model: Path) -> str:
     names = sorted(path.name for path in PUBLIC.iterdir() if path.is_dir()) if PUBLIC.is_dir() else []
+    missing = f"there is no such model in {PUBLIC.resolve()}"
+    if near := get_close_matches(str(model), names, 1, ALIKE):
+        return f"{missing}; did you mean {near[0]}?"
     known = f"; {PUBLIC}{os.sep} has {', '.join(names)}" if names else ""
-    get = f"omz_downloader --name {model} && omz_converter --name {model}"
-    return f"there is no such model in {PUBLIC.resolve()}{known}: run {get}"
+    return f"{missing}{known}; to get it, run omz_downloader --name {model} && omz_converter --name {model}"
 
 
 def check_files(path: Path) -> None:

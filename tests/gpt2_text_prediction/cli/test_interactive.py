@@ -128,6 +128,17 @@ def test_a_line_that_ends_with_a_backslash_goes_on(typed, expected):
     assert done.stdout.decode() == expected("The whale\nis\\", 0, seed=7)
 
 
+def test_a_blank_line_may_stand_in_a_prompt_and_a_command_is_a_line_of_its_own(typed, expected):
+    done = typed("The whale\\", "\\", "is", "/temperature 0\\", "a")
+    assert done.stdout.decode() == expected("The whale\n\nis", 0, seed=7)
+    assert any(line.endswith(": a command is a line of its own") for line in said(done))
+
+
+def test_quiet_leaves_the_hint_out_and_not_what_is_asked_for(typed):
+    lines = said(typed("/temperature", flags=("--quiet",)))
+    assert lines == ["[ INFO ] temperature: 1.0 (default)"]
+
+
 def test_a_mistyped_command_costs_no_exit_code_and_a_prompt_that_fails_does(typed):
     assert typed("/tmeperature 1", "/top_p 2", "/save").returncode == 0
     assert typed("a\x07b").returncode == 1
@@ -234,6 +245,22 @@ def test_ctrl_c_twice_where_nothing_is_written_ends_the_program(terminal):
     terminal.interrupt_the_editor()
     assert terminal.end() == 130
     assert "Traceback" not in terminal.seen
+
+
+def test_ctrl_c_drops_a_prompt_that_was_to_go_on(terminal):
+    terminal.read_until(ASK)
+    terminal.type("/max_new_tokens 3\n")
+    terminal.read_until(ASK)
+    terminal.type("half a prompt\\\n")
+    terminal.read_until(ASK)
+    terminal.interrupt_the_editor()
+    terminal.read_until("ends the program")
+    terminal.read_until(ASK)
+    terminal.type("The whale\n")
+    terminal.read_until("3 tokens, finish reason: length")
+    assert "\nhalf a prompt\r\nThe whale" not in terminal.seen
+    terminal.type("\n")
+    assert terminal.end() == 0
 
 
 @pytest.mark.parametrize("terminal", ["xterm"], indirect=True)

@@ -20,7 +20,7 @@ BIN  = $(VENV)/bin
 DEMO = demos/gpt2_text_prediction_demo/python/gpt2_text_prediction_demo.py
 IR   = public/$(MODEL)/FP16/$(MODEL).xml
 
-.PHONY: demo test soak docs clean
+.PHONY: demo test soak docs wheel clean
 
 demo: $(VENV)/installed
 	@printf '\n$$ omz_downloader --name %s\n' '$(MODEL)'
@@ -44,6 +44,13 @@ soak: $(VENV)/installed-test
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo 'The site: site/index.html; to look at it: $(BIN)/python -m http.server --directory site'
+
+# With the commit's time in it, so that the same commit gives the same bytes; setuptools would take up an old build/.
+wheel: $(VENV)/bin/python
+	@rm -rf build
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing this checkout into $(VENV) ...'

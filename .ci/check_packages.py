@@ -1,5 +1,6 @@
 """Build the wheel and the sdist, and run the commands from each in an environment and a folder of its own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MOMENT = "1700000000"  # seconds since 1970
 
 
 def main() -> int:
@@ -21,6 +23,8 @@ def main() -> int:
         (from_sdist,), (direct,) = (sorted((work / name).glob("*.whl")) for name in ("dist", "direct"))
         if contents(from_sdist) != contents(direct):
             raise SystemExit(f"the sdist loses or adds files: {contents(from_sdist) ^ contents(direct)}")
+        if from_sdist.read_bytes() != direct.read_bytes():
+            raise SystemExit("the sdist makes a wheel with other bytes")
         try_out(direct, work / "environment", work / "elsewhere")
     print("wheel and sdist: the commands work")
     return 0
@@ -51,7 +55,8 @@ def contents(wheel: Path) -> set[str]:
 def run(*command: object, cwd: Path = ROOT) -> None:
     """Run a command, its output shown; stop where it fails."""
     print("$", *command, flush=True)
-    subprocess.run([str(word) for word in command], cwd=cwd, check=True)
+    same_times = {**os.environ, "SOURCE_DATE_EPOCH": MOMENT}  # in archives
+    subprocess.run([str(word) for word in command], cwd=cwd, check=True, env=same_times)
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ def _carried(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fingerprint(prompt: str, settings: Mapping[str, Any], carried: Mapping[str, Any]) -> int:
     """Return the same number for the same prompt and what came with it, in this process."""
-    return hash((prompt, repr(sorted(settings.items())), repr(sorted(carried.items()))))
+    return hash((prompt, *(repr(sorted(each.items())) if each else "" for each in (settings, carried))))
 
 
 def _are_properties(found: Mapping[str, Any]) -> bool:

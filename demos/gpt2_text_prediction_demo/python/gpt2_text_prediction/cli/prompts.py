@@ -167,6 +167,8 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_prompt(asked: RawPrompt) -> Prompt:
     """Return a prompt with what came with it, else raise Problem. Names of settings are checked by make_settings."""
     text, found = read_text(asked, "prompt")
+    if not found:
+        return Prompt(checked_text(text), {})
     carried = {name: _writable(name, found.pop(name)) for name in CARRIED if name in found}
     logprobs = found.pop(LOGPROBS, None)
     require_arguments(logprobs=logprobs)
